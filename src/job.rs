@@ -1,0 +1,131 @@
+//! What one run is asked to do: the resolved form of a command line.
+//!
+//! `cli` produces a [`Job`]; everything behind it reads only this. Nothing here parses, prints or touches a disk.
+
+use std::ffi::OsString;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use crate::plan::filter::Rule;
+
+/// One resolved run.
+#[derive(Debug, Clone)]
+pub struct Job {
+    /// What is copied, in the order given. Never empty.
+    pub sources: Vec<Place>,
+    /// Where it goes; `None` lists the sources instead (`--list-only`, or a single operand).
+    pub dest: Option<Place>,
+    /// The remote shell, tokenized (`-e`, `RSYNC_RSH`, or `ssh`); used only if a place is remote.
+    pub shell: Vec<OsString>,
+    pub options: Options,
+}
+
+/// One end's operand.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Place {
+    /// A path on this machine, as typed (a trailing slash is meaningful).
+    Local(PathBuf),
+    /// A path on the far end, as typed: raw bytes, empty for the login's home directory.
+    Remote { login: Login, path: Vec<u8> },
+}
+
+/// `[user@]host` of an operand. The port comes from the remote shell's options.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct Login {
+    pub user: Option<String>,
+    pub host: String,
+}
+
+impl Place {
+    pub fn is_remote(&self) -> bool {
+        matches!(self, Place::Remote { .. })
+    }
+}
+
+/// How delivery is proven (`--verify`).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Verify {
+    /// The best way that the far end allows, see `verify`.
+    #[default]
+    Auto,
+    /// Every file is read back over SFTP.
+    Readback,
+    /// Files are "sent", not "verified".
+    Off,
+}
+
+/// `--delete` and its kin.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Delete {
+    pub enabled: bool,
+    /// `--delete-excluded`: excluded names are deleted too.
+    pub excluded: bool,
+}
+
+/// rsync's options, resolved. Field names are the long options' names.
+#[derive(Debug, Clone, Default)]
+pub struct Options {
+    // what is copied
+    pub recursive: bool,
+    pub dirs: bool,
+    pub links: bool,
+    pub copy_links: bool,
+    pub perms: bool,
+    pub times: bool,
+    pub group: bool,
+    pub owner: bool,
+    pub devices: bool,
+    pub specials: bool,
+    pub omit_dir_times: bool,
+    pub one_file_system: bool,
+    pub relative: bool,
+    /// `--chmod`, unparsed clauses already validated by `cli`.
+    pub chmod: Option<String>,
+    // what is skipped
+    pub update: bool,
+    pub checksum: bool,
+    pub ignore_times: bool,
+    pub size_only: bool,
+    pub ignore_existing: bool,
+    pub existing: bool,
+    pub max_size: Option<u64>,
+    pub min_size: Option<u64>,
+    /// Filter rules in the order given (`--exclude`, `--include`, `--exclude-from`, …).
+    pub rules: Vec<Rule>,
+    pub delete: Delete,
+    pub max_delete: Option<u64>,
+    // how it is written
+    pub whole_file: bool,
+    pub inplace: bool,
+    pub partial: bool,
+    pub mkpath: bool,
+    /// A directory that `--rsync-path="mkdir -p DIR && rsync"` asks to create at the far end.
+    pub remote_mkdir: Vec<Vec<u8>>,
+    pub remove_source_files: bool,
+    pub dry_run: bool,
+    pub compress: bool,
+    /// Bytes per second over all files; `None` is unlimited.
+    pub bwlimit: Option<u64>,
+    /// No I/O for this long ends the run with exit 30 (`--timeout`).
+    pub timeout: Option<Duration>,
+    /// Connecting may take this long, else exit 35 (`--contimeout`).
+    pub contimeout: Option<Duration>,
+    // what is printed
+    /// Count of `-v`.
+    pub verbose: u8,
+    pub quiet: bool,
+    /// `-h` count + 1 as rsync counts: 0 plain digits, 1 separators (default), 2 powers of 1000, 3 powers of 1024.
+    pub human_readable: u8,
+    pub itemize: bool,
+    pub progress: bool,
+    pub stats: bool,
+    pub list_only: bool,
+    // our own
+    pub verify: Verify,
+    /// JSON lines of everything that happened (`--report FILE`).
+    pub report: Option<PathBuf>,
+    /// SFTP channels at most; `None` lets the engine find out.
+    pub channels: Option<usize>,
+    /// TCP connections through the head node (`--connections`); 1 by default.
+    pub connections: usize,
+}

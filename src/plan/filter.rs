@@ -1,0 +1,5 @@
+//! Filter rules.
+
+/// One filter rule.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Rule {}
