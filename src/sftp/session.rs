@@ -1,0 +1,517 @@
+//! Drives one SFTP session over a [`Wire`]: a writer task and a reader task around the pure request table.
+//!
+//! [`Session::submit`] is synchronous: requests leave in the order of the calls, and any number may be outstanding. How
+//! many *bytes* may be outstanding is the caller's budget (`tree::remote`); nothing here waits while it holds a lock.
+
+use std::collections::VecDeque;
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::{Arc, Mutex, MutexGuard};
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use bytes::{Buf, Bytes, BytesMut};
+use tokio::sync::{Notify, oneshot, watch};
+use tokio::time::Instant;
+
+use crate::fault::{Cause, Fault, Stage};
+
+use super::attrs::Attrs;
+use super::frame::Frames;
+use super::packet::{self, Bad, Handle, Named, Reply, Request, Status, status};
+use super::table::Table;
+use super::wire::{Receiver, Sender, Wire};
+
+/// Small requests are gathered into messages of at most this many bytes: one SSH packet (RFC 4253 §6.1).
+const GATHER: usize = 32 * 1024;
+
+/// What the server says it can take (`limits@openssh.com`), or the defaults where it does not say.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Limits {
+    /// Bytes of data in one READ's reply and in one WRITE.
+    pub read: u32,
+    pub write: u32,
+    /// Open handles per session; `None` if unknown.
+    pub handles: Option<u64>,
+}
+
+impl Default for Limits {
+    /// 32 KiB is what every server must take (filexfer-02 §3: packets of 34,000 bytes).
+    fn default() -> Limits {
+        Limits { read: 32 * 1024, write: 32 * 1024, handles: None }
+    }
+}
+
+/// The extensions that we use, as the server's VERSION names them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Extensions {
+    pub posix_rename: bool,
+    pub fsync: bool,
+    pub lsetstat: bool,
+    pub limits: bool,
+}
+
+/// Who speaks: for faults, and for what a server wants done its own way.
+#[derive(Debug, Clone)]
+pub struct Peer {
+    /// The hop's name as the user knows it.
+    pub hop: Arc<str>,
+    pub lane: u32,
+    pub channel: u32,
+    /// SYMLINK's operands are swapped (PROTOCOL §4.1); known by the SSH banner.
+    pub openssh: bool,
+    /// With requests outstanding, silence for this long ends the session.
+    pub stall: Duration,
+}
+
+/// One SFTP session. Cheap to share; ends when [`Session::close`] is called or the wire does.
+pub struct Session {
+    shared: Arc<Shared>,
+    pub limits: Limits,
+    pub extensions: Extensions,
+}
+
+struct Shared {
+    peer: Peer,
+    state: Mutex<State>,
+    wake: Notify,
+    ended: watch::Sender<bool>,
+}
+
+struct State {
+    table: Table<oneshot::Sender<Result<Reply, Fault>>>,
+    out: Outbox,
+    /// Set once: why the session ended.
+    fate: Option<Fault>,
+    closing: bool,
+    last_heard: Instant,
+}
+
+/// What is to be sent: small requests gathered, payloads by reference.
+#[derive(Default)]
+struct Outbox {
+    ready: VecDeque<Bytes>,
+    tail: BytesMut,
+}
+
+impl Outbox {
+    fn take(&mut self) -> VecDeque<Bytes> {
+        if !self.tail.is_empty() {
+            let tail = self.tail.split().freeze();
+            self.ready.push_back(tail);
+        }
+        std::mem::take(&mut self.ready)
+    }
+}
+
+impl Shared {
+    fn state(&self) -> MutexGuard<'_, State> {
+        // A poisoned lock only means that a task panicked between two field updates that are each whole.
+        self.state.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
+    }
+
+    fn fault(&self, stage: Stage, cause: Cause, text: impl Into<String>) -> Fault {
+        Fault::new(self.peer.hop.clone(), stage, cause, text).on(self.peer.lane, self.peer.channel)
+    }
+
+    /// Ends the session: everyone who waits gets `fault`; later calls change nothing.
+    fn end(&self, fault: Fault) {
+        let mut state = self.state();
+        if state.fate.is_none() {
+            state.fate = Some(fault.clone());
+        }
+        let waiting: Vec<_> = state.table.drain().collect();
+        drop(state);
+        for waiter in waiting {
+            let _ = waiter.send(Err(fault.clone()));
+        }
+        self.ended.send_replace(true);
+        self.wake.notify_one();
+    }
+}
+
+/// The answer to come. Dropping it does not recall the request.
+pub struct Pending {
+    receiver: oneshot::Receiver<Result<Reply, Fault>>,
+    shared: Arc<Shared>,
+}
+
+impl Future for Pending {
+    type Output = Result<Reply, Fault>;
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        Pin::new(&mut self.receiver).poll(cx).map(|received| {
+            received.unwrap_or_else(|_| Err(self.shared.fault(Stage::Session, Cause::Lost, "the channel is gone")))
+        })
+    }
+}
+
+/// The cause of a STATUS that is no success.
+pub fn cause_of(status: &Status) -> Cause {
+    match status.code {
+        status::NO_SUCH_FILE => Cause::NotFound,
+        status::PERMISSION_DENIED => Cause::Permission,
+        status::OP_UNSUPPORTED => Cause::Unsupported,
+        status::EOF => Cause::Changed,
+        // OpenSSH folds ENOSPC, EDQUOT and EIO into "Failure" (sftp-server.c errno_to_portable).
+        _ => Cause::Io,
+    }
+}
+
+impl Pending {
+    fn refuse(shared: &Shared, stage: Stage, what: &[u8], status: &Status) -> Fault {
+        let name = String::from_utf8_lossy(what);
+        shared.fault(stage, cause_of(status), format!("\"{name}\": {}", status.describe()))
+    }
+
+    /// For requests that a STATUS answers: OK, or a fault at `stage` about `what`.
+    pub async fn done(self, stage: Stage, what: &[u8]) -> Result<(), Fault> {
+        let shared = self.shared.clone();
+        match self.await.map_err(|fault| at(stage, fault))? {
+            Reply::Status(s) if s.code == status::OK => Ok(()),
+            Reply::Status(s) => Err(Self::refuse(&shared, stage, what, &s)),
+            _ => Err(shared.fault(stage, Cause::Protocol, Bad::Kind.to_string())),
+        }
+    }
+
+    /// For OPEN and OPENDIR.
+    pub async fn handle(self, stage: Stage, what: &[u8]) -> Result<Handle, Fault> {
+        let shared = self.shared.clone();
+        match self.await.map_err(|fault| at(stage, fault))? {
+            Reply::Handle(handle) => Ok(handle),
+            Reply::Status(s) => Err(Self::refuse(&shared, stage, what, &s)),
+            _ => Err(shared.fault(stage, Cause::Protocol, Bad::Kind.to_string())),
+        }
+    }
+
+    /// For READ: `None` at the end of the file.
+    pub async fn data(self, stage: Stage, what: &[u8]) -> Result<Option<Bytes>, Fault> {
+        let shared = self.shared.clone();
+        match self.await.map_err(|fault| at(stage, fault))? {
+            Reply::Data(data) if data.is_empty() => {
+                Err(shared.fault(stage, Cause::Protocol, "an empty DATA reply, which could go on for ever"))
+            }
+            Reply::Data(data) => Ok(Some(data)),
+            Reply::Status(s) if s.code == status::EOF => Ok(None),
+            Reply::Status(s) => Err(Self::refuse(&shared, stage, what, &s)),
+            _ => Err(shared.fault(stage, Cause::Protocol, Bad::Kind.to_string())),
+        }
+    }
+
+    /// For READDIR, READLINK and REALPATH: `None` at the end of the listing.
+    pub async fn names(self, stage: Stage, what: &[u8]) -> Result<Option<Vec<Named>>, Fault> {
+        let shared = self.shared.clone();
+        match self.await.map_err(|fault| at(stage, fault))? {
+            Reply::Names(names) => Ok(Some(names)),
+            Reply::Status(s) if s.code == status::EOF => Ok(None),
+            Reply::Status(s) => Err(Self::refuse(&shared, stage, what, &s)),
+            _ => Err(shared.fault(stage, Cause::Protocol, Bad::Kind.to_string())),
+        }
+    }
+
+    /// For LSTAT, STAT and FSTAT: `None` if there is no such file.
+    pub async fn attrs(self, stage: Stage, what: &[u8]) -> Result<Option<Attrs>, Fault> {
+        let shared = self.shared.clone();
+        match self.await.map_err(|fault| at(stage, fault))? {
+            Reply::Attrs(attrs) => Ok(Some(attrs)),
+            Reply::Status(s) if s.code == status::NO_SUCH_FILE => Ok(None),
+            Reply::Status(s) => Err(Self::refuse(&shared, stage, what, &s)),
+            _ => Err(shared.fault(stage, Cause::Protocol, Bad::Kind.to_string())),
+        }
+    }
+}
+
+/// A fault of the connection, told at the stage of the file that met it: the cause stays, the place is where work stopped.
+fn at(stage: Stage, mut fault: Fault) -> Fault {
+    fault.stage = stage;
+    fault
+}
+
+impl Session {
+    /// INIT, VERSION and, where offered, `limits@openssh.com`; within `deadline`.
+    pub async fn start(wire: Wire, peer: Peer, deadline: Duration) -> Result<Session, Fault> {
+        let init = |cause, text: String| {
+            Fault::new(peer.hop.clone(), Stage::Init, cause, text).on(peer.lane, peer.channel)
+        };
+        let Wire { mut tx, mut rx } = wire;
+        let handshake = async {
+            tx.send(packet::init()).await?;
+            let mut frames = Frames::default();
+            let mut heard = 0usize;
+            let version = loop {
+                let chunk = rx.recv().await?.ok_or_else(|| {
+                    init(Cause::Protocol, "the far end closed the channel without a word of SFTP".to_owned())
+                })?;
+                heard += chunk.len();
+                let first = chunk.clone();
+                frames.feed(chunk);
+                match frames.next() {
+                    Ok(Some(packet)) => break packet,
+                    Ok(None) if heard < 4096 => {}
+                    Ok(None) => return Err(init(Cause::Protocol, "the SFTP greeting is too long".to_owned())),
+                    Err(_) => return Err(init(Cause::Protocol, not_sftp(&first))),
+                }
+            };
+            let extensions = packet::parse_version(version)
+                .map_err(|bad| init(Cause::Protocol, format!("in the SFTP greeting: {bad}")))?;
+            Ok((extensions, frames))
+        };
+        let (announced, frames) = match tokio::time::timeout(deadline, handshake).await {
+            Ok(result) => result?,
+            Err(_) => return Err(init(Cause::Timeout, format!("no SFTP greeting within {} s", deadline.as_secs()))),
+        };
+        let has = |name: &[u8]| announced.iter().any(|(n, _)| n.as_ref() == name);
+        let extensions = Extensions {
+            posix_rename: has(b"posix-rename@openssh.com"),
+            fsync: has(b"fsync@openssh.com"),
+            lsetstat: has(b"lsetstat@openssh.com"),
+            limits: has(b"limits@openssh.com"),
+        };
+        let shared = Arc::new(Shared {
+            state: Mutex::new(State {
+                table: Table::default(),
+                out: Outbox::default(),
+                fate: None,
+                closing: false,
+                last_heard: Instant::now(),
+            }),
+            peer,
+            wake: Notify::new(),
+            ended: watch::Sender::new(false),
+        });
+        tokio::spawn(write_loop(tx, shared.clone()));
+        tokio::spawn(read_loop(rx, frames, shared.clone()));
+        let mut session = Session { shared, limits: Limits::default(), extensions };
+        if extensions.limits {
+            let asked = session.submit(&Request::Limits);
+            if let Reply::Extended(data) = tokio::time::timeout(deadline, asked).await.map_err(|_| {
+                session.shared.fault(Stage::Init, Cause::Timeout, "limits@openssh.com was never answered")
+            })?? {
+                session.limits = parse_limits(data);
+            }
+        }
+        Ok(session)
+    }
+
+    /// Queues a request and returns its answer to come. If the session has ended, the answer is its fate.
+    pub fn submit(&self, request: &Request) -> Pending {
+        let (sender, receiver) = oneshot::channel();
+        let mut state = self.shared.state();
+        if let Some(fate) = &state.fate {
+            let _ = sender.send(Err(fate.clone()));
+        } else {
+            if state.table.is_empty() {
+                state.last_heard = Instant::now();
+            }
+            let State { table, out, .. } = &mut *state;
+            if let Some(payload) = table.submit(request, sender, &mut out.tail) {
+                let head = out.tail.split().freeze();
+                out.ready.push_back(head);
+                out.ready.push_back(payload);
+            } else if out.tail.len() >= GATHER {
+                let tail = out.tail.split().freeze();
+                out.ready.push_back(tail);
+            }
+        }
+        drop(state);
+        self.shared.wake.notify_one();
+        Pending { receiver, shared: self.shared.clone() }
+    }
+
+    pub fn peer(&self) -> &Peer {
+        &self.shared.peer
+    }
+
+    /// Why the session ended, if it has.
+    pub fn fate(&self) -> Option<Fault> {
+        self.shared.state().fate.clone()
+    }
+
+    /// How many requests are outstanding.
+    pub fn outstanding(&self) -> usize {
+        self.shared.state().table.len()
+    }
+
+    /// Ends the session in order: no request may be submitted any more, EOF is sent, and the far end closes. Returns when
+    /// it has, or after `patience`.
+    pub async fn close(&self, patience: Duration) {
+        self.shared.state().closing = true;
+        self.shared.wake.notify_one();
+        let mut ended = self.shared.ended.subscribe();
+        let _ = tokio::time::timeout(patience, ended.wait_for(|ended| *ended)).await;
+        self.shared.end(self.shared.fault(Stage::Session, Cause::Lost, "the channel was closed"));
+    }
+}
+
+impl Drop for Session {
+    fn drop(&mut self) {
+        self.shared.end(self.shared.fault(Stage::Session, Cause::Lost, "the channel was given up"));
+    }
+}
+
+fn not_sftp(first: &[u8]) -> String {
+    // What a login script or a refusing account prints in place of SFTP: the same trap that breaks scp and sftp.
+    let text = String::from_utf8_lossy(&first[..first.len().min(80)]).trim_end().to_owned();
+    format!("this is not SFTP: the far end says \"{text}\" (does its shell's start-up file print something?)")
+}
+
+/// `limits@openssh.com` (PROTOCOL §4.8): packet, read, write, handles; 0 is "no limit". A server may say 1 or 2^64−1:
+/// we stay between 1 byte and what OpenSSH itself can take (261,120).
+fn parse_limits(data: Bytes) -> Limits {
+    let mut data = data;
+    let mut next = || data.try_get_u64().unwrap_or(0);
+    let (_packet, read, write, handles) = (next(), next(), next(), next());
+    let sane = |n: u64| if n == 0 { 32 * 1024 } else { n.clamp(1, 261_120) as u32 };
+    Limits { read: sane(read), write: sane(write), handles: (handles != 0).then_some(handles) }
+}
+
+async fn write_loop(mut tx: Box<dyn Sender>, shared: Arc<Shared>) {
+    let mut ended = shared.ended.subscribe();
+    loop {
+        let (batch, finish) = {
+            let mut state = shared.state();
+            if state.fate.is_some() {
+                break;
+            }
+            (state.out.take(), state.closing)
+        };
+        if batch.is_empty() {
+            if finish {
+                break;
+            }
+            shared.wake.notified().await;
+            continue;
+        }
+        for message in batch {
+            let sent = tokio::select! {
+                sent = tx.send(message) => sent,
+                // Whoever waits for window is not woken when the connection dies.
+                _ = ended.wait_for(|ended| *ended) => break,
+            };
+            if let Err(fault) = sent {
+                shared.end(fault.on(shared.peer.lane, shared.peer.channel));
+                break;
+            }
+        }
+    }
+    let _ = tokio::time::timeout(Duration::from_secs(5), tx.finish()).await;
+}
+
+async fn read_loop(mut rx: Box<dyn Receiver>, mut frames: Frames, shared: Arc<Shared>) {
+    let mut ended = shared.ended.subscribe();
+    let stall = shared.peer.stall;
+    let fault = loop {
+        match drain(&mut frames, &shared) {
+            Ok(()) => {}
+            Err(bad) => break shared.fault(Stage::Session, Cause::Protocol, format!("the SFTP server sent {bad}")),
+        }
+        let received = tokio::select! {
+            received = tokio::time::timeout(stall, rx.recv()) => received,
+            _ = ended.wait_for(|ended| *ended) => return,
+        };
+        match received {
+            Ok(Ok(Some(chunk))) => {
+                shared.state().last_heard = Instant::now();
+                frames.feed(chunk);
+            }
+            Ok(Ok(None)) => break shared.fault(Stage::Session, Cause::Lost, "the far end closed the channel"),
+            Ok(Err(fault)) => break fault.on(shared.peer.lane, shared.peer.channel),
+            Err(_) => {
+                let state = shared.state();
+                if !state.table.is_empty() && state.last_heard.elapsed() >= stall {
+                    drop(state);
+                    let text = format!("no answer for {} s", stall.as_secs());
+                    break shared.fault(Stage::Session, Cause::Timeout, text);
+                }
+            }
+        }
+    };
+    shared.end(fault);
+}
+
+fn drain(frames: &mut Frames, shared: &Shared) -> Result<(), Bad> {
+    while let Some(packet) = frames.next()? {
+        let (waiter, reply) = shared.state().table.answer(packet)?;
+        // Whoever asked may have stopped waiting.
+        let _ = waiter.send(Ok(reply));
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::sftp::wire;
+
+    fn peer() -> Peer {
+        Peer { hop: "far".into(), lane: 0, channel: 3, openssh: true, stall: Duration::from_secs(60) }
+    }
+
+    const VERSION: &[u8] = &[0, 0, 0, 5, 2, 0, 0, 0, 3];
+
+    async fn expect_fault(far: &[u8]) -> Fault {
+        let (near, mut other) = wire::pair(8);
+        other.tx.send(Bytes::copy_from_slice(far)).await.unwrap();
+        other.tx.finish().await;
+        match Session::start(near, peer(), Duration::from_secs(5)).await {
+            Ok(_) => panic!("a broken greeting was accepted"),
+            Err(fault) => fault,
+        }
+    }
+
+    #[tokio::test]
+    async fn a_greeting_that_is_no_sftp_is_named() {
+        let fault = expect_fault(b"Welcome to the cluster!\n").await;
+        assert_eq!((fault.stage, fault.cause), (Stage::Init, Cause::Protocol));
+        assert!(fault.text.contains("Welcome to the cluster!"), "{}", fault.text);
+        let fault = expect_fault(&[0, 0, 0, 5, 2, 0, 0, 0, 99]).await;
+        assert!(fault.text.contains("version 99"), "{}", fault.text);
+    }
+
+    #[tokio::test]
+    async fn everyone_who_waits_learns_that_the_channel_died() {
+        let (near, mut far) = wire::pair(8);
+        far.tx.send(Bytes::from_static(VERSION)).await.unwrap();
+        let session = Session::start(near, peer(), Duration::from_secs(5)).await.unwrap();
+        let first = session.submit(&Request::Lstat { path: b"a" });
+        let second = session.submit(&Request::Lstat { path: b"b" });
+        drop(far);
+        for pending in [first, second] {
+            let fault = pending.attrs(Stage::List, b"x").await.unwrap_err();
+            assert_eq!((fault.stage, fault.cause, fault.channel), (Stage::List, Cause::Lost, Some(3)));
+        }
+        let late = session.submit(&Request::Lstat { path: b"c" }).await;
+        assert_eq!(late.unwrap_err().cause, Cause::Lost);
+    }
+
+    #[tokio::test]
+    async fn an_answer_to_nothing_ends_the_session() {
+        let (near, mut far) = wire::pair(8);
+        far.tx.send(Bytes::from_static(VERSION)).await.unwrap();
+        let session = Session::start(near, peer(), Duration::from_secs(5)).await.unwrap();
+        let pending = session.submit(&Request::Lstat { path: b"a" });
+        far.tx.send(Bytes::from_static(&[0, 0, 0, 9, 101, 0, 0, 0, 9, 0, 0, 0, 0])).await.unwrap();
+        assert_eq!(pending.await.unwrap_err().cause, Cause::Protocol);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn silence_with_requests_outstanding_ends_the_session_but_idleness_does_not() {
+        let (near, mut far) = wire::pair(8);
+        far.tx.send(Bytes::from_static(VERSION)).await.unwrap();
+        let session = Session::start(near, peer(), Duration::from_secs(5)).await.unwrap();
+        tokio::time::sleep(Duration::from_secs(600)).await;
+        assert!(session.fate().is_none(), "an idle session is left alone");
+        let fault = session.submit(&Request::Lstat { path: b"a" }).await.unwrap_err();
+        assert_eq!(fault.cause, Cause::Timeout);
+    }
+
+    #[test]
+    fn absurd_limits_are_kept_within_reason() {
+        let limits = |values: [u64; 4]| {
+            parse_limits(Bytes::from(values.iter().flat_map(|v| v.to_be_bytes()).collect::<Vec<u8>>()))
+        };
+        assert_eq!(limits([262144, 261120, 261120, 1019]).write, 261120);
+        assert_eq!(limits([0, 0, 0, 0]), Limits::default());
+        assert_eq!(limits([1, 1, 1, 1]).read, 1);
+        assert_eq!(limits([u64::MAX; 4]).write, 261120);
+    }
+}
