@@ -1,1 +1,193 @@
-//! (see lib.rs)
+//! The two ends of a transfer behind one trait. [`local`] is the only user of the disk; [`remote`] is SFTP.
+//!
+//! A tree is rooted: every path is relative to the root's directory, with `/` between names and no `.` or `..`; the empty
+//! path is the root itself. Small files move in one call each, so that an end can do all of their steps at once; large
+//! ones move through a [`Source`] and a [`Sink`].
+
+pub mod local;
+pub mod remote;
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+
+use crate::entry::{Entry, Meta};
+use crate::fault::Fault;
+use crate::sftp::wire::BoxFuture;
+use crate::verify::{Algorithm, Digest};
+
+pub type Result<T> = std::result::Result<T, Fault>;
+
+/// Attributes to be set; what is `None` stays.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Change {
+    /// The twelve permission bits.
+    pub mode: Option<u32>,
+    /// Seconds and nanoseconds; SFTP carries whole seconds as u32.
+    pub mtime: Option<(i64, u32)>,
+    pub owner: Option<u32>,
+    pub group: Option<u32>,
+}
+
+impl Change {
+    pub fn is_empty(&self) -> bool {
+        *self == Change::default()
+    }
+}
+
+/// On which lane and channel something was done; nothing for a local disk.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Used {
+    pub lane: Option<u32>,
+    pub channel: Option<u32>,
+}
+
+/// A directory's entries, and whether all were seen.
+#[derive(Debug, Default)]
+pub struct Listing {
+    pub entries: Vec<Entry>,
+    /// Entries that could not be told of (a name that no server may send, a failed stat). Any makes deletion below unsafe.
+    pub faults: Vec<Fault>,
+}
+
+/// Who we are at an end, as far as it is known: decides what becomes of owner and group.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Identity {
+    pub uid: Option<u32>,
+    pub gid: Option<u32>,
+    pub groups: Vec<u32>,
+    pub umask: Option<u32>,
+}
+
+/// One end, rooted at a directory.
+pub trait Tree: Send + Sync {
+    /// The end's name in faults: the hop, or `local`.
+    fn hop(&self) -> &Arc<str>;
+
+    /// The root as a person would write it, for messages.
+    fn root(&self) -> &[u8];
+
+    /// `None` if there is no such file. With `follow`, what a symlink points to.
+    fn stat<'a>(&'a self, path: &'a [u8], follow: bool) -> BoxFuture<'a, Result<Option<Meta>>>;
+
+    fn read_link<'a>(&'a self, path: &'a [u8]) -> BoxFuture<'a, Result<Vec<u8>>>;
+
+    /// All entries but `.` and `..`, in no order, symlinks with their targets. With `follow` (`-L`), entries are what their
+    /// symlinks point to.
+    fn list<'a>(&'a self, path: &'a [u8], follow: bool) -> BoxFuture<'a, Result<Listing>>;
+
+    /// Reads a file of `size` bytes (at most [`Tree::chunk`]) whole. Returns the bytes, and what a stat said afterwards.
+    fn read_small<'a>(&'a self, path: &'a [u8], size: u64, follow: bool)
+    -> BoxFuture<'a, Result<(Bytes, Meta, Used)>>;
+
+    /// Creates `path`, which must not exist, with `mode` (the umask applies), writes, and closes it.
+    fn write_small<'a>(&'a self, path: &'a [u8], data: Bytes, mode: u32) -> BoxFuture<'a, Result<Used>>;
+
+    fn open_read<'a>(&'a self, path: &'a [u8], size: u64, follow: bool) -> BoxFuture<'a, Result<Box<dyn Source>>>;
+
+    /// As [`Tree::write_small`], for a file of `size` bytes that is then written in pieces. `exclusive` false opens an
+    /// existing file in place (`--inplace`).
+    fn open_write<'a>(
+        &'a self,
+        path: &'a [u8],
+        size: u64,
+        mode: u32,
+        exclusive: bool,
+    ) -> BoxFuture<'a, Result<Box<dyn Sink>>>;
+
+    /// The largest piece that one read or write may have, in bytes; also what is small.
+    fn chunk(&self) -> usize;
+
+    /// Hashes the file's bytes as this end has them, by the best way it has, or by reading them back. Says which.
+    fn digest<'a>(&'a self, path: &'a [u8], size: u64, how: How) -> BoxFuture<'a, Result<(Digest, &'static str)>>;
+
+    /// Sets attributes of `temp`, then renames it onto `path`, replacing what is there.
+    fn commit<'a>(&'a self, temp: &'a [u8], path: &'a [u8], change: Change) -> BoxFuture<'a, Result<()>>;
+
+    fn set<'a>(&'a self, path: &'a [u8], change: Change, symlink: bool) -> BoxFuture<'a, Result<()>>;
+
+    fn mkdir<'a>(&'a self, path: &'a [u8], mode: u32) -> BoxFuture<'a, Result<()>>;
+
+    /// Creates a symlink at `path`, which must not exist.
+    fn symlink<'a>(&'a self, target: &'a [u8], path: &'a [u8]) -> BoxFuture<'a, Result<()>>;
+
+    fn remove<'a>(&'a self, path: &'a [u8]) -> BoxFuture<'a, Result<()>>;
+
+    fn rmdir<'a>(&'a self, path: &'a [u8]) -> BoxFuture<'a, Result<()>>;
+
+    fn identity(&self) -> BoxFuture<'_, Result<Identity>>;
+}
+
+/// How a hash is to be made.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum How {
+    /// By the best means of the end, which decides the algorithm for a remote one.
+    Best(Algorithm),
+    /// By reading the bytes back over SFTP (a local end reads its disk either way).
+    Readback(Algorithm),
+}
+
+impl How {
+    pub fn algorithm(self) -> Algorithm {
+        match self {
+            How::Best(algorithm) | How::Readback(algorithm) => algorithm,
+        }
+    }
+}
+
+/// A file open for reading.
+pub trait Source: Send + Sync {
+    /// Bytes from `offset`; fewer than `len` only at the end of the file, none beyond it. The request is on its way when
+    /// this returns; the future is only its answer.
+    fn read_at(&self, offset: u64, len: usize) -> BoxFuture<'static, Result<Bytes>>;
+
+    /// Closes, and tells what the file is by now.
+    fn finish(self: Box<Self>) -> BoxFuture<'static, Result<Meta>>;
+
+    fn used(&self) -> Used;
+}
+
+/// A file open for writing.
+pub trait Sink: Send + Sync {
+    /// The request is on its way when this returns, in the order of the calls; the future is its acknowledgement.
+    fn write_at(&self, offset: u64, data: Bytes) -> BoxFuture<'static, Result<()>>;
+
+    /// Closes after all writes were acknowledged, having checked that the file has `size` bytes.
+    fn finish(self: Box<Self>, size: u64) -> BoxFuture<'static, Result<()>>;
+
+    fn used(&self) -> Used;
+}
+
+/// Joins a root or directory and a relative path.
+pub fn join(base: &[u8], path: &[u8]) -> Vec<u8> {
+    match (base.is_empty(), path.is_empty()) {
+        (true, true) => b".".to_vec(),
+        (true, false) => path.to_vec(),
+        (false, true) => base.to_vec(),
+        (false, false) if base.ends_with(b"/") => [base, path].concat(),
+        (false, false) => [base, b"/", path].concat(),
+    }
+}
+
+/// The directory that `path` lies in, and its name there.
+pub fn split(path: &[u8]) -> (&[u8], &[u8]) {
+    match path.iter().rposition(|byte| *byte == b'/') {
+        Some(at) => (&path[..at], &path[at + 1..]),
+        None => (b"", path),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn paths_join_and_split_without_doubling_slashes() {
+        assert_eq!(join(b"", b""), b".");
+        assert_eq!(join(b"/", b"a"), b"/a");
+        assert_eq!(join(b"a", b"b/c"), b"a/b/c");
+        assert_eq!(join(b"", b"b"), b"b");
+        assert_eq!(split(b"a/b/c"), (&b"a/b"[..], &b"c"[..]));
+        assert_eq!(split(b"c"), (&b""[..], &b"c"[..]));
+    }
+}

@@ -1,0 +1,178 @@
+//! Session channels of a hop: opened, started as SFTP or as a command, and turned into a [`Wire`].
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use russh::client::Msg;
+use russh::{Channel, ChannelMsg, ChannelReadHalf, ChannelWriteHalf};
+
+use crate::fault::{Cause, Fault, Stage};
+use crate::sftp::wire::{BoxFuture, Receiver, Sender, Wire};
+
+use super::fate::Fate;
+use super::hop::HopSession;
+use super::inbox::Inbox;
+
+/// For a channel to be opened and its subsystem to be started. sshd forks for it; a loaded host takes seconds.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+/// What a session channel is started as.
+#[derive(Debug, Clone, Copy)]
+pub enum Start<'a> {
+    /// The `sftp` subsystem.
+    Sftp,
+    /// A command for the login shell.
+    Exec(&'a [u8]),
+}
+
+/// A started channel: its wire, and what its far end leaves behind.
+pub struct Started {
+    pub wire: Wire,
+    pub inbox: Arc<Inbox>,
+}
+
+/// Opens a session channel and starts it.
+///
+/// # Errors
+/// [`Stage::Session`] with [`Cause::SessionLimit`] if the server refuses the channel (sshd does at MaxSessions, with reason
+/// 2 and the text "open failed", and says nothing else about its limit); [`Stage::Subsystem`] if it refuses the start.
+pub async fn open(session: &HopSession, start: Start<'_>) -> Result<Started, Fault> {
+    let fault = |stage, cause, text: String| Fault::new(session.hop.alias.clone(), stage, cause, text);
+    let opening = async {
+        let opened = tokio::select! {
+            opened = session.handle.channel_open_session() => opened,
+            () = session.fate.over() => return Err(session.fate.fault()),
+        };
+        let channel = match opened {
+            Ok(channel) => channel,
+            Err(russh::Error::ChannelOpenFailure(reason)) => {
+                let said = session.fate.open_failure().unwrap_or_else(|| format!("reason {}", reason.code()));
+                let text = format!("the server refused a session: {said}");
+                return Err(fault(Stage::Session, Cause::SessionLimit, text));
+            }
+            Err(_) if session.fate.is_over() => return Err(session.fate.fault()),
+            Err(error) => return Err(fault(Stage::Session, Cause::Lost, error.to_string())),
+        };
+        begin(channel, session, start).await
+    };
+    match tokio::time::timeout(PATIENCE, opening).await {
+        Ok(result) => result,
+        Err(_) => Err(fault(Stage::Session, Cause::Timeout, format!("no channel within {} s", PATIENCE.as_secs()))),
+    }
+}
+
+async fn begin(channel: Channel<Msg>, session: &HopSession, start: Start<'_>) -> Result<Started, Fault> {
+    let fault = |cause, text: String| Fault::new(session.hop.alias.clone(), Stage::Subsystem, cause, text);
+    let (mut reader, writer) = channel.split();
+    let asked = match start {
+        Start::Sftp => writer.request_subsystem(true, "sftp").await,
+        Start::Exec(command) => writer.exec(true, command).await,
+    };
+    let mut refused = asked.is_err();
+    while !refused {
+        match reader.wait().await {
+            Some(ChannelMsg::Success) => {
+                let inbox = Arc::new(Inbox::default());
+                tokio::spawn(drain(reader, inbox.clone(), session.fate.clone()));
+                let tx = ChannelTx { writer: Some(writer), fate: session.fate.clone() };
+                let wire = Wire { tx: Box::new(tx), rx: Box::new(ChannelRx { inbox: inbox.clone() }) };
+                return Ok(Started { wire, inbox });
+            }
+            Some(ChannelMsg::Failure | ChannelMsg::Close | ChannelMsg::Eof) => refused = true,
+            Some(_) => {}
+            None => return Err(session.fate.fault()),
+        }
+    }
+    let _ = writer.close().await;
+    Err(fault(
+        Cause::Unsupported,
+        match start {
+            Start::Sftp => "the server has no SFTP subsystem for this account".to_owned(),
+            Start::Exec(_) => "the server runs no commands for this account".to_owned(),
+        },
+    ))
+}
+
+async fn drain(mut reader: ChannelReadHalf, inbox: Arc<Inbox>, fate: Arc<Fate>) {
+    let flood = || Fault::new(fate.hop.clone(), Stage::Session, Cause::Protocol, "the server sends what nobody asked for");
+    let mut taken = true;
+    loop {
+        match reader.wait().await {
+            Some(ChannelMsg::Data { data }) if taken => {
+                taken = inbox.push(data);
+                if !taken {
+                    inbox.end(Err(flood()));
+                }
+            }
+            Some(ChannelMsg::ExtendedData { data, .. }) => inbox.push_stderr(&data),
+            Some(ChannelMsg::ExitStatus { exit_status }) => inbox.set_exit(exit_status),
+            // The exit status comes between EOF and CLOSE, and it tells how the end is to be taken.
+            Some(ChannelMsg::Close) => return inbox.end(Ok(())),
+            Some(_) => {}
+            None => {
+                let how = if fate.is_over() { Err(fate.fault()) } else { Ok(()) };
+                return inbox.end(how);
+            }
+        }
+    }
+}
+
+struct ChannelTx {
+    /// `None` once finished.
+    writer: Option<ChannelWriteHalf<Msg>>,
+    fate: Arc<Fate>,
+}
+
+struct ChannelRx {
+    inbox: Arc<Inbox>,
+}
+
+impl Sender for ChannelTx {
+    fn send(&mut self, data: Bytes) -> BoxFuture<'_, Result<(), Fault>> {
+        Box::pin(async move {
+            let Some(writer) = &self.writer else {
+                return Err(Fault::new(self.fate.hop.clone(), Stage::Session, Cause::Lost, "the channel was finished"));
+            };
+            tokio::select! {
+                sent = writer.data_bytes(data) => sent.map_err(|_| self.fate.fault()),
+                // A writer that waits for window is not woken when the connection dies.
+                () = self.fate.over() => Err(self.fate.fault()),
+            }
+        })
+    }
+
+    /// EOF, not CLOSE: after a `close()` russh forgets the channel and ignores the server's own, and the drain task would
+    /// wait for ever. The server closes when its process has exited, and russh answers.
+    fn finish(&mut self) -> BoxFuture<'_, ()> {
+        Box::pin(async move {
+            if let Some(writer) = self.writer.take() {
+                tokio::select! {
+                    _ = writer.eof() => {}
+                    () = self.fate.over() => {}
+                }
+            }
+        })
+    }
+}
+
+impl Drop for ChannelTx {
+    /// A dropped channel sends no CLOSE and its session slot would leak: EOF makes the far end's process exit.
+    fn drop(&mut self) {
+        if let (Some(writer), Ok(runtime)) = (self.writer.take(), tokio::runtime::Handle::try_current()) {
+            let fate = self.fate.clone();
+            runtime.spawn(async move {
+                tokio::select! {
+                    _ = writer.eof() => {}
+                    () = fate.over() => {}
+                }
+            });
+        }
+    }
+}
+
+impl Receiver for ChannelRx {
+    fn recv(&mut self) -> BoxFuture<'_, Result<Option<Bytes>, Fault>> {
+        Box::pin(std::future::poll_fn(|cx| self.inbox.poll_next(cx)))
+    }
+}

@@ -1,0 +1,193 @@
+//! A connection along a route: each hop a session inside the one before, the target's sessions being its *lanes*.
+//!
+//! All lanes run in one TCP connection. Each is a direct-tcpip channel of the last jump with an SSH session of its own to
+//! the target, and so has its own window of 2 MiB and its own MaxSessions at the target; a login is its price.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use crate::fault::{Cause, Fault, Stage};
+use crate::ledger::{Event, Ledger, TextKind};
+
+use super::fate::Fate;
+use super::hop::{self, HopSession, Windows};
+use super::prompt::Prompt;
+use super::route::{First, Route};
+use super::socket::{self, Stream};
+use super::tunnel::Tunnel;
+
+/// For a direct-tcpip channel to be opened: the head connects to the target meanwhile, and TCP alone may take 130 s.
+const TUNNEL_PATIENCE: Duration = Duration::from_secs(60);
+
+/// What connecting needs beside the route.
+#[derive(Clone)]
+pub struct Context {
+    pub prompt: Arc<Prompt>,
+    pub ledger: Arc<Ledger>,
+    /// `--contimeout`.
+    pub patience: Option<Duration>,
+    /// `-z`: zlib on the innermost session, where the data is still plain.
+    pub compress: bool,
+}
+
+/// The jumps of a route, logged in, from which lanes start.
+pub struct Connection {
+    route: Route,
+    context: Context,
+    /// In order; empty if the target is reached directly.
+    jumps: Vec<Arc<HopSession>>,
+    windows: Windows,
+    /// The TCP handshake to the first hop; zero for a ProxyCommand, where it cannot be seen.
+    pub round_trip: Duration,
+}
+
+/// A session at the target.
+pub struct Lane {
+    pub index: u32,
+    pub session: Arc<HopSession>,
+    /// Keeps the jumps below it alive.
+    _jumps: Vec<Arc<HopSession>>,
+}
+
+impl Connection {
+    /// Connects to all jumps and opens the first lane.
+    pub async fn open(route: &Route, context: &Context) -> Result<(Connection, Lane), Fault> {
+        let (stream, spent, round_trip) = first_stream(route, context).await?;
+        let windows = Windows::for_round_trip(round_trip);
+        let mut connection =
+            Connection { route: route.clone(), context: context.clone(), jumps: Vec::new(), windows, round_trip };
+        let (mut stream, mut spent) = (stream, spent);
+        let last = route.hops.len() - 1;
+        for index in 0..last {
+            let session = Arc::new(connection.hop(index, stream, spent, None).await?);
+            connection.jumps.push(session);
+            (stream, spent) = connection.tunnel(index + 1).await?;
+        }
+        let session = connection.hop(last, stream, spent, Some(0)).await?;
+        let lane = Lane { index: 0, session: Arc::new(session), _jumps: connection.jumps.clone() };
+        Ok((connection, lane))
+    }
+
+    /// Opens a further lane through the same jumps. `None` if the target is reached directly: a lane would be a second TCP
+    /// connection.
+    pub async fn lane(&self, index: u32) -> Result<Option<Lane>, Fault> {
+        if self.jumps.is_empty() {
+            return Ok(None);
+        }
+        let last = self.route.hops.len() - 1;
+        let (stream, spent) = self.tunnel(last).await?;
+        let session = Arc::new(self.hop(last, stream, spent, Some(index)).await?);
+        Ok(Some(Lane { index, session, _jumps: self.jumps.clone() }))
+    }
+
+    /// The name of the target, as the user knows it.
+    pub fn target(&self) -> &Arc<str> {
+        // A route is never empty (`route::resolve`).
+        &self.route.hops[self.route.hops.len() - 1].alias
+    }
+
+    /// Says goodbye to every jump, in order from the innermost.
+    pub async fn close(&self) {
+        for session in self.jumps.iter().rev() {
+            close(session).await;
+        }
+    }
+
+    async fn hop(
+        &self,
+        index: usize,
+        stream: Box<dyn Stream>,
+        spent: Vec<(Stage, Duration)>,
+        lane: Option<u32>,
+    ) -> Result<HopSession, Fault> {
+        let hop = &self.route.hops[index];
+        let Context { prompt, ledger, compress, .. } = &self.context;
+        let compress = *compress && lane.is_some();
+        let session = hop::connect(hop, stream, self.windows, compress, prompt, spent).await?;
+        let via = index.checked_sub(1).map(|before| self.route.hops[before].alias.clone());
+        announce(ledger, &session, via.as_deref(), lane);
+        Ok(session)
+    }
+
+    /// A direct-tcpip channel from the jump before hop `to` to it.
+    async fn tunnel(&self, to: usize) -> Result<(Box<dyn Stream>, Vec<(Stage, Duration)>), Fault> {
+        let jump = &self.jumps[to - 1];
+        let hop = &self.route.hops[to];
+        let started = Instant::now();
+        let opening = async {
+            tokio::select! {
+                opened = jump.handle.channel_open_direct_tcpip(hop.host.clone(), u32::from(hop.port), "127.0.0.1", 0) => {
+                    opened.map_err(|error| tunnel_fault(&jump.fate, hop.host.as_str(), hop.port, &error))
+                }
+                () = jump.fate.over() => Err(jump.fate.fault()),
+            }
+        };
+        let channel = tokio::time::timeout(TUNNEL_PATIENCE, opening).await.map_err(|_| {
+            let text = format!("no connection to {}:{} within {} s", hop.host, hop.port, TUNNEL_PATIENCE.as_secs());
+            Fault::new(jump.hop.alias.clone(), Stage::Tunnel, Cause::Timeout, text)
+        })??;
+        let stream = Tunnel::new(channel, jump.fate.clone());
+        Ok((Box::new(stream), vec![(Stage::Tunnel, started.elapsed())]))
+    }
+}
+
+/// Ends a session with a word (RFC 4253 §11.1), so that the server's log does not speak of a lost connection.
+pub async fn close(session: &HopSession) {
+    let bye = session.handle.disconnect(russh::Disconnect::ByApplication, "done", "en");
+    let _ = tokio::time::timeout(Duration::from_secs(2), async {
+        let _ = bye.await;
+        session.fate.over().await;
+    })
+    .await;
+}
+
+async fn first_stream(
+    route: &Route,
+    context: &Context,
+) -> Result<(Box<dyn Stream>, Vec<(Stage, Duration)>, Duration), Fault> {
+    let hop = route.hops.first().ok_or_else(|| {
+        Fault::new("local", Stage::Resolve, Cause::Config, "there is no host to connect to")
+    })?;
+    let started = Instant::now();
+    match &route.first {
+        First::Tcp => {
+            let (stream, round_trip) = socket::connect(hop, context.patience).await?;
+            Ok((stream, vec![(Stage::Tcp, started.elapsed())], round_trip))
+        }
+        First::ProxyCommand(command) => Ok((socket::proxy(hop, command)?, Vec::new(), Duration::ZERO)),
+    }
+}
+
+/// sshd's two ways to refuse a tunnel: reason 1 (AllowTcpForwarding, PermitOpen), and reason 2 with strerror's or the
+/// resolver's text.
+fn tunnel_fault(fate: &Fate, host: &str, port: u16, error: &russh::Error) -> Fault {
+    if fate.is_over() {
+        return fate.fault();
+    }
+    let said = fate.open_failure().unwrap_or_else(|| error.to_string());
+    let cause = match error {
+        russh::Error::ChannelOpenFailure(russh::ChannelOpenFailure::AdministrativelyProhibited) => Cause::Denied,
+        _ => Cause::Unreachable,
+    };
+    Fault::new(fate.hop.clone(), Stage::Tunnel, cause, format!("cannot connect on to {host}:{port}: {said}"))
+}
+
+fn announce(ledger: &Ledger, session: &HopSession, via: Option<&str>, lane: Option<u32>) {
+    let before = session.fate.before_banner();
+    if !before.is_empty() {
+        let hop = &session.hop.alias;
+        ledger.event(Event::ServerText { hop, kind: TextKind::PreBanner, text: &before });
+    }
+    ledger.event(Event::HopConnected {
+        hop: &session.hop.alias,
+        via,
+        lane,
+        banner: &session.fate.banner().unwrap_or_default(),
+        kex: &session.fate.kex().unwrap_or_default(),
+        cipher: &session.fate.cipher().unwrap_or_default(),
+        user: &session.hop.user,
+        method: &session.method,
+        stages: &session.stages,
+    });
+    tracing::debug!(hop = %session.hop.alias, ?lane, stages = ?session.stages, "connected");
+}

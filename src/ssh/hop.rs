@@ -1,0 +1,338 @@
+//! One hop: an SSH session over whatever stream leads there, checked and logged in.
+
+use std::borrow::Cow;
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
+
+use russh::client::{self, DisconnectReason, Handle};
+use russh::keys::{Algorithm, PublicKeyOrCertificate};
+use russh::{ChannelId, ChannelOpenFailure, Names, Preferred, cipher, compression, kex, mac};
+
+use crate::fault::{Cause, Fault, Stage};
+
+use super::fate::Fate;
+use super::prompt::Prompt;
+use super::route::{Hop, LogLevel};
+use super::socket::{Stream, Watched};
+use super::{auth, known_hosts};
+
+/// From the stream to the end of the key exchange. OpenSSH's LoginGraceTime (120 s) runs meanwhile.
+const HANDSHAKE_PATIENCE: Duration = Duration::from_secs(60);
+
+/// For the login, prompts included: the server's LoginGraceTime ends it anyway.
+const LOGIN_PATIENCE: Duration = Duration::from_secs(120);
+
+/// Keepalives where ssh_config asks for none: every wait must end, and a black hole sends no FIN. 15 s × 4.
+const ALIVE_INTERVAL: Duration = Duration::from_secs(15);
+const ALIVE_COUNT: usize = 4;
+
+/// Messages that russh may queue per channel before the session waits. Our drain tasks always take, so this only covers
+/// the time until they run.
+const CHANNEL_QUEUE: usize = 4096;
+
+/// The receive window that we offer per channel. Every channel of a session shares its value.
+#[derive(Debug, Clone, Copy)]
+pub struct Windows {
+    /// Bytes.
+    pub receive: u32,
+}
+
+impl Windows {
+    /// By the path's round trip: 2 MiB keeps a LAN busy, and larger ones make the *head* burn CPU (measured: 3.5–4.6 s
+    /// instead of 1.2 s for 943 MB); at distance 8 MiB carries 160 MB/s over 50 ms.
+    pub fn for_round_trip(round_trip: Duration) -> Windows {
+        Windows { receive: if round_trip < Duration::from_millis(5) { 2 << 20 } else { 8 << 20 } }
+    }
+}
+
+/// A live, logged-in session at one hop.
+pub struct HopSession {
+    pub handle: Handle<Client>,
+    pub fate: Arc<Fate>,
+    pub hop: Hop,
+    /// Time spent at each stage, and how the login was done.
+    pub stages: Vec<(Stage, Duration)>,
+    pub method: String,
+    pub windows: Windows,
+}
+
+/// russh's callbacks: who is trusted, and what the server says.
+pub struct Client {
+    hop: Hop,
+    fate: Arc<Fate>,
+    prompt: Arc<Prompt>,
+    /// Set when a changed key was let pass (`StrictHostKeyChecking no`): no password may then be sent.
+    changed: Arc<Mutex<bool>>,
+}
+
+impl client::Handler for Client {
+    type Error = russh::Error;
+
+    async fn check_server_key(&mut self, key: &PublicKeyOrCertificate) -> Result<bool, russh::Error> {
+        self.fate.enter(Stage::HostKey);
+        match known_hosts::check(&self.hop, key, &self.prompt).await {
+            Ok(accepted) => {
+                if let Some(added) = &accepted.newly_added {
+                    tracing::warn!(hop = %self.hop.alias, "{added}");
+                }
+                *self.changed.lock().unwrap_or_else(|p| p.into_inner()) = accepted.changed_but_allowed;
+                Ok(true)
+            }
+            Err(fault) => {
+                self.fate.refuse(fault);
+                Ok(false)
+            }
+        }
+    }
+
+    async fn kex_done(
+        &mut self,
+        _: Option<&[u8]>,
+        names: &Names,
+        _: &mut client::Session,
+    ) -> Result<(), russh::Error> {
+        self.fate.negotiated(names.kex.as_ref(), names.cipher.as_ref());
+        Ok(())
+    }
+
+    async fn auth_banner(&mut self, banner: &str, _: &mut client::Session) -> Result<(), russh::Error> {
+        if self.hop.log_level >= LogLevel::Info {
+            self.prompt.show(banner);
+        }
+        Ok(())
+    }
+
+    async fn channel_open_failure(
+        &mut self,
+        _: ChannelId,
+        reason: ChannelOpenFailure,
+        description: &str,
+        _: &str,
+        _: &mut client::Session,
+    ) -> Result<(), russh::Error> {
+        self.fate.open_failed(&format!("{description} (reason {})", reason.code()));
+        Ok(())
+    }
+
+    async fn disconnected(&mut self, reason: DisconnectReason<russh::Error>) -> Result<(), russh::Error> {
+        match reason {
+            DisconnectReason::ReceivedDisconnect(info) => {
+                self.fate.disconnected(&format!("{:?}", info.reason_code), &info.message);
+                self.fate.end();
+                Ok(())
+            }
+            DisconnectReason::Error(error) => {
+                self.fate.failed(&describe(&error));
+                self.fate.end();
+                Err(error)
+            }
+        }
+    }
+}
+
+impl Drop for Client {
+    /// russh drops its handler when the session's task ends, on every path.
+    fn drop(&mut self) {
+        self.fate.end();
+    }
+}
+
+fn describe(error: &russh::Error) -> String {
+    match error {
+        russh::Error::IO(e) if e.kind() == std::io::ErrorKind::UnexpectedEof => "connection closed".to_owned(),
+        russh::Error::IO(e) => e.to_string(),
+        russh::Error::Disconnect | russh::Error::HUP => "connection closed".to_owned(),
+        russh::Error::KeepaliveTimeout => "keepalives unanswered".to_owned(),
+        other => other.to_string(),
+    }
+}
+
+/// Runs the handshake and the login on `stream`. `spent` is what was spent to get the stream.
+pub async fn connect(
+    hop: &Hop,
+    stream: Box<dyn Stream>,
+    windows: Windows,
+    compress: bool,
+    prompt: &Arc<Prompt>,
+    spent: Vec<(Stage, Duration)>,
+) -> Result<HopSession, Fault> {
+    let fate = Fate::new(hop.alias.clone());
+    fate.enter(Stage::Banner);
+    let config = config(hop, windows, compress).await?;
+    let changed = Arc::new(Mutex::new(false));
+    let client = Client { hop: hop.clone(), fate: fate.clone(), prompt: prompt.clone(), changed: changed.clone() };
+    let started = Instant::now();
+    let watched = Watched::new(stream, fate.clone());
+    let connected = tokio::time::timeout(HANDSHAKE_PATIENCE, client::connect_stream(Arc::new(config), watched, client));
+    let mut handle = match connected.await {
+        Ok(Ok(handle)) => handle,
+        Ok(Err(error)) => {
+            fate.failed(&describe(&error));
+            return Err(fate.fault());
+        }
+        Err(_) => {
+            fate.failed(&format!("no answer within {} s", HANDSHAKE_PATIENCE.as_secs()));
+            let mut fault = fate.fault();
+            fault.cause = Cause::Timeout;
+            return Err(fault);
+        }
+    };
+    let mut stages = spent;
+    stages.push((Stage::Kex, started.elapsed()));
+    let started = Instant::now();
+    fate.enter(Stage::Login);
+    let allow_password = !*changed.lock().unwrap_or_else(|p| p.into_inner());
+    let lost = || fate.is_over().then(|| fate.fault());
+    let login = auth::login(&mut handle, hop, prompt, allow_password, lost);
+    let method = match tokio::time::timeout(LOGIN_PATIENCE, login).await {
+        Ok(Ok(method)) => method,
+        Ok(Err(fault)) => return Err(fault),
+        Err(_) => {
+            let text = format!("no login within {} s", LOGIN_PATIENCE.as_secs());
+            return Err(Fault::new(hop.alias.clone(), Stage::Login, Cause::Timeout, text));
+        }
+    };
+    stages.push((Stage::Login, started.elapsed()));
+    fate.enter(Stage::Session);
+    Ok(HopSession { handle, fate, hop: hop.clone(), stages, method: method.to_string(), windows })
+}
+
+async fn config(hop: &Hop, windows: Windows, compress: bool) -> Result<client::Config, Fault> {
+    Ok(client::Config {
+        client_id: russh::SshId::Standard(Cow::Borrowed(concat!("SSH-2.0-hopsync_", env!("CARGO_PKG_VERSION")))),
+        // A rekey that *we* start fails once more than two windows of data are in flight (russh counts all channels
+        // together), so the server starts them: sshd does at 1 GiB with chacha20 and at 2^32 blocks with AES (RFC 4344
+        // §3.2). For a server that never does, 2^36 bytes with AES-GCM is far below its limit.
+        limits: russh::Limits {
+            rekey_write_limit: 1 << 36,
+            rekey_read_limit: 1 << 36,
+            rekey_time_limit: Duration::from_secs(365 * 24 * 3600),
+        },
+        window_size: windows.receive,
+        // What a server may put into one packet for us; RFC 4253 §6.1's minimum is what OpenSSH sends anyway.
+        maximum_packet_size: 32 * 1024,
+        channel_buffer_size: CHANNEL_QUEUE,
+        preferred: preferred(hop, compress).await?,
+        inactivity_timeout: None,
+        keepalive_interval: Some(hop.server_alive_interval.unwrap_or(ALIVE_INTERVAL)),
+        keepalive_max: match hop.server_alive_interval {
+            Some(_) => hop.server_alive_count_max as usize,
+            None => ALIVE_COUNT,
+        },
+        nodelay: true,
+        ..client::Config::default()
+    })
+}
+
+/// Key exchanges offered, best first. russh's own list, without SHA-1.
+const KEX: &[kex::Name] = &[
+    kex::MLKEM768X25519_SHA256,
+    kex::CURVE25519,
+    kex::CURVE25519_PRE_RFC_8731,
+    kex::ECDH_SHA2_NISTP256,
+    kex::ECDH_SHA2_NISTP384,
+    kex::ECDH_SHA2_NISTP521,
+    kex::DH_GEX_SHA256,
+    kex::DH_G16_SHA512,
+    kex::DH_G14_SHA256,
+];
+
+/// Markers that are no algorithms but must be offered: EXT_INFO (RFC 8308) and strict key exchange (OpenSSH's PROTOCOL
+/// §1.10, against the Terrapin attack).
+const KEX_MARKERS: &[kex::Name] = &[
+    kex::EXTENSION_SUPPORT_AS_CLIENT,
+    kex::EXTENSION_OPENSSH_STRICT_KEX_AS_CLIENT,
+];
+
+const MACS: &[mac::Name] = &[mac::HMAC_SHA256_ETM, mac::HMAC_SHA512_ETM, mac::HMAC_SHA256, mac::HMAC_SHA512];
+
+/// AES-GCM first where the CPU has AES instructions: chacha20-poly1305 is several times slower there (measured: 900 × 1 MiB
+/// took 1.9 instead of 1.3 of rsync's speed with the change of cipher alone).
+fn ciphers() -> Vec<cipher::Name> {
+    let gcm = [cipher::AES_128_GCM, cipher::AES_256_GCM];
+    let ctr = [cipher::AES_128_CTR, cipher::AES_192_CTR, cipher::AES_256_CTR];
+    let mut all = Vec::new();
+    if has_aes() {
+        all.extend(gcm);
+        all.push(cipher::CHACHA20_POLY1305);
+    } else {
+        all.push(cipher::CHACHA20_POLY1305);
+        all.extend(gcm);
+    }
+    all.extend(ctr);
+    all
+}
+
+#[cfg(target_arch = "x86_64")]
+fn has_aes() -> bool {
+    std::arch::is_x86_feature_detected!("aes") && std::arch::is_x86_feature_detected!("pclmulqdq")
+}
+
+#[cfg(target_arch = "aarch64")]
+fn has_aes() -> bool {
+    std::arch::is_aarch64_feature_detected!("aes")
+}
+
+#[cfg(not(any(target_arch = "x86_64", target_arch = "aarch64")))]
+fn has_aes() -> bool {
+    false
+}
+
+async fn preferred(hop: &Hop, compress: bool) -> Result<Preferred, Fault> {
+    let refuse = |what: &str, wanted: &[String]| {
+        let text = format!("none of the configured {what} is supported: {}", wanted.join(","));
+        Fault::new(hop.alias.clone(), Stage::Kex, Cause::Config, text)
+    };
+    /// What the user wants and we have, in the user's order; all that we have if the user left it to us.
+    fn choose<N: AsRef<str> + Copy>(wanted: &Option<Vec<String>>, have: &[N]) -> Vec<N> {
+        match wanted {
+            None => have.to_vec(),
+            Some(wanted) => wanted.iter().filter_map(|w| have.iter().find(|h| h.as_ref() == w).copied()).collect(),
+        }
+    }
+    let mut kex = choose(&hop.kex_algorithms, KEX);
+    let cipher = choose(&hop.ciphers, &ciphers());
+    let mac = choose(&hop.macs, MACS);
+    let none = Vec::new();
+    if kex.is_empty() {
+        return Err(refuse("key exchange algorithms", hop.kex_algorithms.as_ref().unwrap_or(&none)));
+    }
+    if cipher.is_empty() {
+        return Err(refuse("ciphers", hop.ciphers.as_ref().unwrap_or(&none)));
+    }
+    if mac.is_empty() {
+        return Err(refuse("MACs", hop.macs.as_ref().unwrap_or(&none)));
+    }
+    kex.extend(KEX_MARKERS);
+    let offer = known_hosts::offer(hop).await?;
+    let all: Vec<Algorithm> = Preferred::DEFAULT
+        .key
+        .iter()
+        .filter(|a| !matches!(a, Algorithm::Rsa { hash: None })) // SHA-1 signatures
+        .cloned()
+        .collect();
+    let mut key: Vec<Algorithm> = match &hop.host_key_algorithms {
+        None => all,
+        Some(wanted) => wanted.iter().filter_map(|w| all.iter().find(|a| a.as_str() == w).cloned()).collect(),
+    };
+    // As ssh does: the types that are known for this host come first, so that a server with several keys shows one that can
+    // be checked.
+    key.sort_by_key(|algorithm| !offer.known.iter().any(|known| same_key_type(known, algorithm)));
+    let compression: Vec<compression::Name> = if compress || hop.compression {
+        vec![compression::ZLIB_LEGACY, compression::ZLIB, compression::NONE]
+    } else {
+        vec![compression::NONE]
+    };
+    Ok(Preferred {
+        kex: kex.into(),
+        host_key_certificates: if offer.certificates { key.clone().into() } else { Cow::Borrowed(&[]) },
+        key: key.into(),
+        cipher: cipher.into(),
+        mac: mac.into(),
+        compression: compression.into(),
+    })
+}
+
+fn same_key_type(a: &Algorithm, b: &Algorithm) -> bool {
+    matches!((a, b), (Algorithm::Rsa { .. }, Algorithm::Rsa { .. })) || a == b
+}

@@ -1,0 +1,220 @@
+//! The stream below an SSH connection: TCP, or a ProxyCommand's standard streams, watched until the server has identified
+//! itself.
+
+use std::io;
+use std::net::SocketAddr;
+use std::pin::Pin;
+use std::process::Stdio;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use tokio::io::{AsyncRead, AsyncWrite, BufReader, ReadBuf};
+use tokio::net::{TcpSocket, TcpStream};
+use tokio::process::{Child, ChildStdin, ChildStdout, Command};
+
+use crate::fault::{Cause, Fault, Stage};
+
+use super::fate::Fate;
+use super::route::{AddressFamily, Hop};
+
+/// One read takes this much at most: russh asks for a packet's length and body apart, which would be two system calls a
+/// packet of at most 35,000 bytes.
+const READ_BUFFER: usize = 256 * 1024;
+
+/// Any stream that an SSH session can run on.
+pub trait Stream: AsyncRead + AsyncWrite + Send + Unpin {}
+impl<S: AsyncRead + AsyncWrite + Send + Unpin> Stream for S {}
+
+/// How long a TCP connection may take if neither ssh_config nor `--contimeout` says so.
+const CONNECT_PATIENCE: Duration = Duration::from_secs(60);
+
+/// Resolves and connects to a hop. Returns the stream and how long the TCP handshake took, which is the path's round trip.
+pub async fn connect(hop: &Hop, patience: Option<Duration>) -> Result<(Box<dyn Stream>, Duration), Fault> {
+    let patience = hop.connect_timeout.or(patience).unwrap_or(CONNECT_PATIENCE);
+    let found = tokio::time::timeout(patience, tokio::net::lookup_host((hop.host.as_str(), hop.port)))
+        .await
+        .map_err(|_| Fault::new(hop.alias.clone(), Stage::Resolve, Cause::Timeout, format!("\"{}\": no answer", hop.host)))?
+        .map_err(|e| {
+            Fault::new(hop.alias.clone(), Stage::Resolve, Cause::Unreachable, format!("cannot resolve \"{}\": {e}", hop.host))
+        })?;
+    let addresses: Vec<SocketAddr> = found
+        .filter(|address| match hop.address_family {
+            AddressFamily::Any => true,
+            AddressFamily::V4 => address.is_ipv4(),
+            AddressFamily::V6 => address.is_ipv6(),
+        })
+        .collect();
+    let mut last = Fault::new(
+        hop.alias.clone(),
+        Stage::Resolve,
+        Cause::Unreachable,
+        format!("\"{}\" has no address of the wanted family", hop.host),
+    );
+    for address in addresses {
+        let started = std::time::Instant::now();
+        let failed = |cause, text: String| Fault::new(hop.alias.clone(), Stage::Tcp, cause, text);
+        match tokio::time::timeout(patience, dial(address, hop.bind_address.as_deref())).await {
+            Ok(Ok(stream)) => {
+                let round_trip = started.elapsed();
+                // Requests are small and many: Nagle would hold each for the peer's delayed ACK.
+                let _ = stream.set_nodelay(true);
+                let stream = BufReader::with_capacity(READ_BUFFER, Tcp(stream));
+                return Ok((Box::new(stream), round_trip));
+            }
+            Ok(Err(e)) => last = failed(Cause::Unreachable, format!("cannot connect to {address}: {e}")),
+            Err(_) => {
+                last = failed(Cause::Timeout, format!("cannot connect to {address} within {} s", patience.as_secs()));
+            }
+        }
+    }
+    Err(last)
+}
+
+async fn dial(address: SocketAddr, bind: Option<&str>) -> io::Result<TcpStream> {
+    let socket = if address.is_ipv4() { TcpSocket::new_v4()? } else { TcpSocket::new_v6()? };
+    if let Some(bind) = bind {
+        let ip = bind.parse().map_err(|_| io::Error::other(format!("BindAddress \"{bind}\" is no IP address")))?;
+        socket.bind(SocketAddr::new(ip, 0))?;
+    }
+    socket.connect(address).await
+}
+
+/// A TCP stream that acknowledges at once. The kernel delays an ACK by up to 40 ms once it thinks the exchange is
+/// interactive, and falls back to that after each receive; on a jump that stalls the *head's* Nagle, for as long, at every
+/// small exchange of the handshakes behind it.
+struct Tcp(TcpStream);
+
+impl AsyncRead for Tcp {
+    fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        let ready = Pin::new(&mut self.0).poll_read(cx, buf);
+        if ready.is_ready() {
+            #[cfg(target_os = "linux")]
+            let _ = rustix::net::sockopt::set_tcp_quickack(&self.0, true);
+        }
+        ready
+    }
+}
+
+impl AsyncWrite for Tcp {
+    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.0).poll_write(cx, buf)
+    }
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.0).poll_flush(cx)
+    }
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.0).poll_shutdown(cx)
+    }
+}
+
+/// Runs a ProxyCommand in the user's shell, as ssh does (`$SHELL -c "exec …"`). It ends with the connection.
+pub fn proxy(hop: &Hop, command: &str) -> Result<Box<dyn Stream>, Fault> {
+    let shell = std::env::var_os("SHELL").unwrap_or_else(|| "/bin/sh".into());
+    let failed = |text: String| Fault::new(hop.alias.clone(), Stage::Tcp, Cause::Unreachable, text);
+    let mut child = Command::new(&shell)
+        .arg("-c")
+        .arg(format!("exec {command}"))
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .kill_on_drop(true)
+        .spawn()
+        .map_err(|e| failed(format!("cannot run ProxyCommand \"{command}\": {e}")))?;
+    match (child.stdin.take(), child.stdout.take()) {
+        (Some(stdin), Some(stdout)) => {
+            Ok(Box::new(BufReader::with_capacity(READ_BUFFER, Piped { _child: child, stdin, stdout })))
+        }
+        _ => Err(failed("ProxyCommand has no standard streams".to_owned())),
+    }
+}
+
+struct Piped {
+    _child: Child,
+    stdin: ChildStdin,
+    stdout: ChildStdout,
+}
+
+impl AsyncRead for Piped {
+    fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stdout).poll_read(cx, buf)
+    }
+}
+
+impl AsyncWrite for Piped {
+    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.stdin).poll_write(cx, buf)
+    }
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stdin).poll_flush(cx)
+    }
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stdin).poll_shutdown(cx)
+    }
+}
+
+/// Reads along until the server's identification line has passed, and writes what it finds into the fate.
+pub struct Watched<S> {
+    stream: S,
+    fate: Arc<Fate>,
+    /// `None` once the identification was seen, or when the start is too long to be one.
+    start: Option<Vec<u8>>,
+}
+
+impl<S> Watched<S> {
+    pub fn new(stream: S, fate: Arc<Fate>) -> Watched<S> {
+        Watched { stream, fate, start: Some(Vec::new()) }
+    }
+
+    fn look(&mut self, fresh: &[u8]) {
+        let Some(start) = &mut self.start else { return };
+        start.extend_from_slice(fresh);
+        while let Some(end) = start.iter().position(|b| *b == b'\n') {
+            let line = String::from_utf8_lossy(&start[..end]).trim_end().to_owned();
+            start.drain(..=end);
+            if line.starts_with("SSH-") {
+                self.fate.identified(&line);
+                self.start = None;
+                return;
+            }
+            self.fate.text_before_banner(&line);
+        }
+        if fresh.is_empty() && !start.is_empty() {
+            // The stream ended in the middle of a line.
+            let line = String::from_utf8_lossy(start).trim_end().to_owned();
+            self.fate.text_before_banner(&line);
+            self.start = None;
+        } else if start.len() > 8192 {
+            self.start = None;
+        }
+    }
+}
+
+impl<S: AsyncRead + Unpin> AsyncRead for Watched<S> {
+    fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        let before = buf.filled().len();
+        let ready = Pin::new(&mut self.stream).poll_read(cx, buf);
+        if self.start.is_some() {
+            match &ready {
+                Poll::Ready(Ok(())) => self.look(&buf.filled()[before..]),
+                Poll::Ready(Err(e)) => {
+                    self.look(&[]);
+                    self.fate.failed(&e.to_string());
+                }
+                Poll::Pending => {}
+            }
+        }
+        ready
+    }
+}
+
+impl<S: AsyncWrite + Unpin> AsyncWrite for Watched<S> {
+    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.stream).poll_write(cx, buf)
+    }
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_flush(cx)
+    }
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_shutdown(cx)
+    }
+}

@@ -1,0 +1,496 @@
+//! The local disk. Nothing else in the crate touches it for files that are transferred.
+//!
+//! Every call is one trip to the blocking pool: a disk may be NFS or Lustre, where a stat takes milliseconds. Below the
+//! root, no symlink is ever followed on the way to a file (openat2's RESOLVE_NO_SYMLINKS, or a walk by O_NOFOLLOW where the
+//! kernel has none): a directory swapped for a link while we write leads nowhere.
+
+use std::ffi::OsStr;
+use std::fs::File;
+use std::io;
+use std::os::fd::{AsFd, OwnedFd};
+use std::os::unix::ffi::OsStrExt;
+use std::os::unix::fs::FileExt;
+use std::path::Path;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use rustix::fs::{self, AtFlags, Gid, Mode, OFlags, ResolveFlags, Timestamps, Uid};
+use rustix::io::Errno;
+use rustix::process;
+use rustix::time::Timespec;
+
+use crate::entry::{Entry, Kind, Meta};
+use crate::fault::{Cause, Fault, Stage};
+use crate::sftp::wire::BoxFuture;
+use crate::verify::{Digest, Hasher};
+
+use super::{Change, How, Identity, Listing, Result, Sink, Source, Tree, Used, split};
+
+/// One read or write: as much as SFTP carries in one request to OpenSSH (`limits@openssh.com`).
+const CHUNK: usize = 255 * 1024;
+
+/// A directory of the local disk and all below it.
+#[derive(Clone)]
+pub struct Local {
+    root: Arc<Root>,
+    hop: Arc<str>,
+}
+
+struct Root {
+    path: Vec<u8>,
+    dir: OwnedFd,
+}
+
+impl Local {
+    /// # Errors
+    /// The directory cannot be opened.
+    pub fn open(path: &[u8]) -> io::Result<Local> {
+        let shown = if path.is_empty() { b"." } else { path };
+        let dir = fs::open(OsStr::from_bytes(shown), OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())?;
+        Ok(Local { root: Arc::new(Root { path: path.to_vec(), dir }), hop: "local".into() })
+    }
+
+    async fn run<T, F>(&self, stage: Stage, path: &[u8], work: F) -> Result<T>
+    where
+        T: Send + 'static,
+        F: FnOnce(&Root, &[u8]) -> io::Result<T> + Send + 'static,
+    {
+        let root = self.root.clone();
+        let path = path.to_vec();
+        blocking(move || work(&root, &path).map_err(|e| fault(stage, &root, &path, &e))).await
+    }
+}
+
+/// Runs on the blocking pool; a panic there is a bug that must not take the run's count with it.
+async fn blocking<T: Send + 'static>(work: impl FnOnce() -> Result<T> + Send + 'static) -> Result<T> {
+    tokio::task::spawn_blocking(work)
+        .await
+        .unwrap_or_else(|e| Err(Fault::new("local", Stage::Read, Cause::Io, format!("internal error: {e}"))))
+}
+
+fn fault(stage: Stage, root: &Root, path: &[u8], error: &io::Error) -> Fault {
+    let whole = super::join(&root.path, path);
+    Fault::local(stage, error, format_args!("\"{}\"", String::from_utf8_lossy(&whole)))
+}
+
+impl Root {
+    /// The directory that `path` lies in, and its name there (`.` for the root itself).
+    fn parent<'a>(&self, path: &'a [u8]) -> io::Result<(Dir<'_>, &'a OsStr)> {
+        let (dir, name) = split(path);
+        let name = OsStr::from_bytes(if name.is_empty() { b"." } else { name });
+        if dir.is_empty() {
+            return Ok((Dir::Root(&self.dir), name));
+        }
+        Ok((Dir::Below(self.walk(dir, OFlags::PATH | OFlags::DIRECTORY)?), name))
+    }
+
+    fn walk(&self, path: &[u8], flags: OFlags) -> io::Result<OwnedFd> {
+        let flags = flags | OFlags::CLOEXEC;
+        let name = OsStr::from_bytes(if path.is_empty() { b"." } else { path });
+        let resolve = ResolveFlags::BENEATH | ResolveFlags::NO_SYMLINKS | ResolveFlags::NO_MAGICLINKS;
+        match fs::openat2(&self.dir, name, flags, Mode::empty(), resolve) {
+            Err(Errno::NOSYS | Errno::PERM) => {}
+            other => return Ok(other?),
+        }
+        // No openat2 (kernels before 5.6, or a seccomp filter): one component after the other.
+        let mut dir = self.dir.try_clone()?;
+        let mut names = path.split(|byte| *byte == b'/').filter(|name| !name.is_empty()).peekable();
+        while let Some(name) = names.next() {
+            let last = names.peek().is_none();
+            let step = if last { flags } else { OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC };
+            dir = fs::openat(&dir, OsStr::from_bytes(name), step | OFlags::NOFOLLOW, Mode::empty())?;
+        }
+        Ok(dir)
+    }
+}
+
+enum Dir<'a> {
+    Root(&'a OwnedFd),
+    Below(OwnedFd),
+}
+
+impl AsFd for Dir<'_> {
+    fn as_fd(&self) -> std::os::fd::BorrowedFd<'_> {
+        match self {
+            Dir::Root(fd) => fd.as_fd(),
+            Dir::Below(fd) => fd.as_fd(),
+        }
+    }
+}
+
+fn meta(stat: &fs::Stat) -> Meta {
+    let mode = stat.st_mode;
+    Meta {
+        kind: Kind::from_mode(mode).unwrap_or(Kind::Special),
+        size: stat.st_size as u64,
+        mtime: stat.st_mtime,
+        mtime_nsec: stat.st_mtime_nsec as u32,
+        mode: mode & 0o7777,
+        uid: stat.st_uid,
+        gid: stat.st_gid,
+        dev: stat.st_dev,
+        ino: stat.st_ino,
+    }
+}
+
+fn no_follow(follow: bool) -> AtFlags {
+    if follow { AtFlags::empty() } else { AtFlags::SYMLINK_NOFOLLOW }
+}
+
+fn open_for_reading(root: &Root, path: &[u8], follow: bool) -> io::Result<File> {
+    let (dir, name) = root.parent(path)?;
+    // NONBLOCK: a FIFO that took the file's place must not hang us.
+    let mut flags = OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NONBLOCK;
+    if !follow {
+        flags |= OFlags::NOFOLLOW;
+    }
+    let file = File::from(fs::openat(&dir, name, flags, Mode::empty())?);
+    if Kind::from_mode(fs::fstat(&file)?.st_mode) != Some(Kind::File) {
+        return Err(io::Error::other("is no regular file any more"));
+    }
+    Ok(file)
+}
+
+fn create(root: &Root, path: &[u8], mode: u32, exclusive: bool) -> io::Result<File> {
+    let (dir, name) = root.parent(path)?;
+    let mut flags = OFlags::WRONLY | OFlags::CREATE | OFlags::CLOEXEC | OFlags::NOFOLLOW;
+    if exclusive {
+        flags |= OFlags::EXCL;
+    }
+    Ok(File::from(fs::openat(&dir, name, flags, Mode::from_raw_mode(mode & 0o777))?))
+}
+
+/// Reads until `buffer` is full or the file ends.
+fn read_full(file: &File, buffer: &mut Vec<u8>, offset: u64, len: usize) -> io::Result<()> {
+    buffer.resize(len, 0);
+    let mut filled = 0;
+    while filled < len {
+        match file.read_at(&mut buffer[filled..], offset + filled as u64) {
+            Ok(0) => break,
+            Ok(n) => filled += n,
+            Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
+            Err(e) => return Err(e),
+        }
+    }
+    buffer.truncate(filled);
+    Ok(())
+}
+
+fn set_times(dir: impl AsFd, name: &OsStr, (seconds, nanoseconds): (i64, u32)) -> io::Result<()> {
+    let time = Timespec { tv_sec: seconds, tv_nsec: i64::from(nanoseconds) };
+    let times = Timestamps { last_access: Timespec { tv_sec: 0, tv_nsec: fs::UTIME_NOW }, last_modification: time };
+    fs::utimensat(dir, name, &times, AtFlags::SYMLINK_NOFOLLOW)?;
+    Ok(())
+}
+
+/// Sets what `change` has, in the order that keeps setuid bits: a chown clears them.
+fn apply(dir: impl AsFd, name: &OsStr, change: &Change, symlink: bool) -> io::Result<()> {
+    if change.owner.is_some() || change.group.is_some() {
+        let owner = change.owner.map(Uid::from_raw);
+        let group = change.group.map(Gid::from_raw);
+        fs::chownat(&dir, name, owner, group, AtFlags::SYMLINK_NOFOLLOW)?;
+    }
+    if let (Some(mode), false) = (change.mode, symlink) {
+        // fchmodat cannot refuse to follow; what lies at `name` was made or checked by us a moment ago.
+        let file = fs::openat(&dir, name, OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC, Mode::empty())?;
+        if Kind::from_mode(fs::fstat(&file)?.st_mode) == Some(Kind::Symlink) {
+            return Err(io::Error::other("became a symlink"));
+        }
+        fs::chmodat(&dir, name, Mode::from_raw_mode(mode), AtFlags::empty())?;
+    }
+    if let Some(mtime) = change.mtime {
+        set_times(&dir, name, mtime)?;
+    }
+    Ok(())
+}
+
+fn list(root: &Root, path: &[u8], follow: bool) -> io::Result<Listing> {
+    let fd = root.walk(path, OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NONBLOCK)?;
+    let mut listing = Listing::default();
+    let mut dir = fs::Dir::read_from(&fd)?;
+    while let Some(found) = dir.next() {
+        let found = found?;
+        let name = found.file_name().to_bytes();
+        if name == b"." || name == b".." {
+            continue;
+        }
+        let entry = (|| -> io::Result<Entry> {
+            let os = OsStr::from_bytes(name);
+            let stat = match fs::statat(&fd, os, no_follow(follow)) {
+                // A dangling link under -L is told as the link that it is.
+                Err(Errno::NOENT) if follow => fs::statat(&fd, os, AtFlags::SYMLINK_NOFOLLOW)?,
+                other => other?,
+            };
+            let meta = meta(&stat);
+            let target = match meta.kind {
+                Kind::Symlink => Some(fs::readlinkat(&fd, os, Vec::new())?.into_bytes()),
+                _ => None,
+            };
+            Ok(Entry { name: name.to_vec(), meta, target })
+        })();
+        match entry {
+            Ok(entry) => listing.entries.push(entry),
+            Err(e) => {
+                let whole = if path.is_empty() { name.to_vec() } else { [path, b"/", name].concat() };
+                let mut fault = fault(Stage::List, root, &whole, &e);
+                if e.kind() == io::ErrorKind::NotFound {
+                    fault.cause = Cause::Vanished;
+                }
+                listing.faults.push(fault);
+            }
+        }
+    }
+    Ok(listing)
+}
+
+fn hash(file: &File, size: u64, how: How) -> io::Result<Digest> {
+    let mut hasher = Hasher::new(how.algorithm());
+    let mut buffer = Vec::new();
+    let mut offset = 0;
+    loop {
+        let len = CHUNK.min((size.saturating_sub(offset) as usize).max(1));
+        read_full(file, &mut buffer, offset, len)?;
+        if buffer.is_empty() {
+            return Ok(hasher.finish());
+        }
+        hasher.update(&buffer);
+        offset += buffer.len() as u64;
+    }
+}
+
+impl Tree for Local {
+    fn hop(&self) -> &Arc<str> {
+        &self.hop
+    }
+
+    fn root(&self) -> &[u8] {
+        &self.root.path
+    }
+
+    fn stat<'a>(&'a self, path: &'a [u8], follow: bool) -> BoxFuture<'a, Result<Option<Meta>>> {
+        Box::pin(self.run(Stage::List, path, move |root, path| {
+            let (dir, name) = match root.parent(path) {
+                Err(e) if matches!(e.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory) => return Ok(None),
+                other => other?,
+            };
+            match fs::statat(&dir, name, no_follow(follow)) {
+                Ok(stat) => Ok(Some(meta(&stat))),
+                Err(Errno::NOENT | Errno::NOTDIR) => Ok(None),
+                Err(e) => Err(e.into()),
+            }
+        }))
+    }
+
+    fn read_link<'a>(&'a self, path: &'a [u8]) -> BoxFuture<'a, Result<Vec<u8>>> {
+        Box::pin(self.run(Stage::List, path, |root, path| {
+            let (dir, name) = root.parent(path)?;
+            Ok(fs::readlinkat(&dir, name, Vec::new())?.into_bytes())
+        }))
+    }
+
+    fn list<'a>(&'a self, path: &'a [u8], follow: bool) -> BoxFuture<'a, Result<Listing>> {
+        Box::pin(self.run(Stage::List, path, move |root, path| list(root, path, follow)))
+    }
+
+    fn read_small<'a>(
+        &'a self,
+        path: &'a [u8],
+        size: u64,
+        follow: bool,
+    ) -> BoxFuture<'a, Result<(Bytes, Meta, Used)>> {
+        Box::pin(self.run(Stage::Read, path, move |root, path| {
+            let file = open_for_reading(root, path, follow)?;
+            let mut buffer = Vec::new();
+            // One byte more than expected, to see a file that grows.
+            read_full(&file, &mut buffer, 0, size as usize + 1)?;
+            Ok((Bytes::from(buffer), meta(&fs::fstat(&file)?), Used::default()))
+        }))
+    }
+
+    fn write_small<'a>(&'a self, path: &'a [u8], data: Bytes, mode: u32) -> BoxFuture<'a, Result<Used>> {
+        Box::pin(self.run(Stage::Write, path, move |root, path| {
+            let file = create(root, path, mode, true)?;
+            let written = file.write_all_at(&data, 0);
+            if written.is_err() {
+                let (dir, name) = root.parent(path)?;
+                let _ = fs::unlinkat(&dir, name, AtFlags::empty());
+            }
+            written.map(|()| Used::default())
+        }))
+    }
+
+    fn open_read<'a>(&'a self, path: &'a [u8], _: u64, follow: bool) -> BoxFuture<'a, Result<Box<dyn Source>>> {
+        Box::pin(async move {
+            let file = self.run(Stage::Open, path, move |root, path| open_for_reading(root, path, follow)).await?;
+            Ok(Box::new(self.open_file(path, file)) as Box<dyn Source>)
+        })
+    }
+
+    fn open_write<'a>(
+        &'a self,
+        path: &'a [u8],
+        _: u64,
+        mode: u32,
+        exclusive: bool,
+    ) -> BoxFuture<'a, Result<Box<dyn Sink>>> {
+        Box::pin(async move {
+            let file = self.run(Stage::Open, path, move |root, path| create(root, path, mode, exclusive)).await?;
+            Ok(Box::new(self.open_file(path, file)) as Box<dyn Sink>)
+        })
+    }
+
+    fn chunk(&self) -> usize {
+        CHUNK
+    }
+
+    fn digest<'a>(&'a self, path: &'a [u8], size: u64, how: How) -> BoxFuture<'a, Result<(Digest, &'static str)>> {
+        Box::pin(self.run(Stage::Hash, path, move |root, path| {
+            let file = open_for_reading(root, path, false)?;
+            Ok((hash(&file, size, how)?, "local read"))
+        }))
+    }
+
+    fn commit<'a>(&'a self, temp: &'a [u8], path: &'a [u8], change: Change) -> BoxFuture<'a, Result<()>> {
+        let to = path.to_vec();
+        Box::pin(async move {
+            self.run(Stage::Attributes, temp, move |root, temp| {
+                let (dir, name) = root.parent(temp)?;
+                apply(&dir, name, &change, false)
+            })
+            .await?;
+            self.run(Stage::Rename, temp, move |root, temp| {
+                let (from_dir, from) = root.parent(temp)?;
+                let (to_dir, to) = root.parent(&to)?;
+                Ok(fs::renameat(&from_dir, from, &to_dir, to)?)
+            })
+            .await
+        })
+    }
+
+    fn set<'a>(&'a self, path: &'a [u8], change: Change, symlink: bool) -> BoxFuture<'a, Result<()>> {
+        Box::pin(self.run(Stage::Attributes, path, move |root, path| {
+            let (dir, name) = root.parent(path)?;
+            apply(&dir, name, &change, symlink)
+        }))
+    }
+
+    fn mkdir<'a>(&'a self, path: &'a [u8], mode: u32) -> BoxFuture<'a, Result<()>> {
+        Box::pin(self.run(Stage::Attributes, path, move |root, path| {
+            let (dir, name) = root.parent(path)?;
+            Ok(fs::mkdirat(&dir, name, Mode::from_raw_mode(mode & 0o777))?)
+        }))
+    }
+
+    fn symlink<'a>(&'a self, target: &'a [u8], path: &'a [u8]) -> BoxFuture<'a, Result<()>> {
+        let target = target.to_vec();
+        Box::pin(self.run(Stage::Attributes, path, move |root, path| {
+            let (dir, name) = root.parent(path)?;
+            Ok(fs::symlinkat(OsStr::from_bytes(&target), &dir, name)?)
+        }))
+    }
+
+    fn remove<'a>(&'a self, path: &'a [u8]) -> BoxFuture<'a, Result<()>> {
+        Box::pin(self.run(Stage::Attributes, path, |root, path| {
+            let (dir, name) = root.parent(path)?;
+            Ok(fs::unlinkat(&dir, name, AtFlags::empty())?)
+        }))
+    }
+
+    fn rmdir<'a>(&'a self, path: &'a [u8]) -> BoxFuture<'a, Result<()>> {
+        Box::pin(self.run(Stage::Attributes, path, |root, path| {
+            let (dir, name) = root.parent(path)?;
+            Ok(fs::unlinkat(&dir, name, AtFlags::REMOVEDIR)?)
+        }))
+    }
+
+    fn identity(&self) -> BoxFuture<'_, Result<Identity>> {
+        Box::pin(blocking(|| {
+            let mut groups: Vec<u32> =
+                process::getgroups().map(|all| all.iter().map(|g| g.as_raw()).collect()).unwrap_or_default();
+            let gid = process::getegid().as_raw();
+            groups.push(gid);
+            // Only a write can read the umask, and it is the process's own: set and put back at once.
+            let umask = process::umask(Mode::from_raw_mode(0o077));
+            process::umask(umask);
+            Ok(Identity {
+                uid: Some(process::geteuid().as_raw()),
+                gid: Some(gid),
+                groups,
+                umask: Some(umask.as_raw_mode() & 0o777),
+            })
+        }))
+    }
+}
+
+impl Local {
+    fn open_file(&self, path: &[u8], file: File) -> OpenFile {
+        OpenFile { file: Arc::new(file), root: self.root.clone(), path: path.into() }
+    }
+}
+
+/// An open local file, for reading or for writing.
+struct OpenFile {
+    file: Arc<File>,
+    root: Arc<Root>,
+    path: Arc<[u8]>,
+}
+
+impl OpenFile {
+    fn work<T: Send + 'static>(
+        &self,
+        stage: Stage,
+        work: impl FnOnce(&File) -> io::Result<T> + Send + 'static,
+    ) -> BoxFuture<'static, Result<T>> {
+        let (file, root, path) = (self.file.clone(), self.root.clone(), self.path.clone());
+        Box::pin(blocking(move || work(&file).map_err(|e| fault(stage, &root, &path, &e))))
+    }
+}
+
+impl Source for OpenFile {
+    fn read_at(&self, offset: u64, len: usize) -> BoxFuture<'static, Result<Bytes>> {
+        self.work(Stage::Read, move |file| {
+            let mut buffer = Vec::new();
+            read_full(file, &mut buffer, offset, len)?;
+            Ok(Bytes::from(buffer))
+        })
+    }
+
+    fn finish(self: Box<Self>) -> BoxFuture<'static, Result<Meta>> {
+        self.work(Stage::Read, |file| Ok(meta(&fs::fstat(file)?)))
+    }
+
+    fn used(&self) -> Used {
+        Used::default()
+    }
+}
+
+impl Sink for OpenFile {
+    fn write_at(&self, offset: u64, data: Bytes) -> BoxFuture<'static, Result<()>> {
+        self.work(Stage::Write, move |file| file.write_all_at(&data, offset))
+    }
+
+    fn finish(self: Box<Self>, size: u64) -> BoxFuture<'static, Result<()>> {
+        self.work(Stage::Close, move |file| {
+            let found = file.metadata()?.len();
+            if found == size { Ok(()) } else { Err(io::Error::other(format!("has {found} bytes instead of {size}"))) }
+        })
+    }
+
+    fn used(&self) -> Used {
+        Used::default()
+    }
+}
+
+/// What a local operand is: follows symlinks, as rsync does for an operand with a trailing slash.
+pub async fn stat_operand(path: &Path, follow: bool) -> Result<Option<Meta>> {
+    let path = path.to_owned();
+    blocking(move || {
+        let found = if follow { fs::stat(&path) } else { fs::lstat(&path) };
+        match found {
+            Ok(stat) => Ok(Some(meta(&stat))),
+            Err(Errno::NOENT | Errno::NOTDIR) => Ok(None),
+            Err(e) => Err(Fault::local(Stage::List, &e.into(), format_args!("\"{}\"", path.display()))),
+        }
+    })
+    .await
+}

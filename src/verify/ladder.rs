@@ -1,0 +1,213 @@
+//! The far end's hashers as data: the script that finds the best one, the lines it prints, and how names are batched.
+//!
+//! Names travel NUL-separated on standard input, never on a command line. `xargs -0 -n BATCH` runs the hasher for each
+//! batch; it starts one only when the batch is full, and GNU's only when one name more has come, so a batch that should run
+//! now is filled up with `/dev/null`. A line of output is `HASH  NAME`: names that a hasher would print otherwise than they
+//! are (see [`is_plain`]) are not given to it.
+
+use super::digest::{Algorithm, Digest};
+
+/// Names per process. 128 empty fillers cost a hasher under a millisecond, and a full batch of names of 1,000 bytes stays
+/// within xargs' default command line of 128 KiB.
+pub const BATCH: usize = 128;
+
+/// What a batch is filled up with: hashed in no time everywhere.
+pub const FILLER: &[u8] = b"/dev/null";
+
+/// First line of the script's output; anything else means that no shell ran it (`ForceCommand internal-sftp`).
+pub const GREETING: &[u8] = b"hopsync-far 1";
+
+/// The script, for the login shell whatever it is: one line, no quotes within the quotes.
+///
+/// It says who we are there (for owner and group), the umask, and the hasher that it then becomes.
+pub const SCRIPT: &str = concat!(
+    "exec sh -c '",
+    "echo hopsync-far 1; ",
+    "echo ids $(id -u) $(id -g) $(id -G); ",
+    "echo umask $(umask); ",
+    "PATH=$PATH:/usr/local/bin:/usr/bin:/bin; ",
+    "has() { command -v $1 >/dev/null 2>&1; }; ",
+    "if has hopsync && [ \"$(hopsync --hash-server=probe 2>/dev/null)\" = hash-server-1 ]; then ",
+    "echo hasher hopsync; exec hopsync --hash-server; fi; ",
+    "if has xargs; then ",
+    "if has b3sum; then echo hasher b3sum; exec xargs -0 -n 128 b3sum --; fi; ",
+    "if has openssl && openssl dgst -sha256 -r /dev/null >/dev/null 2>&1; then ",
+    "echo hasher openssl; exec xargs -0 -n 128 openssl dgst -sha256 -r; fi; ",
+    "if has sha256sum; then echo hasher sha256sum; exec xargs -0 -n 128 sha256sum --; fi; ",
+    "fi; echo hasher none'",
+);
+
+/// A hasher at the far end.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Rung {
+    /// `hopsync --hash-server`: answers each name at once.
+    Own,
+    B3sum,
+    Openssl,
+    Sha256sum,
+}
+
+impl Rung {
+    pub fn name(self) -> &'static str {
+        match self {
+            Rung::Own => "hopsync",
+            Rung::B3sum => "b3sum",
+            Rung::Openssl => "openssl",
+            Rung::Sha256sum => "sha256sum",
+        }
+    }
+
+    pub fn algorithm(self) -> Algorithm {
+        match self {
+            Rung::Own | Rung::B3sum => Algorithm::Blake3,
+            Rung::Openssl | Rung::Sha256sum => Algorithm::Sha256,
+        }
+    }
+
+    /// Whether names must be filled up to whole batches.
+    pub fn batches(self) -> bool {
+        self != Rung::Own
+    }
+
+    fn from_name(name: &str) -> Option<Rung> {
+        [Rung::Own, Rung::B3sum, Rung::Openssl, Rung::Sha256sum].into_iter().find(|rung| rung.name() == name)
+    }
+}
+
+/// What the script said of the far end.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct FarEnd {
+    pub uid: Option<u32>,
+    pub gid: Option<u32>,
+    /// All groups that the login is a member of.
+    pub groups: Vec<u32>,
+    pub umask: Option<u32>,
+    pub hasher: Option<Rung>,
+}
+
+/// Reads the script's lines, in order. `Ok(true)` when the last one has been read.
+#[derive(Debug, Default)]
+pub struct Introduction {
+    greeted: bool,
+    pub found: FarEnd,
+}
+
+impl Introduction {
+    /// # Errors
+    /// A line that the script does not print: whatever speaks there is not it.
+    pub fn line(&mut self, line: &[u8]) -> Result<bool, String> {
+        let text = String::from_utf8_lossy(line).trim().to_owned();
+        if !self.greeted {
+            // A shell's start-up file may print something first, with or without a newline.
+            self.greeted = line.ends_with(GREETING);
+            return Ok(false);
+        }
+        let mut words = text.split(' ');
+        match words.next() {
+            Some("ids") => {
+                let mut numbers = words.filter_map(|word| word.parse().ok());
+                self.found.uid = numbers.next();
+                self.found.gid = numbers.next();
+                self.found.groups = numbers.take(65_536).collect();
+            }
+            Some("umask") => {
+                self.found.umask = words.next().and_then(|mask| u32::from_str_radix(mask, 8).ok()).map(|m| m & 0o777);
+            }
+            Some("hasher") => {
+                self.found.hasher = words.next().and_then(Rung::from_name);
+                return Ok(true);
+            }
+            _ => return Err(format!("unexpected words from the far end's shell: {text:?}")),
+        }
+        Ok(false)
+    }
+}
+
+/// Whether every hasher prints this name as it is: valid UTF-8 without control characters and backslashes. (b3sum replaces
+/// what is no UTF-8; all escape newline and backslash, each in its own way.)
+pub fn is_plain(path: &[u8]) -> bool {
+    !path.is_empty()
+        && path.iter().all(|byte| *byte >= 0x20 && *byte != 0x7f && *byte != b'\\')
+        && std::str::from_utf8(path).is_ok()
+}
+
+/// The name as it is handed over: one that could be taken for an option gets `./`.
+pub fn handed_over(path: &[u8]) -> Vec<u8> {
+    if path.first() == Some(&b'/') { path.to_vec() } else { [b"./", path].concat() }
+}
+
+/// One line of a hasher's output: `HASH  NAME` (sha256sum, b3sum, hopsync) or `HASH *NAME` (openssl -r).
+pub fn parse_line(algorithm: Algorithm, line: &[u8]) -> Option<(Digest, &[u8])> {
+    let digest = Digest::from_hex(algorithm, line.get(..64)?)?;
+    match line.get(64..66)? {
+        b"  " | b" *" => Some((digest, &line[66..])),
+        _ => None,
+    }
+}
+
+/// How many fillers make the names sent so far run now: up to a whole number of batches and one more. `sent` counts
+/// everything sent since the start, fillers too.
+pub fn fill(sent: u64) -> u64 {
+    let batch = BATCH as u64;
+    (batch - sent % batch) % batch + 1
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn introduce(lines: &[&str]) -> Result<FarEnd, String> {
+        let mut introduction = Introduction::default();
+        for line in lines {
+            if introduction.line(line.as_bytes())? {
+                return Ok(introduction.found);
+            }
+        }
+        Err("it never ended".to_owned())
+    }
+
+    #[test]
+    fn the_script_tells_who_we_are_and_what_hashes() {
+        let far = introduce(&["Welcome!", "hopsync-far 1", "ids 1000 1000 1000 27", "umask 0022", "hasher b3sum"]).unwrap();
+        assert_eq!((far.uid, far.gid, far.groups, far.umask), (Some(1000), Some(1000), vec![1000, 27], Some(0o22)));
+        assert_eq!(far.hasher, Some(Rung::B3sum));
+        assert_eq!(introduce(&["hopsync-far 1", "hasher none"]).unwrap().hasher, None);
+        assert!(introduce(&["hopsync-far 1", "rm: cannot"]).is_err());
+    }
+
+    #[test]
+    fn the_script_survives_any_login_shell() {
+        let inner = SCRIPT.strip_prefix("exec sh -c '").and_then(|s| s.strip_suffix('\'')).unwrap();
+        assert!(!inner.contains('\'') && !SCRIPT.contains('\n') && !SCRIPT.contains('!'));
+        assert!(SCRIPT.contains(&format!("-n {BATCH} ")));
+    }
+
+    #[test]
+    fn a_batch_is_filled_to_its_end_and_one_beyond() {
+        assert_eq!((fill(1), fill(127), fill(128), fill(129)), (128, 2, 1, 128));
+        for sent in 1..1000 {
+            assert_eq!((sent + fill(sent)) % BATCH as u64, 1);
+        }
+    }
+
+    #[test]
+    fn names_that_hashers_print_differently_are_kept_from_them() {
+        assert!(is_plain("päth with  spaces/*".as_bytes()) && is_plain(b"-n"));
+        for odd in [&b"a\nb"[..], b"a\\b", b"\xff", b"", b"a\x7f"] {
+            assert!(!is_plain(odd));
+        }
+        assert_eq!(handed_over(b"-rf"), b"./-rf");
+    }
+
+    #[test]
+    fn lines_of_every_hasher_are_understood_and_nothing_else() {
+        let hex = "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855";
+        for separator in ["  ", " *"] {
+            let line = format!("{hex}{separator}a  b");
+            assert_eq!(parse_line(Algorithm::Sha256, line.as_bytes()).unwrap().1, b"a  b");
+        }
+        for bad in ["", "sha256sum: x: No such file", &hex[1..], &format!("{hex} x"), &format!("\\{hex}  x")] {
+            assert_eq!(parse_line(Algorithm::Sha256, bad.as_bytes()), None);
+        }
+    }
+}

@@ -1,0 +1,362 @@
+//! Drives the far end's hasher over one channel: names in, hashes out, in order.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::{Bytes, BytesMut};
+use tokio::sync::{mpsc, oneshot};
+use tokio::time::Instant;
+
+use crate::fault::{Cause, Fault, Stage};
+use crate::sftp::wire::{Receiver, Sender, Wire};
+
+use super::digest::Digest;
+use super::ladder::{self, FILLER, FarEnd, Introduction, Rung};
+
+/// For the script's introduction. An `internal-sftp` in its place exits at our EOF; a slow login shell takes seconds.
+const PATIENCE: Duration = Duration::from_secs(30);
+
+/// A line of output at most: a hash and a path (Linux: 4,096 bytes).
+const LINE: usize = 16 * 1024;
+
+/// Names that wait to be sent; callers wait beyond.
+const QUEUE: usize = 1024;
+
+/// While a batch runs, names gather for this long before the next one is filled up and sent after it.
+const GATHER: Duration = Duration::from_millis(8);
+
+/// A file is given up when its hash has not come within this time plus its size, and all before it, at 4 MB/s.
+const SLOWEST: Duration = Duration::from_secs(120);
+const SLOWEST_RATE: u64 = 4_000_000;
+
+/// Why no hash came for one file.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum NoHash {
+    /// The hasher gave none for this file (it cannot read it, or does not see it), but goes on.
+    Skipped,
+    /// The hasher is gone, or speaks nonsense: use the next rung.
+    Gone(String),
+}
+
+/// The far end's hasher. Cheap to share; its channel ends when the last handle is dropped.
+#[derive(Clone)]
+pub struct RemoteHasher {
+    pub rung: Rung,
+    asks: mpsc::Sender<Ask>,
+}
+
+struct Ask {
+    path: Vec<u8>,
+    size: u64,
+    answer: oneshot::Sender<Result<Digest, NoHash>>,
+}
+
+/// What came of starting the script.
+pub struct Found {
+    pub far: FarEnd,
+    pub hasher: Option<RemoteHasher>,
+}
+
+/// Reads the introduction from a channel that runs [`ladder::SCRIPT`], and takes the hasher into use.
+///
+/// # Errors
+/// [`Stage::Hash`]: what speaks there is not the script, or says nothing. The channel is given up.
+pub async fn start(mut wire: Wire, hop: Arc<str>) -> Result<Found, Fault> {
+    let failed = |cause, text: String| Fault::new(hop.clone(), Stage::Hash, cause, text);
+    let mut lines = Lines::default();
+    let mut introduction = Introduction::default();
+    let reading = async {
+        loop {
+            while let Some(line) = lines.next() {
+                match introduction.line(&line) {
+                    Ok(false) => {}
+                    Ok(true) => return Ok(()),
+                    Err(text) => return Err(failed(Cause::Protocol, text)),
+                }
+            }
+            match wire.rx.recv().await? {
+                Some(data) if lines.feed(&data) => {}
+                Some(_) => return Err(failed(Cause::Protocol, "garbage in place of the hasher's first line".to_owned())),
+                None => return Err(failed(Cause::Unsupported, "no shell ran the hashing script".to_owned())),
+            }
+        }
+    };
+    match tokio::time::timeout(PATIENCE, reading).await {
+        Ok(result) => result?,
+        Err(_) => {
+            wire.tx.finish().await;
+            return Err(failed(Cause::Timeout, "the far end's shell did not answer the hashing script".to_owned()));
+        }
+    }
+    let far = introduction.found;
+    let hasher = match far.hasher {
+        Some(rung) => {
+            let (asks, queue) = mpsc::channel(QUEUE);
+            tokio::spawn(Driver::new(rung, wire.tx, lines).run(wire.rx, queue));
+            Some(RemoteHasher { rung, asks })
+        }
+        None => {
+            wire.tx.finish().await;
+            None
+        }
+    };
+    Ok(Found { far, hasher })
+}
+
+impl RemoteHasher {
+    /// The hash of the far end's file `path`; `size` in bytes sets the patience.
+    pub async fn digest(&self, path: &[u8], size: u64) -> Result<Digest, NoHash> {
+        if !ladder::is_plain(path) {
+            return Err(NoHash::Skipped);
+        }
+        let gone = || NoHash::Gone("the hasher has ended".to_owned());
+        let (answer, answered) = oneshot::channel();
+        let ask = Ask { path: ladder::handed_over(path), size, answer };
+        self.asks.send(ask).await.map_err(|_| gone())?;
+        answered.await.unwrap_or_else(|_| Err(gone()))
+    }
+}
+
+struct Driver {
+    rung: Rung,
+    tx: Box<dyn Sender>,
+    lines: Lines,
+    /// Sent and unanswered, fillers included (without an answer to give).
+    waiting: VecDeque<(Vec<u8>, Option<oneshot::Sender<Result<Digest, NoHash>>>)>,
+    /// Real names among them.
+    outstanding: usize,
+    /// Names sent since the last fill, which may not run yet.
+    unfilled: usize,
+    sent: u64,
+    last_fill: Instant,
+    deadline: Instant,
+}
+
+impl Driver {
+    fn new(rung: Rung, tx: Box<dyn Sender>, lines: Lines) -> Driver {
+        let now = Instant::now();
+        let waiting = VecDeque::new();
+        Driver { rung, tx, lines, waiting, outstanding: 0, unfilled: 0, sent: 0, last_fill: now, deadline: now }
+    }
+
+    async fn run(mut self, mut rx: Box<dyn Receiver>, mut queue: mpsc::Receiver<Ask>) {
+        let why = loop {
+            let fill_at = self.last_fill + GATHER;
+            tokio::select! {
+                ask = queue.recv() => {
+                    let Some(first) = ask else { break "no longer needed".to_owned() };
+                    let mut message = BytesMut::new();
+                    self.add(first, &mut message);
+                    while let Ok(more) = queue.try_recv() {
+                        self.add(more, &mut message);
+                    }
+                    if self.outstanding == self.unfilled {
+                        self.fill(&mut message);
+                    }
+                    if let Err(fault) = self.tx.send(message.freeze()).await {
+                        break fault.to_string();
+                    }
+                }
+                received = rx.recv() => match received {
+                    Ok(Some(data)) => if let Err(why) = self.take(&data) { break why },
+                    Ok(None) => break "the hasher has exited".to_owned(),
+                    Err(fault) => break fault.to_string(),
+                },
+                () = tokio::time::sleep_until(fill_at), if self.unfilled > 0 => {
+                    let mut message = BytesMut::new();
+                    self.fill(&mut message);
+                    if let Err(fault) = self.tx.send(message.freeze()).await {
+                        break fault.to_string();
+                    }
+                }
+                () = tokio::time::sleep_until(self.deadline), if self.outstanding > 0 => {
+                    break "the hasher no longer answers".to_owned();
+                }
+            }
+        };
+        // The queue first: whoever asks from now on learns it from the closed queue.
+        queue.close();
+        let rest = std::iter::from_fn(|| queue.try_recv().ok()).map(|ask| ask.answer);
+        for answer in self.waiting.into_iter().filter_map(|(_, answer)| answer).chain(rest) {
+            let _ = answer.send(Err(NoHash::Gone(why.clone())));
+        }
+        self.tx.finish().await;
+        // Drained to its end, so that the channel closes in order and its session slot is free again.
+        let _ = tokio::time::timeout(Duration::from_secs(5), async { while let Ok(Some(_)) = rx.recv().await {} }).await;
+    }
+
+    fn add(&mut self, ask: Ask, message: &mut BytesMut) {
+        let now = Instant::now();
+        if self.outstanding == 0 {
+            self.deadline = now + SLOWEST;
+        }
+        self.deadline += Duration::from_millis(ask.size / (SLOWEST_RATE / 1000));
+        self.put(&ask.path, message);
+        self.waiting.push_back((ask.path, Some(ask.answer)));
+        self.outstanding += 1;
+        self.unfilled += usize::from(self.rung.batches());
+    }
+
+    fn put(&mut self, name: &[u8], message: &mut BytesMut) {
+        message.extend_from_slice(name);
+        message.extend_from_slice(b"\0");
+        self.sent += 1;
+    }
+
+    /// Makes everything sent so far run.
+    fn fill(&mut self, message: &mut BytesMut) {
+        if !self.rung.batches() {
+            return;
+        }
+        for _ in 0..ladder::fill(self.sent) {
+            self.put(FILLER, message);
+            self.waiting.push_back((FILLER.to_vec(), None));
+        }
+        self.unfilled = 0;
+        self.last_fill = Instant::now();
+    }
+
+    /// Takes in output. A hasher skips what it cannot read (and complains on its standard error), so a line answers its
+    /// name and ends all before it.
+    fn take(&mut self, data: &Bytes) -> Result<(), String> {
+        if !self.lines.feed(data) {
+            return Err("the hasher printed a line without end".to_owned());
+        }
+        while let Some(line) = self.lines.next() {
+            let Some((digest, name)) = ladder::parse_line(self.rung.algorithm(), &line) else {
+                return Err(format!("the hasher printed {:?}", String::from_utf8_lossy(&line[..line.len().min(80)])));
+            };
+            loop {
+                let Some((waited_for, answer)) = self.waiting.pop_front() else {
+                    return Err("the hasher printed a name that was not asked for".to_owned());
+                };
+                let hit = waited_for == name;
+                if let Some(answer) = answer {
+                    self.outstanding -= 1;
+                    self.deadline = self.deadline.max(Instant::now() + SLOWEST);
+                    let _ = answer.send(if hit { Ok(digest) } else { Err(NoHash::Skipped) });
+                }
+                if hit {
+                    break;
+                }
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Cuts output into lines of bounded length.
+#[derive(Default)]
+struct Lines {
+    buffer: BytesMut,
+    /// How much of the buffer is known to hold no newline.
+    seen: usize,
+}
+
+impl Lines {
+    /// False if a line grows beyond [`LINE`].
+    fn feed(&mut self, data: &[u8]) -> bool {
+        self.buffer.extend_from_slice(data);
+        self.buffer.len() - self.seen <= LINE.max(data.len()) || self.buffer[self.seen..].contains(&b'\n')
+    }
+
+    fn next(&mut self) -> Option<Bytes> {
+        match self.buffer[self.seen..].iter().position(|byte| *byte == b'\n') {
+            Some(at) => {
+                let line = self.buffer.split_to(self.seen + at + 1).freeze();
+                self.seen = 0;
+                Some(line.slice(..line.len() - 1))
+            }
+            None => {
+                self.seen = self.buffer.len();
+                None
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::sftp::wire;
+    use crate::verify::digest::Algorithm;
+
+    /// Plays the far end: introduces itself, then answers each name by `hash`, in batches as xargs would run them.
+    async fn far_end(rung: &'static str, hash: impl Fn(&[u8]) -> Option<String> + Send + 'static) -> RemoteHasher {
+        let (near, mut far) = wire::pair(64);
+        tokio::spawn(async move {
+            let hello = format!("hopsync-far 1\nids 0 0 0\numask 0022\nhasher {rung}\n");
+            far.tx.send(Bytes::from(hello)).await.unwrap();
+            let mut input = Vec::new();
+            let mut held: Vec<Vec<u8>> = Vec::new();
+            while let Ok(Some(data)) = far.rx.recv().await {
+                input.extend_from_slice(&data);
+                while let Some(end) = input.iter().position(|b| *b == 0) {
+                    // GNU xargs: a full batch runs when the next name comes.
+                    if held.len() == ladder::BATCH {
+                        let out: String = held.drain(..).filter_map(|name| hash(&name)).collect();
+                        if far.tx.send(Bytes::from(out)).await.is_err() {
+                            return;
+                        }
+                    }
+                    let name: Vec<u8> = input.drain(..=end).collect();
+                    held.push(name[..name.len() - 1].to_vec());
+                }
+            }
+        });
+        start(near, "far".into()).await.unwrap().hasher.unwrap()
+    }
+
+    fn line(name: &[u8]) -> String {
+        let digest = Digest::of(Algorithm::Blake3, name).to_string();
+        format!("{}  {}\n", &digest[7..], String::from_utf8_lossy(name))
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn one_name_is_answered_without_waiting_for_a_full_batch() {
+        let hasher = far_end("b3sum", |name| Some(line(name))).await;
+        assert_eq!(hasher.digest(b"dir/file", 1).await, Ok(Digest::of(Algorithm::Blake3, b"./dir/file")));
+        assert_eq!(hasher.digest(b"/abs", 1).await, Ok(Digest::of(Algorithm::Blake3, b"/abs")));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn hundreds_of_names_at_once_are_all_answered() {
+        let hasher = far_end("b3sum", |name| Some(line(name))).await;
+        let asks = (0..1000).map(|n| {
+            let hasher = hasher.clone();
+            async move { hasher.digest(format!("f{n}").as_bytes(), 1).await }
+        });
+        for (n, answer) in futures::future::join_all(asks).await.into_iter().enumerate() {
+            assert_eq!(answer, Ok(Digest::of(Algorithm::Blake3, format!("./f{n}").as_bytes())));
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_file_that_the_hasher_cannot_read_is_skipped_and_the_others_are_answered() {
+        let hasher = far_end("b3sum", |name| (name != b"./gone").then(|| line(name))).await;
+        let (gone, there) = tokio::join!(hasher.digest(b"gone", 1), hasher.digest(b"there", 1));
+        assert_eq!(gone, Err(NoHash::Skipped));
+        assert!(there.is_ok());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn garbage_ends_the_hasher_for_everyone() {
+        let hasher = far_end("sha256sum", |_| Some("Segmentation fault\n".to_owned())).await;
+        assert!(matches!(hasher.digest(b"a", 1).await, Err(NoHash::Gone(_))));
+        assert!(matches!(hasher.digest(b"b", 1).await, Err(NoHash::Gone(_))));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_hasher_that_falls_silent_is_given_up() {
+        let hasher = far_end("sha256sum", |_| None).await;
+        assert!(matches!(hasher.digest(b"a", 1).await, Err(NoHash::Gone(_))));
+    }
+
+    #[tokio::test]
+    async fn an_account_without_a_shell_is_told_apart() {
+        let (near, mut far) = wire::pair(4);
+        far.tx.finish().await;
+        assert_eq!(start(near, "far".into()).await.err().map(|f| f.cause), Some(Cause::Unsupported));
+    }
+}
