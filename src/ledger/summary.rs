@@ -247,7 +247,7 @@ impl Summary {
         let mut rows = vec![["hop", "stage", "cause", "failed", "dropped & retried", "example"].map(str::to_owned)];
         let mut worst: Vec<&Trouble> = self.troubles.iter().collect();
         // Stable: among equals the order of the connection's life remains.
-        worst.sort_by_key(|t| std::cmp::Reverse((t.failures() > 0, t.failures())));
+        worst.sort_by_key(|t| std::cmp::Reverse(t.failures()));
         rows.extend(worst.iter().take(ROWS).map(|t| row(t)));
         let widths: [usize; 5] =
             std::array::from_fn(|i| rows.iter().map(|r| r[i].chars().count()).max().unwrap_or_default());
