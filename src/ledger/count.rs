@@ -226,7 +226,7 @@ impl Count {
     pub(super) fn check(&self) -> Result<(), String> {
         let c = &self.counts;
         if let Some(why) = &self.first_refusal {
-            return Err(format!("{} second classes were refused; the first: {why}", c.refused));
+            return Err(format!("{why}; {} refused in all", c.refused));
         }
         let unaccounted = c.planned.saturating_sub(c.done());
         if unaccounted > 0 {

@@ -5,7 +5,7 @@
 //! failure and each drop names its hop, stage and cause, because it is a [`Fault`].
 //!
 //! Memory is one byte per file; every other list has a cap. All methods take `&self`, from any thread; none waits on a disk
-//! unless a report is a whole buffer behind ([`report`]), and then for 10 s at most.
+//! unless a report is a whole buffer (1 MiB) behind, and then for 10 s at most.
 //!
 //! # The report
 //! `--report FILE` holds one JSON object per line, each with `t` (seconds since the start, to the microsecond) and `event`.

@@ -151,7 +151,7 @@ fn a_second_class_is_refused_and_told() {
     assert!(!l.class(id, b"f", Class::Sent));
     assert_eq!((l.counts().unchanged, l.counts().sent), (1, 0));
     let why = l.check().expect_err("a refused class is an error");
-    assert!(why.ends_with("file 0 was unchanged when it was told to be sent"), "{why}");
+    assert_eq!(why, "file 0 was unchanged when it was told to be sent; 1 refused in all");
     assert!(!l.summary().is_well());
     l.finish().expect("the report is written");
     assert!(paper.lines().iter().any(|line| line["event"] == "refused"));
@@ -255,6 +255,65 @@ fn the_report_tells_all_of_it_in_order() {
     );
     assert_eq!(lines[5]["planned"], 1);
     assert_eq!(lines[5]["troubles"][0]["dropped-attempts"], 1);
+}
+
+/// One of each, as a small run could tell them.
+fn tell_everything(l: &Ledger, hand: &clock::Hand) {
+    let tick = || hand.advance(Duration::from_micros(1_250));
+    let start = Fault::new("head", Stage::Banner, Cause::StartLimit, "dropped before its banner: Exceeded MaxStartups");
+    l.event(Event::ServerText { hop: "head", kind: TextKind::PreBanner, text: "Exceeded MaxStartups" });
+    l.drop_counted(&start, What::Connection);
+    tick();
+    connect(l);
+    open_channels(l, 1);
+    l.event(Event::LimitFound { hop: "user", sessions: 10, files: 9, hashing: 1 });
+    l.event(Event::HasherChosen { hop: "user", by: "b3sum", detail: "b3sum 1.8.2" });
+    l.event(Event::DirectoryMade { path: b"data" });
+    l.event(Event::SymlinkMade { path: b"data/latest", target: b"run-7" });
+    tick();
+    let (a, b) = (l.planned(b"data/a.bin", 1_048_576), l.planned(b"data/caf\xe9", 6));
+    let lost = Fault::new("user", Stage::Write, Cause::Lost, "the channel was closed").on(0, 3);
+    l.attempt(Attempt { path: b"data/a.bin", bytes: 524_288, ..attempt(a, 1, Err(&lost)) });
+    tick();
+    l.attempt(Attempt { path: b"data/a.bin", bytes: 1_048_576, ..attempt(a, 2, Ok(())) });
+    l.class(a, b"data/a.bin", Class::Verified("b3sum"));
+    let denied = Fault::new("user", Stage::Open, Cause::Permission, "Permission denied");
+    l.class(b, b"data/caf\xe9", Class::Failed(denied));
+    let c = l.planned(b"data/pipe", 0);
+    l.class(c, b"data/pipe", Class::Skipped("non-regular file"));
+    l.class(c, b"data/pipe", Class::Sent);
+    l.failure(&Fault::new("user", Stage::List, Cause::Permission, "Permission denied"), Some(b"data/secret"));
+    l.event(Event::Deleted { path: b"data/old", directory: false });
+    l.event(Event::ChannelClosed { hop: "user", lane: 0, channel: 0, why: None });
+    l.event(Event::HopClosed { hop: "user", lane: None, why: Some(&lost) });
+    tick();
+    l.finish().expect("the report is written");
+}
+
+#[test]
+fn the_documentation_shows_every_line_as_it_is() {
+    let paper = Paper::default();
+    let (clock, hand) = Clock::manual(UNIX_EPOCH + Duration::from_secs(1_772_323_200));
+    let job = JobSummary {
+        direction: "push",
+        host: Some("user".into()),
+        sources: 1,
+        verify: "auto",
+        connections: 1,
+        ..Default::default()
+    };
+    let l = Ledger::new(Settings { report: Some(Box::new(paper.clone())), job, clock });
+    tell_everything(&l, &hand);
+    let bytes = paper.0.lock().unwrap_or_else(PoisonError::into_inner).clone();
+    let text = String::from_utf8(bytes).expect("the report is UTF-8");
+    // A new version needs no new documentation.
+    let text = text.replacen(env!("CARGO_PKG_VERSION"), "0.1.0", 1);
+    let documented: Vec<&str> =
+        include_str!("../../docs/report.md").lines().filter(|line| line.starts_with('{')).collect();
+    for line in text.lines() {
+        assert!(documented.contains(&line), "docs/report.md lacks: {line}\nthe whole report:\n{text}");
+    }
+    assert_eq!(documented.len(), text.lines().count(), "docs/report.md shows a line that is never written");
 }
 
 #[derive(Debug, Clone)]
