@@ -14,4 +14,4 @@ pub mod wire;
 
 pub use attrs::Attrs;
 pub use packet::{Handle, Reply, Request, Status};
-pub use session::{Limits, Pending, Session};
+pub use session::{Extensions, Limits, Pending, Session};

@@ -24,7 +24,7 @@ use crate::fault::{Cause, Fault, Stage};
 use crate::sftp::wire::BoxFuture;
 use crate::verify::{Digest, Hasher};
 
-use super::{Change, How, Identity, Listing, Result, Sink, Source, Tree, Used, split};
+use super::{Answer, Change, How, Identity, Listing, Result, Sink, Source, Tree, Used, split};
 
 /// One read or write: as much as SFTP carries in one request to OpenSSH (`limits@openssh.com`).
 const CHUNK: usize = 255 * 1024;
@@ -63,9 +63,11 @@ impl Local {
 
 /// Runs on the blocking pool; a panic there is a bug that must not take the run's count with it.
 async fn blocking<T: Send + 'static>(work: impl FnOnce() -> Result<T> + Send + 'static) -> Result<T> {
-    tokio::task::spawn_blocking(work)
-        .await
-        .unwrap_or_else(|e| Err(Fault::new("local", Stage::Read, Cause::Io, format!("internal error: {e}"))))
+    tokio::task::spawn_blocking(work).await.unwrap_or_else(|e| Err(internal(&e)))
+}
+
+fn internal(error: &tokio::task::JoinError) -> Fault {
+    Fault::new("local", Stage::Read, Cause::Io, format!("internal error: {error}"))
 }
 
 fn fault(stage: Stage, root: &Root, path: &[u8], error: &io::Error) -> Fault {
@@ -351,20 +353,13 @@ impl Tree for Local {
     }
 
     fn commit<'a>(&'a self, temp: &'a [u8], path: &'a [u8], change: Change) -> BoxFuture<'a, Result<()>> {
-        let to = path.to_vec();
-        Box::pin(async move {
-            self.run(Stage::Attributes, temp, move |root, temp| {
-                let (dir, name) = root.parent(temp)?;
-                apply(&dir, name, &change, false)
-            })
-            .await?;
-            self.run(Stage::Rename, temp, move |root, temp| {
-                let (from_dir, from) = root.parent(temp)?;
-                let (to_dir, to) = root.parent(&to)?;
-                Ok(fs::renameat(&from_dir, from, &to_dir, to)?)
-            })
-            .await
-        })
+        let (root, temp, path) = (self.root.clone(), temp.to_vec(), path.to_vec());
+        Box::pin(blocking(move || {
+            let (dir, name) = root.parent(&temp).map_err(|e| fault(Stage::Rename, &root, &temp, &e))?;
+            apply(&dir, name, &change, false).map_err(|e| fault(Stage::Attributes, &root, &path, &e))?;
+            let renamed = root.parent(&path).and_then(|(to_dir, to)| Ok(fs::renameat(&dir, name, &to_dir, to)?));
+            renamed.map_err(|e| fault(Stage::Rename, &root, &path, &e))
+        }))
     }
 
     fn set<'a>(&'a self, path: &'a [u8], change: Change, symlink: bool) -> BoxFuture<'a, Result<()>> {
@@ -409,14 +404,11 @@ impl Tree for Local {
                 process::getgroups().map(|all| all.iter().map(|g| g.as_raw()).collect()).unwrap_or_default();
             let gid = process::getegid().as_raw();
             groups.push(gid);
-            // Only a write can read the umask, and it is the process's own: set and put back at once.
-            let umask = process::umask(Mode::from_raw_mode(0o077));
-            process::umask(umask);
             Ok(Identity {
                 uid: Some(process::geteuid().as_raw()),
                 gid: Some(gid),
                 groups,
-                umask: Some(umask.as_raw_mode() & 0o777),
+                umask: Some(umask()),
             })
         }))
     }
@@ -436,26 +428,29 @@ struct OpenFile {
 }
 
 impl OpenFile {
+    /// Starts the work at once; what is returned only waits for it.
     fn work<T: Send + 'static>(
         &self,
         stage: Stage,
         work: impl FnOnce(&File) -> io::Result<T> + Send + 'static,
-    ) -> BoxFuture<'static, Result<T>> {
+    ) -> Answer<T> {
         let (file, root, path) = (self.file.clone(), self.root.clone(), self.path.clone());
-        Box::pin(blocking(move || work(&file).map_err(|e| fault(stage, &root, &path, &e))))
+        let started = tokio::task::spawn_blocking(move || work(&file).map_err(|e| fault(stage, &root, &path, &e)));
+        Box::pin(async move { started.await.unwrap_or_else(|e| Err(internal(&e))) })
     }
 }
 
 impl Source for OpenFile {
-    fn read_at(&self, offset: u64, len: usize) -> BoxFuture<'static, Result<Bytes>> {
-        self.work(Stage::Read, move |file| {
+    fn read_at(&self, offset: u64, len: usize) -> BoxFuture<'_, Result<Answer<Bytes>>> {
+        let answer = self.work(Stage::Read, move |file| {
             let mut buffer = Vec::new();
             read_full(file, &mut buffer, offset, len)?;
             Ok(Bytes::from(buffer))
-        })
+        });
+        Box::pin(std::future::ready(Ok(answer)))
     }
 
-    fn finish(self: Box<Self>) -> BoxFuture<'static, Result<Meta>> {
+    fn finish(self: Box<Self>) -> Answer<Meta> {
         self.work(Stage::Read, |file| Ok(meta(&fs::fstat(file)?)))
     }
 
@@ -465,11 +460,12 @@ impl Source for OpenFile {
 }
 
 impl Sink for OpenFile {
-    fn write_at(&self, offset: u64, data: Bytes) -> BoxFuture<'static, Result<()>> {
-        self.work(Stage::Write, move |file| file.write_all_at(&data, offset))
+    fn write_at(&self, offset: u64, data: Bytes) -> BoxFuture<'_, Result<Answer<()>>> {
+        let answer = self.work(Stage::Write, move |file| file.write_all_at(&data, offset));
+        Box::pin(std::future::ready(Ok(answer)))
     }
 
-    fn finish(self: Box<Self>, size: u64) -> BoxFuture<'static, Result<()>> {
+    fn finish(self: Box<Self>, size: u64) -> Answer<()> {
         self.work(Stage::Close, move |file| {
             let found = file.metadata()?.len();
             if found == size { Ok(()) } else { Err(io::Error::other(format!("has {found} bytes instead of {size}"))) }
@@ -493,4 +489,20 @@ pub async fn stat_operand(path: &Path, follow: bool) -> Result<Option<Meta>> {
         }
     })
     .await
+}
+
+/// The process's umask. `/proc` tells it; a call can only read it by changing it for a moment, for every thread.
+pub fn umask() -> u32 {
+    static UMASK: std::sync::OnceLock<u32> = std::sync::OnceLock::new();
+    *UMASK.get_or_init(|| {
+        let told = std::fs::read_to_string("/proc/self/status").ok().and_then(|status| {
+            let line = status.lines().find_map(|line| line.strip_prefix("Umask:"))?;
+            u32::from_str_radix(line.trim(), 8).ok()
+        });
+        told.unwrap_or_else(|| {
+            let mask = process::umask(Mode::from_raw_mode(0o077));
+            process::umask(mask);
+            mask.as_raw_mode() & 0o777
+        })
+    })
 }

@@ -135,25 +135,28 @@ impl How {
     }
 }
 
+/// An answer to come, of a request that is already on its way.
+pub type Answer<T> = BoxFuture<'static, Result<T>>;
+
 /// A file open for reading.
 pub trait Source: Send + Sync {
-    /// Bytes from `offset`; fewer than `len` only at the end of the file, none beyond it. The request is on its way when
-    /// this returns; the future is only its answer.
-    fn read_at(&self, offset: u64, len: usize) -> BoxFuture<'static, Result<Bytes>>;
+    /// Asks for bytes from `offset`: fewer than `len` come only at the end of the file, none beyond it. Waits for the
+    /// budget; when it returns, the request is on its way.
+    fn read_at(&self, offset: u64, len: usize) -> BoxFuture<'_, Result<Answer<Bytes>>>;
 
     /// Closes, and tells what the file is by now.
-    fn finish(self: Box<Self>) -> BoxFuture<'static, Result<Meta>>;
+    fn finish(self: Box<Self>) -> Answer<Meta>;
 
     fn used(&self) -> Used;
 }
 
 /// A file open for writing.
 pub trait Sink: Send + Sync {
-    /// The request is on its way when this returns, in the order of the calls; the future is its acknowledgement.
-    fn write_at(&self, offset: u64, data: Bytes) -> BoxFuture<'static, Result<()>>;
+    /// Writes at `offset`. Waits for the budget; when it returns, the request is on its way.
+    fn write_at(&self, offset: u64, data: Bytes) -> BoxFuture<'_, Result<Answer<()>>>;
 
-    /// Closes after all writes were acknowledged, having checked that the file has `size` bytes.
-    fn finish(self: Box<Self>, size: u64) -> BoxFuture<'static, Result<()>>;
+    /// Closes, all writes being acknowledged, having checked that the file has `size` bytes.
+    fn finish(self: Box<Self>, size: u64) -> Answer<()>;
 
     fn used(&self) -> Used;
 }

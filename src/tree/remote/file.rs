@@ -1,0 +1,278 @@
+//! Remote files: small ones in two round trips, large ones striped over channels.
+
+use std::sync::Arc;
+
+use bytes::{Bytes, BytesMut};
+use futures::future;
+
+use crate::entry::Meta;
+use crate::fault::{Cause, Fault, Stage};
+use crate::sftp::packet::open;
+use crate::sftp::wire::BoxFuture;
+use crate::sftp::{Attrs, Handle, Pending, Request};
+
+use super::super::{Answer, Result, Sink, Source, Used};
+use super::pool::{Channel, Lease, Pool};
+
+/// From this size on a file is opened on several channels. Below, other files fill them.
+const STRIPED: u64 = 8 << 20;
+
+/// Channels for one file: 2 to 4 carried 2 GB fastest (measured: 2.15 × rsync on one, 2.4–3.1 on four, 2.7 on ten).
+const STRIPES: usize = 4;
+
+fn fault(channel: &Channel, stage: Stage, cause: Cause, path: &[u8], text: &str) -> Fault {
+    let peer = channel.session.peer();
+    let text = format!("\"{}\": {text}", String::from_utf8_lossy(path));
+    Fault::new(peer.hop.clone(), stage, cause, text).on(peer.lane, peer.channel)
+}
+
+fn meta(channel: &Channel, stage: Stage, path: &[u8], attrs: Option<Attrs>) -> Result<Meta> {
+    let attrs = attrs.ok_or_else(|| fault(channel, stage, Cause::Vanished, path, "is gone"))?;
+    // FSTAT may leave out the type bits where LSTAT has them: an open file is a file.
+    let attrs = Attrs { permissions: attrs.permissions.or(Some(0o100000)), ..attrs };
+    attrs.to_meta().ok_or_else(|| fault(channel, stage, Cause::Protocol, path, "the server does not tell its type"))
+}
+
+/// OPEN; then READ, FSTAT and CLOSE together.
+pub async fn read_small(pool: &Pool, channel: &Arc<Channel>, path: &[u8], size: u64) -> Result<(Bytes, Meta)> {
+    let session = &channel.session;
+    let opening = session.submit(&Request::Open { path, flags: open::READ, attrs: Attrs::default() });
+    let handle = &opening.handle(Stage::Open, path).await?;
+    let len = size as usize;
+    // Nothing is awaited between submissions but the budget; whatever happens, CLOSE is sent.
+    let budget = pool.read_budget(len).await;
+    let carried = channel.add_bytes(len);
+    let reading = (len > 0).then(|| session.submit(&Request::Read { handle, offset: 0, len: len as u32 }));
+    let stating = session.submit(&Request::Fstat { handle });
+    let closing = session.submit(&Request::Close { handle });
+    let data = match reading {
+        Some(reading) => reading.data(Stage::Read, path).await,
+        None => Ok(Some(Bytes::new())),
+    };
+    drop((budget, carried));
+    let found = stating.attrs(Stage::Read, path).await;
+    closing.done(Stage::Close, path).await?;
+    let found = meta(channel, Stage::Read, path, found?)?;
+    let data = data?.unwrap_or_default();
+    if data.len() < len && found.size >= size {
+        // A short answer is allowed (filexfer-02 §6.4): the rest is asked for piece by piece.
+        return read_rest(pool, channel, path, data, len).await;
+    }
+    Ok((data, found))
+}
+
+async fn read_rest(
+    pool: &Pool,
+    channel: &Arc<Channel>,
+    path: &[u8],
+    start: Bytes,
+    len: usize,
+) -> Result<(Bytes, Meta)> {
+    let session = &channel.session;
+    let opening = session.submit(&Request::Open { path, flags: open::READ, attrs: Attrs::default() });
+    let handle = opening.handle(Stage::Open, path).await?;
+    let mut data = BytesMut::from(&start[..]);
+    let filled = fill(pool, channel, &handle, path, &mut data, 0, len).await;
+    let found = session.submit(&Request::Fstat { handle: &handle }).attrs(Stage::Read, path).await;
+    session.submit(&Request::Close { handle: &handle }).done(Stage::Close, path).await?;
+    filled?;
+    Ok((data.freeze(), meta(channel, Stage::Read, path, found?)?))
+}
+
+/// Reads on until `data`, which starts at `offset` of the file, has `len` bytes or the file ends.
+async fn fill(
+    pool: &Pool,
+    channel: &Arc<Channel>,
+    handle: &Handle,
+    path: &[u8],
+    data: &mut BytesMut,
+    offset: u64,
+    len: usize,
+) -> Result<()> {
+    while data.len() < len {
+        let missing = len - data.len();
+        let _budget = pool.read_budget(missing).await;
+        let offset = offset + data.len() as u64;
+        let asked = channel.session.submit(&Request::Read { handle, offset, len: missing as u32 });
+        match asked.data(Stage::Read, path).await? {
+            Some(more) => data.extend_from_slice(&more),
+            None => break,
+        }
+    }
+    Ok(())
+}
+
+/// OPEN (exclusive); then WRITE, FSTAT and CLOSE together.
+pub async fn write_small(channel: &Arc<Channel>, path: &[u8], data: Bytes, mode: u32) -> Result<()> {
+    let session = &channel.session;
+    let flags = open::WRITE | open::CREATE | open::EXCLUSIVE;
+    let attrs = Attrs { permissions: Some(mode & 0o777), ..Attrs::default() };
+    let handle = &session.submit(&Request::Open { path, flags, attrs }).handle(Stage::Open, path).await?;
+    let len = data.len();
+    let budget = channel.write_budget(len).await;
+    let carried = channel.add_bytes(len);
+    let writing = (len > 0).then(|| session.submit(&Request::Write { handle, offset: 0, data }));
+    let stating = session.submit(&Request::Fstat { handle });
+    let closing = session.submit(&Request::Close { handle });
+    let written = match writing {
+        Some(writing) => writing.done(Stage::Write, path).await,
+        None => Ok(()),
+    };
+    drop((budget, carried));
+    let found = stating.attrs(Stage::Write, path).await;
+    closing.done(Stage::Close, path).await?;
+    written?;
+    check_size(channel, path, found?, len as u64)
+}
+
+fn check_size(channel: &Channel, path: &[u8], found: Option<Attrs>, size: u64) -> Result<()> {
+    match found.and_then(|attrs| attrs.size) {
+        Some(found) if found != size => {
+            let text = format!("has {found} bytes at the far end instead of {size}");
+            Err(fault(channel, Stage::Close, Cause::Mismatch, path, &text))
+        }
+        _ => Ok(()),
+    }
+}
+
+/// A file open on one channel, or on several.
+pub struct RemoteFile {
+    pool: Arc<Pool>,
+    /// The first is the one that created it.
+    stripes: Vec<(Arc<Channel>, Handle)>,
+    path: Arc<[u8]>,
+    used: Used,
+    _lease: Lease,
+}
+
+impl RemoteFile {
+    pub async fn open(
+        pool: Arc<Pool>,
+        lease: Lease,
+        path: &[u8],
+        size: u64,
+        flags: u32,
+        attrs: Attrs,
+    ) -> Result<RemoteFile> {
+        let first = lease.session.submit(&Request::Open { path, flags, attrs }).handle(Stage::Open, path).await?;
+        let mut stripes = vec![(Arc::clone(&lease), first)];
+        if size >= STRIPED {
+            // It exists by now; who opens it again must neither create nor empty it.
+            let flags = flags & !(open::CREATE | open::EXCLUSIVE | open::TRUNCATE);
+            let attrs = Attrs::default();
+            let others = pool.beside(&lease, STRIPES);
+            let opened = others.iter().map(|channel| {
+                channel.session.submit(&Request::Open { path, flags, attrs }).handle(Stage::Open, path)
+            });
+            // A channel that does not open it is simply not used for it.
+            for (channel, handle) in others.iter().zip(future::join_all(opened).await) {
+                if let Ok(handle) = handle {
+                    stripes.push((channel.clone(), handle));
+                }
+            }
+        }
+        let used = super::used(&lease);
+        Ok(RemoteFile { pool, stripes, path: path.into(), used, _lease: lease })
+    }
+
+    /// The stripe with the least under way.
+    fn next(&self) -> &(Arc<Channel>, Handle) {
+        let least = self.stripes.iter().min_by_key(|(channel, _)| channel.outstanding());
+        // There is always the first one.
+        least.unwrap_or(&self.stripes[0])
+    }
+
+    /// Asks for what the file is by now, and closes every handle; nothing is left for `Drop` to close. (A second CLOSE would
+    /// not be harmless: servers use handles again, and it would end somebody else's file.)
+    fn stat_and_close(&mut self) -> (Arc<Channel>, Pending, Vec<Pending>) {
+        let stripes = std::mem::take(&mut self.stripes);
+        let (channel, handle) = &stripes[0];
+        let stating = channel.session.submit(&Request::Fstat { handle });
+        let closing = stripes.iter().map(|(channel, handle)| channel.session.submit(&Request::Close { handle })).collect();
+        (channel.clone(), stating, closing)
+    }
+}
+
+impl Source for RemoteFile {
+    fn read_at(&self, offset: u64, len: usize) -> BoxFuture<'_, Result<Answer<Bytes>>> {
+        Box::pin(async move {
+            let budget = self.pool.read_budget(len).await;
+            let (channel, handle) = self.next();
+            let carried = channel.add_bytes(len);
+            let asked = channel.session.submit(&Request::Read { handle, offset, len: len as u32 });
+            let (pool, channel, handle, path) =
+                (self.pool.clone(), channel.clone(), handle.clone(), self.path.clone());
+            let answer: Answer<Bytes> = Box::pin(async move {
+                let data = asked.data(Stage::Read, &path).await;
+                drop((budget, carried));
+                match data? {
+                    Some(data) if data.len() < len => {
+                        let mut data = BytesMut::from(&data[..]);
+                        fill(&pool, &channel, &handle, &path, &mut data, offset, len).await?;
+                        Ok(data.freeze())
+                    }
+                    data => Ok(data.unwrap_or_default()),
+                }
+            });
+            Ok(answer)
+        })
+    }
+
+    fn finish(mut self: Box<Self>) -> Answer<Meta> {
+        Box::pin(async move {
+            let (channel, stating, closing) = self.stat_and_close();
+            let found = stating.attrs(Stage::Read, &self.path).await?;
+            for closing in closing {
+                closing.done(Stage::Close, &self.path).await?;
+            }
+            meta(&channel, Stage::Read, &self.path, found)
+        })
+    }
+
+    fn used(&self) -> Used {
+        self.used
+    }
+}
+
+impl Sink for RemoteFile {
+    fn write_at(&self, offset: u64, data: Bytes) -> BoxFuture<'_, Result<Answer<()>>> {
+        Box::pin(async move {
+            let len = data.len();
+            let (channel, handle) = self.next();
+            let carried = channel.add_bytes(len);
+            let budget = channel.write_budget(len).await;
+            let writing = channel.session.submit(&Request::Write { handle, offset, data });
+            let path = self.path.clone();
+            let answer: Answer<()> = Box::pin(async move {
+                let written = writing.done(Stage::Write, &path).await;
+                drop((budget, carried));
+                written
+            });
+            Ok(answer)
+        })
+    }
+
+    fn finish(mut self: Box<Self>, size: u64) -> Answer<()> {
+        Box::pin(async move {
+            let (channel, stating, closing) = self.stat_and_close();
+            let found = stating.attrs(Stage::Close, &self.path).await;
+            for closing in closing {
+                closing.done(Stage::Close, &self.path).await?;
+            }
+            check_size(&channel, &self.path, found?, size)
+        })
+    }
+
+    fn used(&self) -> Used {
+        self.used
+    }
+}
+
+impl Drop for RemoteFile {
+    /// An abandoned file's handles are closed all the same: a server has few (OpenSSH: RLIMIT_NOFILE − 5).
+    fn drop(&mut self) {
+        for (channel, handle) in self.stripes.drain(..) {
+            drop(channel.session.submit(&Request::Close { handle: &handle }));
+        }
+    }
+}

@@ -1,0 +1,252 @@
+//! What carries SFTP to the far end: an SSH connection with its lanes, or a command's standard streams.
+
+use std::ffi::OsString;
+use std::process::Stdio;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use bytes::{Bytes, BytesMut};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::process::{Child, ChildStdin, ChildStdout, Command};
+
+use crate::fault::{Cause, Fault, Stage};
+use crate::sftp::wire::{BoxFuture, Receiver, Sender, Wire};
+use crate::ssh::channel::{self, Start};
+use crate::ssh::connection::{self, Connection, Context, Lane};
+use crate::ssh::route::Route;
+
+/// Makes links: the first, and the next ones when a link is lost.
+pub trait Connector: Send + Sync {
+    /// The far end's name, as the user knows it.
+    fn hop(&self) -> Arc<str>;
+    fn connect(&self) -> BoxFuture<'_, Result<Arc<dyn Link>, Fault>>;
+}
+
+/// A live way to the far end, on which channels are opened.
+pub trait Link: Send + Sync {
+    /// A channel that speaks SFTP, and the lane it is on.
+    fn sftp(&self) -> BoxFuture<'_, Result<(Wire, u32), Fault>>;
+    /// A channel that runs a command; [`Cause::Unsupported`] where there is none.
+    fn exec<'a>(&'a self, command: &'a [u8]) -> BoxFuture<'a, Result<Wire, Fault>>;
+    /// Whether the far end is OpenSSH (SYMLINK's operands).
+    fn openssh(&self) -> bool;
+    /// How many channels the link can have at most, if that is known.
+    fn channels(&self) -> Option<usize>;
+    /// Bytes that may be asked for and not yet received, all channels together: the window that we offer.
+    fn receive_window(&self) -> usize;
+    fn is_over(&self) -> bool;
+    fn close(&self) -> BoxFuture<'_, ()>;
+}
+
+/// SSH along a route.
+pub struct SshConnector {
+    pub route: Route,
+    pub context: Context,
+}
+
+impl Connector for SshConnector {
+    fn hop(&self) -> Arc<str> {
+        self.route.hops.last().map_or_else(|| "target".into(), |hop| hop.alias.clone())
+    }
+
+    fn connect(&self) -> BoxFuture<'_, Result<Arc<dyn Link>, Fault>> {
+        Box::pin(async move {
+            let (connection, lane) = Connection::open(&self.route, &self.context).await?;
+            Ok(Arc::new(SshLink { connection, lane }) as Arc<dyn Link>)
+        })
+    }
+}
+
+struct SshLink {
+    connection: Connection,
+    lane: Lane,
+}
+
+impl Link for SshLink {
+    fn sftp(&self) -> BoxFuture<'_, Result<(Wire, u32), Fault>> {
+        Box::pin(async move {
+            let started = channel::open(&self.lane.session, Start::Sftp).await?;
+            Ok((started.wire, self.lane.index))
+        })
+    }
+
+    fn exec<'a>(&'a self, command: &'a [u8]) -> BoxFuture<'a, Result<Wire, Fault>> {
+        Box::pin(async move { Ok(channel::open(&self.lane.session, Start::Exec(command)).await?.wire) })
+    }
+
+    fn openssh(&self) -> bool {
+        self.lane.session.fate.is_openssh()
+    }
+
+    fn channels(&self) -> Option<usize> {
+        None
+    }
+
+    fn receive_window(&self) -> usize {
+        self.lane.session.windows.receive as usize
+    }
+
+    fn is_over(&self) -> bool {
+        self.lane.session.fate.is_over()
+    }
+
+    fn close(&self) -> BoxFuture<'_, ()> {
+        Box::pin(async move {
+            connection::close(&self.lane.session).await;
+            self.connection.close().await;
+        })
+    }
+}
+
+/// A remote shell that is not ours: run as given, with an SFTP server at its far end and SFTP over its standard streams.
+pub struct CommandConnector {
+    /// `-e`'s words.
+    pub shell: Vec<OsString>,
+    pub user: Option<String>,
+    pub host: String,
+}
+
+/// How an SFTP server is started at the far end: sftp(1)'s own trick (its `-s` with a path) for shells without subsystems.
+const SERVER: &str = "exec sh -c 'for s in /usr/lib/openssh/sftp-server /usr/libexec/openssh/sftp-server \
+/usr/lib/ssh/sftp-server /usr/libexec/sftp-server /usr/lib/sftp-server sftp-server; \
+do command -v $s >/dev/null 2>&1 && exec $s; done; echo no sftp-server found >&2; exit 127'";
+
+impl Connector for CommandConnector {
+    fn hop(&self) -> Arc<str> {
+        self.host.as_str().into()
+    }
+
+    fn connect(&self) -> BoxFuture<'_, Result<Arc<dyn Link>, Fault>> {
+        Box::pin(async move {
+            Ok(Arc::new(CommandLink {
+                words: self.words(),
+                hop: self.hop(),
+                children: Mutex::default(),
+                over: std::sync::atomic::AtomicBool::new(false),
+            }) as Arc<dyn Link>)
+        })
+    }
+}
+
+impl CommandConnector {
+    /// As rsync calls a remote shell: `SHELL [-l USER] HOST COMMAND`.
+    fn words(&self) -> Vec<OsString> {
+        let mut words = self.shell.clone();
+        if let Some(user) = &self.user {
+            words.extend(["-l".into(), user.into()]);
+        }
+        words.push(self.host.clone().into());
+        words
+    }
+}
+
+struct CommandLink {
+    words: Vec<OsString>,
+    hop: Arc<str>,
+    children: Mutex<Vec<Child>>,
+    over: std::sync::atomic::AtomicBool,
+}
+
+impl CommandLink {
+    fn spawn(&self, command: &str) -> Result<Wire, Fault> {
+        let failed = |text: String| Fault::new(self.hop.clone(), Stage::Session, Cause::Unreachable, text);
+        let (program, arguments) =
+            self.words.split_first().ok_or_else(|| failed("the remote shell (-e) is empty".to_owned()))?;
+        let mut child = Command::new(program)
+            .args(arguments)
+            .arg(command)
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .kill_on_drop(true)
+            .spawn()
+            .map_err(|e| failed(format!("cannot run \"{}\": {e}", program.to_string_lossy())))?;
+        let (Some(stdin), Some(stdout)) = (child.stdin.take(), child.stdout.take()) else {
+            return Err(failed("the remote shell has no standard streams".to_owned()));
+        };
+        self.children.lock().unwrap_or_else(|p| p.into_inner()).push(child);
+        let hop = self.hop.clone();
+        Ok(Wire {
+            tx: Box::new(PipeTx { stdin: Some(stdin), hop: hop.clone() }),
+            rx: Box::new(PipeRx { stdout, hop, buffer: BytesMut::new() }),
+        })
+    }
+}
+
+impl Link for CommandLink {
+    fn sftp(&self) -> BoxFuture<'_, Result<(Wire, u32), Fault>> {
+        Box::pin(std::future::ready(self.spawn(SERVER).map(|wire| (wire, 0))))
+    }
+
+    fn exec<'a>(&'a self, command: &'a [u8]) -> BoxFuture<'a, Result<Wire, Fault>> {
+        Box::pin(std::future::ready(self.spawn(&String::from_utf8_lossy(command))))
+    }
+
+    fn openssh(&self) -> bool {
+        true
+    }
+
+    fn channels(&self) -> Option<usize> {
+        // Each would be a process and a login of its own.
+        Some(1)
+    }
+
+    fn receive_window(&self) -> usize {
+        2 << 20
+    }
+
+    fn is_over(&self) -> bool {
+        self.over.load(std::sync::atomic::Ordering::Relaxed)
+    }
+
+    fn close(&self) -> BoxFuture<'_, ()> {
+        Box::pin(async move {
+            self.over.store(true, std::sync::atomic::Ordering::Relaxed);
+            let children = std::mem::take(&mut *self.children.lock().unwrap_or_else(|p| p.into_inner()));
+            for mut child in children {
+                // Its input was closed with the channel; what does not leave then is killed when it is dropped.
+                let _ = tokio::time::timeout(Duration::from_secs(2), child.wait()).await;
+            }
+        })
+    }
+}
+
+struct PipeTx {
+    stdin: Option<ChildStdin>,
+    hop: Arc<str>,
+}
+
+struct PipeRx {
+    stdout: ChildStdout,
+    hop: Arc<str>,
+    buffer: BytesMut,
+}
+
+impl Sender for PipeTx {
+    fn send(&mut self, data: Bytes) -> BoxFuture<'_, Result<(), Fault>> {
+        Box::pin(async move {
+            let lost = |why: &str| Fault::new(self.hop.clone(), Stage::Session, Cause::Lost, format!("remote shell: {why}"));
+            match &mut self.stdin {
+                Some(stdin) => stdin.write_all(&data).await.map_err(|e| lost(&e.to_string())),
+                None => Err(lost("its input was closed")),
+            }
+        })
+    }
+
+    fn finish(&mut self) -> BoxFuture<'_, ()> {
+        self.stdin = None;
+        Box::pin(std::future::ready(()))
+    }
+}
+
+impl Receiver for PipeRx {
+    fn recv(&mut self) -> BoxFuture<'_, Result<Option<Bytes>, Fault>> {
+        Box::pin(async move {
+            self.buffer.reserve(64 * 1024);
+            match self.stdout.read_buf(&mut self.buffer).await {
+                Ok(0) => Ok(None),
+                Ok(_) => Ok(Some(self.buffer.split().freeze())),
+                Err(e) => Err(Fault::new(self.hop.clone(), Stage::Session, Cause::Lost, format!("remote shell: {e}"))),
+            }
+        })
+    }
+}

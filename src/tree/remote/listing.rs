@@ -1,0 +1,149 @@
+//! Directory listings over SFTP: a hostile or broken server may repeat names, never end, or send what must not be used.
+
+use std::collections::HashSet;
+use std::sync::Arc;
+
+use futures::future;
+
+use crate::entry::{Entry, Kind};
+use crate::fault::{Cause, Fault, Stage};
+use crate::plan::names;
+use crate::sftp::Request;
+use crate::sftp::packet::Named;
+
+use super::super::{Listing, Result, join};
+use super::pool::Channel;
+
+/// READDIRs under way: the second answer of a small directory, its end, comes with the first.
+const AHEAD: usize = 2;
+
+/// Entries of one directory at most. Bounds what a server without end can make us hold.
+const MOST: usize = 20_000_000;
+
+/// Empty answers at most (they are legal, and must not go on for ever).
+const EMPTY: usize = 1000;
+
+pub async fn list(channel: &Arc<Channel>, path: &[u8], follow: bool) -> Result<Listing> {
+    let session = &channel.session;
+    let handle = session.submit(&Request::Opendir { path }).handle(Stage::List, path).await?;
+    let named = read_all(channel, path, &handle).await;
+    let closing = session.submit(&Request::Close { handle: &handle });
+    let (named, mut faults) = named?;
+    closing.done(Stage::Close, path).await?;
+    let (entries, more) = complete(channel, path, named, follow).await?;
+    faults.extend(more);
+    Ok(Listing { entries, faults })
+}
+
+fn fault(channel: &Channel, cause: Cause, path: &[u8], text: &str) -> Fault {
+    let peer = channel.session.peer();
+    let text = format!("\"{}\": {text}", String::from_utf8_lossy(path));
+    Fault::new(peer.hop.clone(), Stage::List, cause, text).on(peer.lane, peer.channel)
+}
+
+async fn read_all(
+    channel: &Arc<Channel>,
+    path: &[u8],
+    handle: &crate::sftp::Handle,
+) -> Result<(Vec<Named>, Vec<Fault>)> {
+    let ask = || channel.session.submit(&Request::Readdir { handle });
+    let mut asked: std::collections::VecDeque<_> = (0..AHEAD).map(|_| ask()).collect();
+    let (mut named, mut faults, mut empty) = (Vec::new(), Vec::new(), 0);
+    let mut seen = HashSet::new();
+    while let Some(next) = asked.pop_front() {
+        let Some(names) = next.names(Stage::List, path).await? else { break };
+        empty += usize::from(names.is_empty());
+        if named.len() + names.len() > MOST || empty > EMPTY {
+            return Err(fault(channel, Cause::Protocol, path, "the server's listing does not end"));
+        }
+        asked.push_back(ask());
+        for entry in names {
+            if &entry.name[..] == b"." || &entry.name[..] == b".." {
+                continue;
+            }
+            if let Err(bad) = names::safe_name(&entry.name) {
+                let text = format!("the server lists a name that cannot be one: {bad}");
+                faults.push(fault(channel, Cause::Protocol, path, &text));
+            } else if !seen.insert(entry.name.clone()) {
+                faults.push(fault(channel, Cause::Protocol, path, "the server lists a name twice"));
+            } else {
+                named.push(entry);
+            }
+        }
+    }
+    Ok((named, faults))
+}
+
+/// Adds what a listing leaves out: types where the server sends none, link targets, and with `follow` what links lead to.
+async fn complete(
+    channel: &Arc<Channel>,
+    dir: &[u8],
+    named: Vec<Named>,
+    follow: bool,
+) -> Result<(Vec<Entry>, Vec<Fault>)> {
+    let session = &channel.session;
+    let mut entries = Vec::with_capacity(named.len());
+    let mut faults = Vec::new();
+    let mut untold = Vec::new();
+    for Named { name, attrs } in named {
+        match attrs.to_meta() {
+            Some(meta) => entries.push(Entry { name: name.to_vec(), meta, target: None }),
+            None => untold.push(name),
+        }
+    }
+    let stats = untold.iter().map(|name| {
+        let path = join(dir, name);
+        let asked = session.submit(&Request::Lstat { path: &path });
+        async move { asked.attrs(Stage::List, &path).await }
+    });
+    for (name, found) in untold.iter().zip(future::join_all(stats).await) {
+        match found {
+            Ok(Some(attrs)) => match attrs.to_meta() {
+                Some(meta) => entries.push(Entry { name: name.to_vec(), meta, target: None }),
+                None => faults.push(fault(channel, Cause::Protocol, name, "the server does not tell the file's type")),
+            },
+            Ok(None) => faults.push(fault(channel, Cause::Vanished, name, "vanished")),
+            Err(e) if channel.is_alive() => faults.push(e),
+            Err(e) => return Err(e),
+        }
+    }
+    let links: Vec<usize> =
+        (0..entries.len()).filter(|index| entries[*index].meta.kind == Kind::Symlink).collect();
+    if follow {
+        let stats = links.iter().map(|index| {
+            let path = join(dir, &entries[*index].name);
+            let asked = session.submit(&Request::Stat { path: &path });
+            async move { asked.attrs(Stage::List, &path).await }
+        });
+        for (index, found) in links.iter().zip(future::join_all(stats).await) {
+            // One that leads nowhere is told as the link that it is.
+            if let Some(meta) = found.ok().flatten().and_then(|attrs| attrs.to_meta()) {
+                entries[*index].meta = meta;
+            }
+        }
+    }
+    let links: Vec<usize> = links.into_iter().filter(|index| entries[*index].meta.kind == Kind::Symlink).collect();
+    let reads = links.iter().map(|index| {
+        let path = join(dir, &entries[*index].name);
+        let asked = session.submit(&Request::Readlink { path: &path });
+        async move { asked.names(Stage::List, &path).await }
+    });
+    let targets = future::join_all(reads).await;
+    for (index, target) in links.iter().zip(targets) {
+        match target {
+            Ok(names) => entries[*index].target = one_name(names),
+            Err(e) if channel.is_alive() => faults.push(e),
+            Err(e) => return Err(e),
+        }
+    }
+    entries.retain(|entry| entry.meta.kind != Kind::Symlink || entry.target.is_some());
+    Ok((entries, faults))
+}
+
+/// READLINK's and REALPATH's answer: exactly one name, not empty and without NUL.
+pub fn one_name(names: Option<Vec<Named>>) -> Option<Vec<u8>> {
+    match names?.as_slice() {
+        [only] if !only.name.is_empty() && !only.name.contains(&0) => Some(only.name.to_vec()),
+        _ => None,
+    }
+}

@@ -1,0 +1,410 @@
+//! The far end over SFTP: many channels on one connection, found again when it is lost.
+
+mod file;
+pub mod link;
+mod listing;
+pub mod pool;
+mod readback;
+
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock};
+use std::time::Instant;
+
+use bytes::Bytes;
+
+use crate::engine::retry::{Decision, Retry, Scope};
+use crate::entry::Meta;
+use crate::fault::{Cause, Fault, Stage};
+use crate::ledger::What;
+use crate::sftp::packet::open;
+use crate::sftp::wire::BoxFuture;
+use crate::sftp::{Attrs, Request};
+use crate::verify::remote::NoHash;
+use crate::verify::{Algorithm, Digest};
+
+use super::{Change, How, Identity, Listing, Result, Sink, Source, Tree, Used, join};
+use link::Connector;
+use pool::{Lease, Pool, Settings};
+
+/// The lowest rung of the ladder, in the ledger's words.
+pub const READBACK: &str = "read-back";
+
+/// The far end: whatever connection there is to it now.
+pub struct Remote {
+    connector: Box<dyn Connector>,
+    settings: Settings,
+    hop: Arc<str>,
+    current: Mutex<Option<Arc<Pool>>>,
+    /// Held by whoever connects again, for all.
+    connecting: tokio::sync::Mutex<Retry>,
+    /// Set when it was given up for good.
+    given_up: OnceLock<Fault>,
+    /// Something was delivered since the last connect: a connection that only ever dies is given up in the end.
+    progressed: std::sync::atomic::AtomicBool,
+    chunk: OnceLock<usize>,
+}
+
+impl Remote {
+    /// Connects, trying again where that may help.
+    pub async fn connect(connector: Box<dyn Connector>, settings: Settings, first: Retry) -> Result<Arc<Remote>> {
+        let remote = Arc::new(Remote {
+            hop: settings.hop.clone(),
+            connector,
+            settings,
+            current: Mutex::new(None),
+            connecting: tokio::sync::Mutex::new(first),
+            given_up: OnceLock::new(),
+            progressed: std::sync::atomic::AtomicBool::new(false),
+            chunk: OnceLock::new(),
+        });
+        remote.pool().await?;
+        // From now on a host that cannot be reached is one that was.
+        *remote.connecting.lock().await = Retry::new(Scope::Reconnect);
+        Ok(remote)
+    }
+
+    fn current(&self) -> MutexGuard<'_, Option<Arc<Pool>>> {
+        self.current.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
+    }
+
+    fn living(&self) -> Option<Arc<Pool>> {
+        self.current().clone().filter(|pool| pool.is_alive())
+    }
+
+    /// The pool to work on; connects again, once for all who wait, if the last connection or all of its channels died.
+    pub async fn pool(&self) -> Result<Arc<Pool>> {
+        if let Some(pool) = self.living() {
+            return Ok(pool);
+        }
+        let mut retry = self.connecting.lock().await;
+        if let Some(pool) = self.living() {
+            return Ok(pool);
+        }
+        if let Some(fault) = self.given_up.get() {
+            return Err(fault.clone());
+        }
+        let old = self.current().take();
+        if let Some(old) = old {
+            if self.progressed.swap(false, std::sync::atomic::Ordering::Relaxed) {
+                retry.succeeded();
+            }
+            self.settings.ledger.drop_counted(&self.lost(), What::Connection);
+            old.close().await;
+        }
+        let started = Instant::now();
+        loop {
+            let fault = match self.attempt().await {
+                Ok(pool) => {
+                    *self.current() = Some(pool.clone());
+                    return Ok(pool);
+                }
+                Err(fault) => fault,
+            };
+            match retry.after(&fault, started.elapsed(), &mut rand::rng()) {
+                Decision::Retry(wait) => {
+                    tracing::info!(%fault, ?wait, "connecting again");
+                    self.settings.ledger.drop_counted(&fault, What::Connection);
+                    tokio::time::sleep(wait).await;
+                }
+                Decision::GiveUp(_) => {
+                    let fault = self.given_up.get_or_init(|| fault);
+                    return Err(fault.clone());
+                }
+            }
+        }
+    }
+
+    fn lost(&self) -> Fault {
+        Fault::new(self.hop.clone(), Stage::Session, Cause::Lost, "the connection was lost; connecting again")
+    }
+
+    async fn attempt(&self) -> Result<Arc<Pool>> {
+        let link = self.connector.connect().await?;
+        let pool = match Pool::start(link.clone(), self.settings.clone()).await {
+            Ok(pool) => pool,
+            Err(fault) => {
+                link.close().await;
+                return Err(fault);
+            }
+        };
+        let (limits, _) = pool.abilities();
+        self.chunk.get_or_init(|| limits.read.min(limits.write) as usize);
+        Ok(pool)
+    }
+
+    async fn lease(&self) -> Result<(Arc<Pool>, Lease)> {
+        loop {
+            let pool = self.pool().await?;
+            if let Some(lease) = pool.lease() {
+                return Ok((pool, lease));
+            }
+        }
+    }
+
+    /// The work could use this many channels.
+    pub fn want(&self, channels: usize) {
+        if let Some(pool) = self.living() {
+            pool.want(channels);
+        }
+    }
+
+    /// File channels open now.
+    pub fn channels(&self) -> usize {
+        self.current().as_ref().map_or(0, |pool| pool.count())
+    }
+
+    /// The hash that the far end can make; BLAKE3 where everything is read back.
+    pub async fn algorithm(&self) -> Algorithm {
+        match self.pool().await {
+            Ok(pool) => pool.far().await.hasher.map_or(Algorithm::Blake3, |hasher| hasher.rung.algorithm()),
+            Err(_) => Algorithm::Blake3,
+        }
+    }
+
+    pub async fn close(&self) {
+        let fault = Fault::new(self.hop.clone(), Stage::Session, Cause::Cancelled, "the run has ended");
+        self.given_up.get_or_init(|| fault);
+        let pool = self.current().take();
+        if let Some(pool) = pool {
+            pool.close().await;
+        }
+    }
+
+    /// The far end rooted at a directory; empty is the login's home.
+    pub fn tree(self: &Arc<Self>, root: &[u8]) -> RemoteTree {
+        RemoteTree { remote: self.clone(), root: root.into() }
+    }
+}
+
+/// The far end as a [`Tree`].
+#[derive(Clone)]
+pub struct RemoteTree {
+    remote: Arc<Remote>,
+    root: Arc<[u8]>,
+}
+
+impl RemoteTree {
+    fn at(&self, path: &[u8]) -> Vec<u8> {
+        join(&self.root, path)
+    }
+
+    fn fault(&self, stage: Stage, cause: Cause, path: &[u8], text: &str) -> Fault {
+        Fault::new(self.remote.hop.clone(), stage, cause, format!("\"{}\": {text}", String::from_utf8_lossy(path)))
+    }
+
+    async fn simple(&self, stage: Stage, path: &[u8], request: impl Fn(&[u8]) -> Request<'_>) -> Result<()> {
+        let path = self.at(path);
+        let (_, lease) = self.remote.lease().await?;
+        lease.session.submit(&request(&path)).done(stage, &path).await
+    }
+}
+
+fn used(lease: &Lease) -> Used {
+    let peer = lease.session.peer();
+    Used { lane: Some(peer.lane), channel: Some(peer.channel) }
+}
+
+/// SFTP's times are u32 seconds: what lies outside is told to the far end as the nearest that it can hold.
+fn wire_time(seconds: i64) -> u32 {
+    u32::try_from(seconds.max(0)).unwrap_or(u32::MAX)
+}
+
+/// `None` where nothing is to be set. Owner and group go together or not at all (filexfer-02 §5): whoever wants one has
+/// found out the other.
+fn attrs(change: &Change) -> Option<Attrs> {
+    let attrs = Attrs {
+        size: None,
+        owner: change.owner.zip(change.group),
+        permissions: change.mode,
+        times: change.mtime.map(|(seconds, _)| (wire_time(seconds), wire_time(seconds))),
+    };
+    (attrs != Attrs::default()).then_some(attrs)
+}
+
+impl Tree for RemoteTree {
+    fn hop(&self) -> &Arc<str> {
+        &self.remote.hop
+    }
+
+    fn root(&self) -> &[u8] {
+        &self.root
+    }
+
+    fn stat<'a>(&'a self, path: &'a [u8], follow: bool) -> BoxFuture<'a, Result<Option<Meta>>> {
+        Box::pin(async move {
+            let path = self.at(path);
+            let (_, lease) = self.remote.lease().await?;
+            let request = if follow { Request::Stat { path: &path } } else { Request::Lstat { path: &path } };
+            match lease.session.submit(&request).attrs(Stage::List, &path).await? {
+                None => Ok(None),
+                Some(attrs) => attrs.to_meta().map(Some).ok_or_else(|| {
+                    self.fault(Stage::List, Cause::Protocol, &path, "the server does not tell the file's type")
+                }),
+            }
+        })
+    }
+
+    fn read_link<'a>(&'a self, path: &'a [u8]) -> BoxFuture<'a, Result<Vec<u8>>> {
+        Box::pin(async move {
+            let path = self.at(path);
+            let (_, lease) = self.remote.lease().await?;
+            let names = lease.session.submit(&Request::Readlink { path: &path }).names(Stage::List, &path).await?;
+            listing::one_name(names)
+                .ok_or_else(|| self.fault(Stage::List, Cause::Protocol, &path, "READLINK was answered without a name"))
+        })
+    }
+
+    fn list<'a>(&'a self, path: &'a [u8], follow: bool) -> BoxFuture<'a, Result<Listing>> {
+        Box::pin(async move {
+            let (_, lease) = self.remote.lease().await?;
+            listing::list(&lease, &self.at(path), follow).await
+        })
+    }
+
+    fn read_small<'a>(
+        &'a self,
+        path: &'a [u8],
+        size: u64,
+        _follow: bool,
+    ) -> BoxFuture<'a, Result<(Bytes, Meta, Used)>> {
+        Box::pin(async move {
+            let path = self.at(path);
+            let (pool, lease) = self.remote.lease().await?;
+            file::read_small(&pool, &lease, &path, size).await.map(|(data, meta)| (data, meta, used(&lease)))
+        })
+    }
+
+    fn write_small<'a>(&'a self, path: &'a [u8], data: Bytes, mode: u32) -> BoxFuture<'a, Result<Used>> {
+        Box::pin(async move {
+            let path = self.at(path);
+            let (_, lease) = self.remote.lease().await?;
+            file::write_small(&lease, &path, data, mode).await?;
+            Ok(used(&lease))
+        })
+    }
+
+    fn open_read<'a>(&'a self, path: &'a [u8], size: u64, _follow: bool) -> BoxFuture<'a, Result<Box<dyn Source>>> {
+        Box::pin(async move {
+            let path = self.at(path);
+            let (pool, lease) = self.remote.lease().await?;
+            let file = file::RemoteFile::open(pool, lease, &path, size, open::READ, Attrs::default()).await?;
+            Ok(Box::new(file) as Box<dyn Source>)
+        })
+    }
+
+    fn open_write<'a>(
+        &'a self,
+        path: &'a [u8],
+        size: u64,
+        mode: u32,
+        exclusive: bool,
+    ) -> BoxFuture<'a, Result<Box<dyn Sink>>> {
+        Box::pin(async move {
+            let path = self.at(path);
+            let (pool, lease) = self.remote.lease().await?;
+            let only = if exclusive { open::EXCLUSIVE } else { 0 };
+            let flags = open::WRITE | open::CREATE | only;
+            let attrs = Attrs { permissions: Some(mode & 0o777), ..Attrs::default() };
+            let file = file::RemoteFile::open(pool, lease, &path, size, flags, attrs).await?;
+            Ok(Box::new(file) as Box<dyn Sink>)
+        })
+    }
+
+    fn chunk(&self) -> usize {
+        self.remote.chunk.get().copied().unwrap_or(32 * 1024)
+    }
+
+    fn digest<'a>(&'a self, path: &'a [u8], size: u64, how: How) -> BoxFuture<'a, Result<(Digest, &'static str)>> {
+        Box::pin(async move {
+            if let How::Best(algorithm) = how {
+                let pool = self.remote.pool().await?;
+                if let Some(hasher) = pool.far().await.hasher.filter(|h| h.rung.algorithm() == algorithm) {
+                    match hasher.digest(&self.at(path), size).await {
+                        Ok(digest) => return Ok((digest, hasher.rung.name())),
+                        Err(NoHash::Skipped) => {}
+                        Err(NoHash::Gone(_)) if pool.link.is_over() => return Err(self.remote.lost()),
+                        Err(NoHash::Gone(why)) => pool.forget_hasher(&why),
+                    }
+                }
+            }
+            let digest = readback::digest(self, path, size, how.algorithm()).await?;
+            Ok((digest, READBACK))
+        })
+    }
+
+    fn commit<'a>(&'a self, temp: &'a [u8], path: &'a [u8], change: Change) -> BoxFuture<'a, Result<()>> {
+        Box::pin(async move {
+            let (from, to) = (self.at(temp), self.at(path));
+            let (_, lease) = self.remote.lease().await?;
+            let session = &lease.session;
+            // One after the other on one channel: the server takes them in this order, and both are one round trip.
+            let set = attrs(&change).map(|attrs| session.submit(&Request::Setstat { path: &from, attrs }));
+            let replaces = session.extensions.posix_rename;
+            let rename = if replaces {
+                Request::PosixRename { from: &from, to: &to }
+            } else {
+                Request::Rename { from: &from, to: &to }
+            };
+            let renamed = session.submit(&rename);
+            if let Some(set) = set {
+                set.done(Stage::Attributes, &to).await?;
+            }
+            renamed.done(Stage::Rename, &to).await.map_err(|mut fault| {
+                if !replaces && fault.cause == Cause::Io {
+                    fault.cause = Cause::Unsupported;
+                    fault.text.push_str("; without posix-rename@openssh.com this server cannot replace a file at once");
+                }
+                fault
+            })?;
+            self.remote.progressed.store(true, std::sync::atomic::Ordering::Relaxed);
+            Ok(())
+        })
+    }
+
+    fn set<'a>(&'a self, path: &'a [u8], change: Change, symlink: bool) -> BoxFuture<'a, Result<()>> {
+        Box::pin(async move {
+            let Some(mut attrs) = attrs(&change) else { return Ok(()) };
+            let path = self.at(path);
+            let (_, lease) = self.remote.lease().await?;
+            let session = &lease.session;
+            if !symlink {
+                return session.submit(&Request::Setstat { path: &path, attrs }).done(Stage::Attributes, &path).await;
+            }
+            // Links have no mode of their own on Linux. Without lsetstat@ the link's time stays: nothing can be done.
+            attrs.permissions = None;
+            if !session.extensions.lsetstat || attrs == Attrs::default() {
+                return Ok(());
+            }
+            session.submit(&Request::Lsetstat { path: &path, attrs }).done(Stage::Attributes, &path).await
+        })
+    }
+
+    fn mkdir<'a>(&'a self, path: &'a [u8], mode: u32) -> BoxFuture<'a, Result<()>> {
+        let attrs = Attrs { permissions: Some(mode & 0o777), ..Attrs::default() };
+        Box::pin(async move { self.simple(Stage::Attributes, path, |path| Request::Mkdir { path, attrs }).await })
+    }
+
+    fn symlink<'a>(&'a self, target: &'a [u8], path: &'a [u8]) -> BoxFuture<'a, Result<()>> {
+        Box::pin(async move {
+            let link = self.at(path);
+            let (_, lease) = self.remote.lease().await?;
+            let openssh_order = lease.session.peer().openssh;
+            let request = Request::Symlink { target, link: &link, openssh_order };
+            lease.session.submit(&request).done(Stage::Attributes, &link).await
+        })
+    }
+
+    fn remove<'a>(&'a self, path: &'a [u8]) -> BoxFuture<'a, Result<()>> {
+        Box::pin(async move { self.simple(Stage::Attributes, path, |path| Request::Remove { path }).await })
+    }
+
+    fn rmdir<'a>(&'a self, path: &'a [u8]) -> BoxFuture<'a, Result<()>> {
+        Box::pin(async move { self.simple(Stage::Attributes, path, |path| Request::Rmdir { path }).await })
+    }
+
+    fn identity(&self) -> BoxFuture<'_, Result<Identity>> {
+        Box::pin(async move {
+            let end = self.remote.pool().await?.far().await.end;
+            Ok(Identity { uid: end.uid, gid: end.gid, groups: end.groups, umask: end.umask })
+        })
+    }
+}

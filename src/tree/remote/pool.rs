@@ -1,0 +1,361 @@
+//! The channels of one link: opened as work comes until the server refuses, each with its budget, handed out by load.
+
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard};
+use std::time::{Duration, Instant};
+
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
+
+use crate::fault::{Cause, Fault, Stage};
+use crate::ledger::{Event, Ledger, Purpose, What};
+use crate::sftp::session::Peer;
+use crate::sftp::{Extensions, Limits, Session};
+use crate::verify::ladder::{self, FarEnd};
+use crate::verify::remote::{self, RemoteHasher};
+
+use super::link::Link;
+
+/// Bytes of WRITEs that may be unacknowledged on one channel. sshd's window is 2 MiB (channels.h), renewed with 96 KiB of
+/// lag at most; while this stays below it, no channel ever blocks on its window, and russh, which stops taking anything for
+/// any channel while one is blocked, never has to.
+const WRITE_BUDGET: usize = (2 << 20) - (192 << 10);
+
+/// For INIT and limits@.
+const INIT_PATIENCE: Duration = Duration::from_secs(60);
+
+/// Without `--channels`: more than this many bring nothing on any path that we measured, and each is a process at the
+/// server.
+pub const ENOUGH: usize = 16;
+
+/// What the pool is told.
+#[derive(Clone)]
+pub struct Settings {
+    pub hop: Arc<str>,
+    pub ledger: Arc<Ledger>,
+    /// File channels at most.
+    pub most: usize,
+    /// Silence, with requests outstanding, that ends a channel.
+    pub stall: Duration,
+    /// Whether a channel is to be kept for hashing.
+    pub hashing: bool,
+}
+
+/// One SFTP channel with its budget and load.
+pub struct Channel {
+    pub session: Session,
+    writes: Arc<Semaphore>,
+    /// Jobs that use it now.
+    load: AtomicUsize,
+    /// Bytes asked for or sent, and unanswered.
+    bytes: AtomicUsize,
+}
+
+impl Channel {
+    /// Waits until `len` more bytes of WRITEs may be outstanding here.
+    pub async fn write_budget(&self, len: usize) -> OwnedSemaphorePermit {
+        let len = len.min(WRITE_BUDGET) as u32;
+        // The semaphore is never closed: waiting on it fails for no reason but that.
+        match self.writes.clone().acquire_many_owned(len).await {
+            Ok(permit) => permit,
+            Err(_) => std::future::pending().await,
+        }
+    }
+
+    pub fn outstanding(&self) -> usize {
+        self.bytes.load(Ordering::Relaxed)
+    }
+
+    pub fn add_bytes(self: &Arc<Self>, bytes: usize) -> Carried {
+        self.bytes.fetch_add(bytes, Ordering::Relaxed);
+        Carried { channel: self.clone(), bytes }
+    }
+
+    pub fn is_alive(&self) -> bool {
+        self.session.fate().is_none()
+    }
+}
+
+/// Bytes under way on a channel, for as long as this lives.
+pub struct Carried {
+    channel: Arc<Channel>,
+    bytes: usize,
+}
+
+impl Drop for Carried {
+    fn drop(&mut self) {
+        self.channel.bytes.fetch_sub(self.bytes, Ordering::Relaxed);
+    }
+}
+
+/// A channel in use by one job; counted as load until dropped.
+pub struct Lease(pub Arc<Channel>);
+
+impl Drop for Lease {
+    fn drop(&mut self) {
+        self.0.load.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+impl std::ops::Deref for Lease {
+    type Target = Arc<Channel>;
+    fn deref(&self) -> &Arc<Channel> {
+        &self.0
+    }
+}
+
+/// The channels of one link.
+pub struct Pool {
+    pub link: Arc<dyn Link>,
+    settings: Settings,
+    channels: Mutex<Vec<Arc<Channel>>>,
+    next_index: AtomicU32,
+    /// How many file channels the work could use.
+    wanted: AtomicUsize,
+    growing: AtomicBool,
+    /// The server refused a session while this many file channels were open.
+    limit: Mutex<Option<usize>>,
+    /// Bytes of READs that may be outstanding, all channels together: the window that we offer.
+    reads: Arc<Semaphore>,
+    read_budget: usize,
+    far: watch::Sender<Option<Far>>,
+}
+
+/// What the far end's shell told, once it has.
+#[derive(Clone, Default)]
+pub struct Far {
+    pub end: FarEnd,
+    pub hasher: Option<RemoteHasher>,
+}
+
+impl Pool {
+    /// Opens the first channel (which must succeed) and, beside it, the hashing channel.
+    pub async fn start(link: Arc<dyn Link>, settings: Settings) -> Result<Arc<Pool>, Fault> {
+        let read_budget = link.receive_window();
+        let pool = Arc::new(Pool {
+            settings,
+            channels: Mutex::default(),
+            next_index: AtomicU32::new(0),
+            wanted: AtomicUsize::new(1),
+            growing: AtomicBool::new(false),
+            limit: Mutex::new(None),
+            reads: Arc::new(Semaphore::new(read_budget)),
+            read_budget,
+            far: watch::Sender::new(None),
+            link,
+        });
+        // The first channel's open request is on the wire before the hashing channel's: with MaxSessions 1 it is the one
+        // that is granted.
+        let first = pool.open();
+        tokio::pin!(first);
+        let opened = match futures::poll!(&mut first) {
+            std::task::Poll::Ready(opened) => opened,
+            std::task::Poll::Pending => {
+                if pool.settings.hashing {
+                    tokio::spawn(pool.clone().introduce());
+                } else {
+                    pool.far.send_replace(Some(Far::default()));
+                }
+                first.await
+            }
+        };
+        opened?;
+        Ok(pool)
+    }
+
+    fn channels(&self) -> MutexGuard<'_, Vec<Arc<Channel>>> {
+        self.channels.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
+    }
+
+    async fn open(&self) -> Result<(), Fault> {
+        let started = Instant::now();
+        let index = self.next_index.fetch_add(1, Ordering::Relaxed);
+        let (wire, lane) = self.link.sftp().await.map_err(|fault| Fault { channel: Some(index), ..fault })?;
+        let Settings { hop, ledger, stall, .. } = &self.settings;
+        let peer = Peer { hop: hop.clone(), lane, channel: index, openssh: self.link.openssh(), stall: *stall };
+        let session = Session::start(wire, peer, INIT_PATIENCE).await?;
+        let channel = Channel {
+            session,
+            writes: Arc::new(Semaphore::new(WRITE_BUDGET)),
+            load: AtomicUsize::new(0),
+            bytes: AtomicUsize::new(0),
+        };
+        self.channels().push(Arc::new(channel));
+        let elapsed = started.elapsed();
+        ledger.event(Event::ChannelOpened { hop, lane, channel: index, purpose: Purpose::Files, elapsed });
+        Ok(())
+    }
+
+    /// Starts the far end's script, and with it the hasher, on a channel of its own.
+    async fn introduce(self: Arc<Self>) {
+        let Settings { hop, ledger, .. } = &self.settings;
+        let started = Instant::now();
+        let index = self.next_index.fetch_add(1, Ordering::Relaxed);
+        let far = match self.link.exec(ladder::SCRIPT.as_bytes()).await {
+            Ok(wire) => {
+                let elapsed = started.elapsed();
+                ledger.event(Event::ChannelOpened { hop, lane: 0, channel: index, purpose: Purpose::Hashing, elapsed });
+                remote::start(wire, hop.clone()).await
+            }
+            Err(fault) => Err(fault),
+        };
+        let far = match far {
+            Ok(found) => Far { end: found.far, hasher: found.hasher },
+            Err(fault) => {
+                tracing::debug!(%fault, "no hasher at the far end");
+                if fault.cause == Cause::SessionLimit {
+                    self.found_limit(1);
+                }
+                Far::default()
+            }
+        };
+        let (by, detail) = match &far.hasher {
+            Some(hasher) => (hasher.rung.name(), "on a channel of its own"),
+            None => (super::READBACK, "no hasher there"),
+        };
+        ledger.event(Event::HasherChosen { hop, by, detail });
+        self.far.send_replace(Some(far));
+    }
+
+    /// What the far end's shell told; waits until it has, or until it is known that there is none.
+    pub async fn far(&self) -> Far {
+        let mut watcher = self.far.subscribe();
+        match watcher.wait_for(Option::is_some).await {
+            Ok(far) => far.clone().unwrap_or_default(),
+            Err(_) => Far::default(),
+        }
+    }
+
+    /// The hasher has failed: nobody asks it again.
+    pub fn forget_hasher(&self, why: &str) {
+        let gone = self.far.send_if_modified(|far| far.as_mut().is_some_and(|far| far.hasher.take().is_some()));
+        if gone {
+            let Settings { hop, ledger, .. } = &self.settings;
+            let fault = Fault::new(hop.clone(), Stage::Hash, Cause::Lost, format!("the far end's hasher: {why}"));
+            ledger.drop_counted(&fault, What::Channel);
+            ledger.event(Event::HasherChosen { hop, by: super::READBACK, detail: why });
+        }
+    }
+
+    /// The least loaded channel that is alive; `None` if there is none.
+    pub fn lease(self: &Arc<Self>) -> Option<Lease> {
+        self.bury();
+        let channels = self.channels();
+        let chosen = channels.iter().min_by_key(|c| c.load.load(Ordering::Relaxed) + c.outstanding() / (64 * 1024))?;
+        chosen.load.fetch_add(1, Ordering::Relaxed);
+        let lease = Lease(chosen.clone());
+        drop(channels);
+        self.grow();
+        Some(lease)
+    }
+
+    /// Further channels for a file that is `first`'s already: the least loaded ones, `most` in all.
+    pub fn beside(&self, first: &Arc<Channel>, most: usize) -> Vec<Arc<Channel>> {
+        let mut others: Vec<_> = self.channels().iter().filter(|c| !Arc::ptr_eq(c, first)).cloned().collect();
+        others.sort_by_key(|c| c.load.load(Ordering::Relaxed));
+        others.truncate(most.saturating_sub(1));
+        others
+    }
+
+    /// Takes out channels that have died, and counts them.
+    fn bury(&self) {
+        let mut dead = Vec::new();
+        self.channels().retain(|channel| {
+            let fate = channel.session.fate();
+            let alive = fate.is_none();
+            dead.extend(fate.map(|fate| (channel.session.peer().channel, channel.session.peer().lane, fate)));
+            alive
+        });
+        let Settings { hop, ledger, .. } = &self.settings;
+        for (channel, lane, fate) in dead {
+            ledger.event(Event::ChannelClosed { hop, lane, channel, why: Some(&fate) });
+            if !self.link.is_over() {
+                ledger.drop_counted(&fate, What::Channel);
+            }
+        }
+    }
+
+    pub fn count(&self) -> usize {
+        self.channels().len()
+    }
+
+    /// The work could use this many channels.
+    pub fn want(self: &Arc<Self>, channels: usize) {
+        let most = self.link.channels().unwrap_or(usize::MAX).min(self.settings.most);
+        self.wanted.fetch_max(channels.min(most), Ordering::Relaxed);
+        self.grow();
+    }
+
+    /// Opens what is wanted, in steps that double, until the server refuses. One growth at a time.
+    fn grow(self: &Arc<Self>) {
+        if self.room() == 0 || self.growing.swap(true, Ordering::AcqRel) {
+            return;
+        }
+        let pool = self.clone();
+        tokio::spawn(async move {
+            loop {
+                let step = pool.room().min(pool.count().max(1));
+                if step == 0 || pool.link.is_over() {
+                    break;
+                }
+                let opened = futures::future::join_all((0..step).map(|_| pool.open())).await;
+                let refusal = opened.into_iter().filter_map(Result::err).next();
+                if let Some(fault) = refusal {
+                    if fault.cause == Cause::SessionLimit {
+                        // The hashing channel is asked for before any second one and counts if it was granted.
+                        let hashing = usize::from(pool.settings.hashing && pool.far().await.hasher.is_some());
+                        pool.found_limit(pool.count() + hashing);
+                    } else {
+                        tracing::debug!(%fault, "no further channel");
+                        pool.settings.ledger.drop_counted(&fault, What::Channel);
+                        // Never again on this link: what is open carries on.
+                        pool.wanted.store(pool.count(), Ordering::Relaxed);
+                    }
+                    break;
+                }
+            }
+            pool.growing.store(false, Ordering::Release);
+        });
+    }
+
+    fn room(&self) -> usize {
+        let limit = self.limit.lock().unwrap_or_else(|p| p.into_inner()).unwrap_or(usize::MAX);
+        self.wanted.load(Ordering::Relaxed).min(limit).saturating_sub(self.count())
+    }
+
+    fn found_limit(&self, sessions: usize) {
+        let files = self.count().max(1);
+        *self.limit.lock().unwrap_or_else(|p| p.into_inner()) = Some(files);
+        let Settings { hop, ledger, .. } = &self.settings;
+        let hashing = sessions.saturating_sub(files) as u32;
+        ledger.event(Event::LimitFound { hop, sessions: sessions as u32, files: files as u32, hashing });
+    }
+
+    /// Waits until `len` more bytes may be asked for on this link.
+    pub async fn read_budget(&self, len: usize) -> OwnedSemaphorePermit {
+        let len = len.clamp(1, self.read_budget) as u32;
+        match self.reads.clone().acquire_many_owned(len).await {
+            Ok(permit) => permit,
+            Err(_) => std::future::pending().await,
+        }
+    }
+
+    /// Whether work can be done here: the link lives, and a channel on it.
+    pub fn is_alive(&self) -> bool {
+        !self.link.is_over() && self.channels().iter().any(|channel| channel.is_alive())
+    }
+
+    /// The first channel's limits and extensions: all channels are the same server's.
+    pub fn abilities(&self) -> (Limits, Extensions) {
+        self.channels()
+            .first()
+            .map_or((Limits::default(), Extensions::default()), |c| (c.session.limits, c.session.extensions))
+    }
+
+    /// Ends all channels, then the link.
+    pub async fn close(&self) {
+        self.far.send_replace(Some(Far::default()));
+        let channels = std::mem::take(&mut *self.channels());
+        drop(channels);
+        self.link.close().await;
+    }
+}
