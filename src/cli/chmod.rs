@@ -107,16 +107,24 @@ pub fn apply(clauses: &[Clause], mode: u32, is_dir: bool, umask: u32) -> u32 {
                 if masked {
                     set &= !umask;
                 }
+                // As rsync has it: s without a class is setuid, and = spares the special bits of its classes unless it
+                // names one, or copies.
+                let mut named = 0;
                 if setid {
-                    set |= special(who) & 0o6000;
+                    named |= if masked { 0o4000 } else { special(who) & 0o6000 };
                 }
                 if sticky {
-                    set |= 0o1000;
+                    named |= 0o1000;
                 }
+                let cleared = match named {
+                    0 if copy.is_none() => 0,
+                    _ if masked => named,
+                    _ => special(who) | named,
+                };
                 match sign {
-                    b'+' => mode | set,
-                    b'-' => mode & !set,
-                    _ => mode & !(who | special(who)) | set,
+                    b'+' => mode | set | named,
+                    b'-' => mode & !(set | named),
+                    _ => mode & !(who | cleared) | set | named,
                 }
             }
         },
@@ -152,7 +160,12 @@ mod tests {
         assert_eq!(file("u=rwX,go=rX", 0o644), 0o644);
         assert_eq!(file("go-rwx", 0o755), 0o700);
         assert_eq!(file("g=u", 0o640), 0o660);
-        assert_eq!(file("a=rw", 0o4755), 0o666);
+        // Compared with rsync 3.5.0.
+        assert_eq!(file("a=rw", 0o4755), 0o4666);
+        assert_eq!(file("a=t", 0o4755), 0o1000);
+        assert_eq!(file("=t", 0o4755), 0o5000);
+        assert_eq!(file("+s", 0o755), 0o4755);
+        assert_eq!(file("g=u", 0o2741), 0o771);
     }
 
     #[test]
