@@ -171,9 +171,7 @@ impl Fold {
         if options.delete.enabled && !options.recursive && !options.dirs {
             return Err(UsageError::syntax("--delete does not work without --recursive (-r) or --dirs (-d)."));
         }
-        if options.info.progress == 1 {
-            options.progress = true;
-        }
+        options.progress = options.info.progress > 0;
         let remote = sources.iter().chain(&dest).any(Place::is_remote);
         if let (true, Some(command)) = (remote, &self.rsync_path) {
             options.remote_mkdir = rsync_path::directories(command.as_bytes())?;

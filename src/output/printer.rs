@@ -4,9 +4,9 @@
 //! output silences it and is remembered ([`Printer::stdout_failed`]); a slow one makes its caller wait, who therefore must not
 //! hold anything that the transfer needs.
 
-use std::io::{self, BufWriter, IsTerminal, Write};
+use std::io::{self, IsTerminal, Write};
 use std::sync::{Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use super::itemize::Item;
 use super::stats::Stats;
@@ -47,21 +47,40 @@ pub struct Printer {
 struct Streams {
     out: Sink,
     err: Sink,
-    /// Each line reaches `out` at once: a person is reading.
-    lines: bool,
+    /// Standard output is a terminal.
+    terminal: bool,
     out_failed: bool,
     /// A progress line is open and has to be ended before the next line.
     open_line: bool,
+    out_buffer: Vec<u8>,
+    err_buffer: Vec<u8>,
+    last_write: Option<Instant>,
 }
 
+/// Buffered at most for a file or a pipe (a pipe's atomic write is 4 KiB; stdio buffers are of this order).
+const BUFFER: usize = 8 << 10;
+
+/// Lines above the bar are written together this often at most: each writing redraws the bar.
+const ABOVE_BAR: Duration = Duration::from_millis(100);
+
 impl Streams {
-    fn out(&mut self, text: &[u8]) {
-        if self.out_failed {
-            return;
+    fn new(out: Sink, err: Sink, terminal: bool) -> Streams {
+        Streams {
+            out,
+            err,
+            terminal,
+            out_failed: false,
+            open_line: false,
+            out_buffer: Vec::new(),
+            err_buffer: Vec::new(),
+            last_write: None,
         }
-        let flush = self.lines || text.last() != Some(&b'\n');
-        let written = self.out.write_all(text).and_then(|()| if flush { self.out.flush() } else { Ok(()) });
-        self.out_failed = written.is_err();
+    }
+
+    fn out(&mut self, text: &[u8]) {
+        if !self.out_failed {
+            self.out_buffer.extend_from_slice(text);
+        }
     }
 
     fn close_line(&mut self) {
@@ -70,10 +89,30 @@ impl Streams {
         }
     }
 
-    fn flush(&mut self) {
-        if !self.out_failed {
-            self.out_failed = self.out.flush().is_err();
+    /// Whether what is buffered has to be seen now.
+    fn is_due(&self, bar: bool) -> bool {
+        if !self.err_buffer.is_empty() || self.open_line || self.out_buffer.len() >= BUFFER {
+            return true;
         }
+        match (self.terminal, bar) {
+            (false, _) => false,
+            (true, false) => true,
+            (true, true) => self.last_write.is_none_or(|last| last.elapsed() >= ABOVE_BAR),
+        }
+    }
+
+    fn write(&mut self) {
+        if !self.out_buffer.is_empty() {
+            let written = self.out.write_all(&self.out_buffer).and_then(|()| self.out.flush());
+            self.out_failed |= written.is_err();
+            self.out_buffer.clear();
+        }
+        if !self.err_buffer.is_empty() {
+            // There is nobody to tell that standard error is closed.
+            let _ = self.err.write_all(&self.err_buffer).and_then(|()| self.err.flush());
+            self.err_buffer.clear();
+        }
+        self.last_write = Some(Instant::now());
     }
 }
 
@@ -84,20 +123,19 @@ impl Printer {
         let o = &job.options;
         let shown = io::stderr().is_terminal() && !o.quiet && o.info.progress == 0 && !o.list_only && !o.dry_run;
         let stdout = io::stdout();
-        let lines = stdout.is_terminal();
-        let out: Sink = Box::new(BufWriter::new(stdout));
+        let terminal = stdout.is_terminal();
         let charset =
             if o.eight_bit_output { Charset::EightBit } else { Charset::of_locale(|name| std::env::var_os(name)) };
-        Printer::on(job, charset, Watch::new(shown), out, Box::new(io::stderr()), lines)
+        Printer::on(job, charset, Watch::new(shown), Box::new(stdout), Box::new(io::stderr()), terminal)
     }
 
-    fn on(job: &Job, charset: Charset, watch: Watch, out: Sink, err: Sink, lines: bool) -> Printer {
+    fn on(job: &Job, charset: Charset, watch: Watch, out: Sink, err: Sink, terminal: bool) -> Printer {
         Printer {
             options: job.options.clone(),
             push: !job.sources.first().is_some_and(Place::is_remote),
             charset,
             watch,
-            streams: Mutex::new(Streams { out, err, lines, out_failed: false, open_line: false }),
+            streams: Mutex::new(Streams::new(out, err, terminal)),
         }
     }
 
@@ -266,9 +304,15 @@ impl Printer {
             self.print(|streams| {
                 streams.close_line();
                 streams.out(text.as_bytes());
-                streams.flush();
             });
         }
+        self.flush();
+    }
+
+    /// Writes what is still buffered. For a tick now and then, while a long file is on its way.
+    pub fn flush(&self) {
+        let mut streams = self.streams();
+        self.watch.above(|| streams.write());
     }
 
     /// A failure: `hopsync: HOP: STAGE: text`, and the file that it concerns.
@@ -299,7 +343,7 @@ impl Printer {
         self.watch.finish();
         match exit.line() {
             Some(line) => self.error_line(line.as_bytes()),
-            None => self.print(Streams::flush),
+            None => self.flush(),
         }
     }
 
@@ -331,15 +375,17 @@ impl Printer {
     fn error_line(&self, text: &[u8]) {
         self.print(|streams| {
             streams.close_line();
-            streams.flush();
-            // There is nobody to tell that standard error is closed.
-            let _ = streams.err.write_all(&[text, b"\n"].concat());
-            let _ = streams.err.flush();
+            streams.err_buffer.extend_from_slice(text);
+            streams.err_buffer.push(b'\n');
         });
     }
 
     fn print(&self, print: impl FnOnce(&mut Streams)) {
-        self.watch.above(|| print(&mut self.streams()));
+        let mut streams = self.streams();
+        print(&mut streams);
+        if streams.is_due(self.watch.is_shown()) {
+            self.watch.above(|| streams.write());
+        }
     }
 
     fn streams(&self) -> MutexGuard<'_, Streams> {
@@ -351,7 +397,7 @@ impl Printer {
 impl Drop for Printer {
     fn drop(&mut self) {
         self.watch.finish();
-        self.streams().flush();
+        self.flush();
     }
 }
 

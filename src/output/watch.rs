@@ -102,9 +102,13 @@ impl Watch {
         self.bar.finish_and_clear();
     }
 
+    pub(super) fn is_shown(&self) -> bool {
+        !self.bar.is_hidden() && !self.bar.is_finished()
+    }
+
     /// Runs `print` with the bar out of the way.
     pub(super) fn above<R>(&self, print: impl FnOnce() -> R) -> R {
-        if self.bar.is_hidden() { print() } else { self.bar.suspend(print) }
+        if self.is_shown() { self.bar.suspend(print) } else { print() }
     }
 }
 

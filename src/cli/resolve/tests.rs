@@ -84,7 +84,9 @@ fn dash_p_and_info_turn_progress_on() {
     let o = options(&["-P"]);
     assert!(o.partial && o.progress);
     assert_eq!((o.info.progress, o.info.name), (1, 1));
-    assert_eq!(options(&["--info=progress2"]).info.progress, 2);
+    let whole = options(&["--info=progress2"]);
+    assert!(whole.progress && whole.info.progress == 2);
+    assert!(!options(&["-P", "--info=progress0"]).progress);
     assert!(options(&["--info=progress"]).progress);
     assert!(!options(&["-P", "--no-progress"]).progress);
 }
