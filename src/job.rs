@@ -79,6 +79,8 @@ pub struct Options {
     pub omit_dir_times: bool,
     pub one_file_system: bool,
     pub relative: bool,
+    /// `-m`: directories that would arrive empty are left out.
+    pub prune_empty_dirs: bool,
     /// `--chmod`, unparsed clauses already validated by `cli`.
     pub chmod: Option<String>,
     // what is skipped
@@ -117,9 +119,15 @@ pub struct Options {
     /// `-h` count + 1 as rsync counts: 0 plain digits, 1 separators (default), 2 powers of 1000, 3 powers of 1024.
     pub human_readable: u8,
     pub itemize: bool,
+    /// `-ii`: what is unchanged is itemized too.
+    pub itemize_unchanged: bool,
     pub progress: bool,
     pub stats: bool,
     pub list_only: bool,
+    /// `-8`: bytes above 0x7f in names are printed as they are.
+    pub eight_bit_output: bool,
+    /// `-v`, `--info`, `--progress` and `--stats` in one: what is mentioned.
+    pub info: Info,
     // our own
     pub verify: Verify,
     /// JSON lines of everything that happened (`--report FILE`).
@@ -128,4 +136,27 @@ pub struct Options {
     pub channels: Option<usize>,
     /// TCP connections through the head node (`--connections`); 1 by default.
     pub connections: usize,
+}
+
+/// What is mentioned, as rsync's `--info` names it; 0 is silence. Resolved from `-v`, `--stats`, `--progress` and `--info`,
+/// so that nobody behind `cli` has to know how these combine.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Info {
+    /// Deletions.
+    pub del: u8,
+    /// `sending incremental file list`.
+    pub flist: u8,
+    pub misc: u8,
+    /// 1: what is updated, 2: what is up to date too.
+    pub name: u8,
+    /// `skipping non-regular file`; on unless asked otherwise.
+    pub nonreg: u8,
+    /// 1: each file, 2: the whole run.
+    pub progress: u8,
+    /// Sources removed by `--remove-source-files`.
+    pub remove: u8,
+    /// What `-u`, `--existing` and the like leave out.
+    pub skip: u8,
+    /// 1: the last two lines, 2: the block of `--stats` too.
+    pub stats: u8,
 }

@@ -1,0 +1,268 @@
+//! The options: one row each, with its spellings, its help line and what it means.
+//!
+//! The rows and their order are those of rsync 3.5.0's `--help`; its own rows of hopsync stand at the end. What is not here is
+//! refused by name, so that no option that changes data is ever taken silently.
+
+use crate::job::Options;
+
+/// The switch of a plain option within the resolved options.
+pub type Switch = fn(&mut Options) -> &mut bool;
+
+/// What an option does. `resolve` interprets these in the order typed.
+#[derive(Debug, Clone, Copy)]
+pub enum Meaning {
+    /// Turns the switch on; its `--no-` form turns it off.
+    On(Switch),
+    /// Nothing to do here: the outcome is the same with and without it.
+    Ignored,
+    Archive,
+    /// `--devices --specials`.
+    DevicesAndSpecials,
+    Verbose,
+    HumanReadable,
+    Itemize,
+    PartialProgress,
+    Info,
+    /// `--delete-WHEN`: deletion with a time that has to be the only one.
+    DeleteWhen(&'static str),
+    DeleteExcluded,
+    MaxDelete,
+    MaxSize,
+    MinSize,
+    BwLimit,
+    Timeout,
+    ConTimeout,
+    Chmod,
+    Rsh,
+    RsyncPath,
+    /// The address family handed to ssh: `-4` or `-6`.
+    Family(&'static str),
+    Filter,
+    Exclude,
+    Include,
+    ExcludeFrom,
+    IncludeFrom,
+    From0,
+    CompressChoice,
+    CompressLevel,
+    OutBuf,
+    Stderr,
+    Verify,
+    Report,
+    Channels,
+    Connections,
+    Version,
+    Help,
+}
+
+/// One option.
+#[derive(Debug, Clone, Copy)]
+pub struct Row {
+    /// Without the dashes; empty if there is only a short form.
+    pub long: &'static str,
+    pub short: Option<char>,
+    /// Further long spellings.
+    pub aliases: &'static [&'static str],
+    /// What may follow `--no-`, the negated forms that rsync has too.
+    pub no: &'static [&'static str],
+    /// The value's name in the help; `None` takes no value.
+    pub value: Option<&'static str>,
+    /// Empty: not shown.
+    pub help: &'static str,
+    pub meaning: Meaning,
+}
+
+const fn row(long: &'static str, short: Option<char>, help: &'static str, meaning: Meaning) -> Row {
+    Row { long, short, aliases: &[], no: &[], value: None, help, meaning }
+}
+
+impl Row {
+    const fn no(mut self, names: &'static [&'static str]) -> Row {
+        self.no = names;
+        self
+    }
+    const fn also(mut self, names: &'static [&'static str]) -> Row {
+        self.aliases = names;
+        self
+    }
+    const fn takes(mut self, value: &'static str) -> Row {
+        self.value = Some(value);
+        self
+    }
+}
+
+use Meaning::{Ignored, On};
+
+#[rustfmt::skip]
+pub const ROWS: &[Row] = &[
+    row("verbose", Some('v'), "increase verbosity", Meaning::Verbose).no(&["verbose", "v"]),
+    row("info", None, "fine-grained informational verbosity", Meaning::Info).takes("FLAGS"),
+    row("stderr", None, "", Meaning::Stderr).takes("MODE"),
+    row("quiet", Some('q'), "suppress non-error messages", On(|o| &mut o.quiet)),
+    row("motd", None, "", Ignored).no(&["motd"]),
+    row("checksum", Some('c'), "skip based on checksum, not mod-time & size", On(|o| &mut o.checksum)).no(&["checksum", "c"]),
+    row("archive", Some('a'), "archive mode is -rlptgoD (no -A,-X,-U,-N,-H)", Meaning::Archive),
+    row("recursive", Some('r'), "recurse into directories", On(|o| &mut o.recursive)).no(&["recursive", "r"]),
+    row("inc-recursive", None, "", Ignored).also(&["i-r"]).no(&["inc-recursive", "i-r"]),
+    row("update", Some('u'), "skip files that are newer on the receiver", On(|o| &mut o.update)),
+    row("inplace", None, "update destination files in-place", On(|o| &mut o.inplace)).no(&["inplace"]),
+    row("dirs", Some('d'), "transfer directories without recursing", On(|o| &mut o.dirs)).no(&["dirs", "d"]),
+    row("mkpath", None, "create destination's missing path components", On(|o| &mut o.mkpath)).no(&["mkpath"]),
+    row("links", Some('l'), "copy symlinks as symlinks", On(|o| &mut o.links)).no(&["links", "l"]),
+    row("copy-links", Some('L'), "transform symlink into referent file/directory", On(|o| &mut o.copy_links)),
+    row("perms", Some('p'), "preserve permissions", On(|o| &mut o.perms)).no(&["perms", "p"]),
+    row("chmod", None, "affect file and/or directory permissions", Meaning::Chmod).takes("CHMOD"),
+    row("owner", Some('o'), "preserve owner (super-user only)", On(|o| &mut o.owner)).no(&["owner", "o"]),
+    row("group", Some('g'), "preserve group", On(|o| &mut o.group)).no(&["group", "g"]),
+    row("devices", None, "preserve device files (super-user only)", On(|o| &mut o.devices)).no(&["devices"]),
+    row("specials", None, "preserve special files", On(|o| &mut o.specials)).no(&["specials"]),
+    row("", Some('D'), "same as --devices --specials", Meaning::DevicesAndSpecials).no(&["D"]),
+    row("times", Some('t'), "preserve modification times", On(|o| &mut o.times)).no(&["times", "t"]),
+    row("omit-dir-times", Some('O'), "omit directories from --times", On(|o| &mut o.omit_dir_times)).no(&["omit-dir-times", "O"]),
+    row("dry-run", Some('n'), "perform a trial run with no changes made", On(|o| &mut o.dry_run)),
+    row("whole-file", Some('W'), "copy files whole (always so)", Ignored).no(&["whole-file", "W"]),
+    row("one-file-system", Some('x'), "don't cross filesystem boundaries", On(|o| &mut o.one_file_system)).no(&["one-file-system", "x"]),
+    row("rsh", Some('e'), "specify the remote shell to use", Meaning::Rsh).takes("COMMAND"),
+    row("rsync-path", None, "only \"mkdir -p DIR && rsync\" has an effect", Meaning::RsyncPath).takes("PROGRAM"),
+    row("existing", None, "skip creating new files on receiver", On(|o| &mut o.existing)).also(&["ignore-non-existing"]),
+    row("ignore-existing", None, "skip updating files that exist on receiver", On(|o| &mut o.ignore_existing)),
+    row("remove-source-files", None, "sender removes synchronized files (non-directory)", On(|o| &mut o.remove_source_files)),
+    row("del", None, "an alias for --delete-during", Meaning::DeleteWhen("during")),
+    row("delete", None, "delete extraneous files from dest directories", On(|o| &mut o.delete.enabled)),
+    row("delete-before", None, "as --delete: deletions come last, whatever the WHEN", Meaning::DeleteWhen("before")),
+    row("delete-during", None, "as --delete", Meaning::DeleteWhen("during")),
+    row("delete-delay", None, "as --delete", Meaning::DeleteWhen("delay")),
+    row("delete-after", None, "as --delete", Meaning::DeleteWhen("after")),
+    row("delete-excluded", None, "also delete excluded files from dest directories", Meaning::DeleteExcluded),
+    row("max-delete", None, "don't delete more than NUM files", Meaning::MaxDelete).takes("NUM"),
+    row("max-size", None, "don't transfer any file larger than SIZE", Meaning::MaxSize).takes("SIZE"),
+    row("min-size", None, "don't transfer any file smaller than SIZE", Meaning::MinSize).takes("SIZE"),
+    row("partial", None, "keep partially transferred files", On(|o| &mut o.partial)).no(&["partial"]),
+    row("prune-empty-dirs", Some('m'), "prune empty directory chains from file-list", On(|o| &mut o.prune_empty_dirs)).no(&["prune-empty-dirs", "m"]),
+    row("timeout", None, "set I/O timeout in seconds", Meaning::Timeout).takes("SECONDS").no(&["timeout"]),
+    row("contimeout", None, "set connection timeout in seconds", Meaning::ConTimeout).takes("SECONDS").no(&["contimeout"]),
+    row("ignore-times", Some('I'), "don't skip files that match size and time", On(|o| &mut o.ignore_times)),
+    row("size-only", None, "skip files that match in size", On(|o| &mut o.size_only)),
+    row("compress", Some('z'), "compress file data during the transfer", On(|o| &mut o.compress)).no(&["compress", "z"]),
+    row("compress-choice", None, "any but \"none\" is as -z", Meaning::CompressChoice).also(&["zc"]).takes("STR"),
+    row("compress-level", None, "any but 0 is as -z", Meaning::CompressLevel).also(&["zl"]).takes("NUM"),
+    row("filter", Some('f'), "add a file-filtering RULE", Meaning::Filter).takes("RULE"),
+    row("exclude", None, "exclude files matching PATTERN", Meaning::Exclude).takes("PATTERN"),
+    row("exclude-from", None, "read exclude patterns from FILE", Meaning::ExcludeFrom).takes("FILE"),
+    row("include", None, "don't exclude files matching PATTERN", Meaning::Include).takes("PATTERN"),
+    row("include-from", None, "read include patterns from FILE", Meaning::IncludeFrom).takes("FILE"),
+    row("from0", Some('0'), "all *-from files that follow are delimited by 0s", Meaning::From0).no(&["from0"]),
+    row("secluded-args", Some('s'), "remote names are literal (always so)", Ignored).also(&["protect-args"]).no(&["secluded-args", "protect-args", "s"]),
+    row("blocking-io", None, "", Ignored).no(&["blocking-io"]),
+    row("outbuf", None, "", Meaning::OutBuf).takes("N|L|B"),
+    row("stats", None, "give some file-transfer stats", On(|o| &mut o.stats)),
+    row("8-bit-output", Some('8'), "leave high-bit chars unescaped in output", On(|o| &mut o.eight_bit_output)).no(&["8-bit-output", "8"]),
+    row("human-readable", Some('h'), "output numbers in a human-readable format", Meaning::HumanReadable).no(&["human-readable", "h"]),
+    row("progress", None, "show progress during transfer", On(|o| &mut o.progress)).no(&["progress"]),
+    row("", Some('P'), "same as --partial --progress", Meaning::PartialProgress),
+    row("itemize-changes", Some('i'), "output a change-summary for all updates", Meaning::Itemize).no(&["itemize-changes", "i"]),
+    row("list-only", None, "list the files instead of copying them", On(|o| &mut o.list_only)),
+    row("bwlimit", None, "limit bandwidth (KiB per second, or with a suffix)", Meaning::BwLimit).takes("RATE").no(&["bwlimit"]),
+    row("ipv4", Some('4'), "prefer IPv4", Meaning::Family("-4")),
+    row("ipv6", Some('6'), "prefer IPv6", Meaning::Family("-6")),
+    row("version", Some('V'), "print the version and exit", Meaning::Version),
+    row("help", None, "show this help (* -h is help only on its own)", Meaning::Help),
+    row("verify", None, "prove delivery: auto, readback or off", Meaning::Verify).takes("HOW"),
+    row("report", None, "write all that happened to FILE, as JSON lines", Meaning::Report).takes("FILE"),
+    row("channels", None, "open NUM SFTP channels at most", Meaning::Channels).takes("NUM"),
+    row("connections", None, "open NUM connections to the first host (default 1)", Meaning::Connections).takes("NUM"),
+];
+
+/// rsync's options that are known and refused, so that the sentence can say so. Long names; `--no-` forms are found by their
+/// stem.
+pub const REFUSED_LONG: &[&str] = &[
+    "debug",
+    "relative",
+    "implied-dirs",
+    "backup",
+    "backup-dir",
+    "suffix",
+    "append",
+    "append-verify",
+    "old-dirs",
+    "old-d",
+    "copy-unsafe-links",
+    "safe-links",
+    "insecure-links",
+    "confine-root",
+    "munge-links",
+    "copy-dirlinks",
+    "keep-dirlinks",
+    "hard-links",
+    "executability",
+    "acls",
+    "xattrs",
+    "copy-devices",
+    "write-devices",
+    "drop-D",
+    "atimes",
+    "open-noatime",
+    "crtimes",
+    "omit-link-times",
+    "super",
+    "fake-super",
+    "sparse",
+    "preallocate",
+    "checksum-choice",
+    "cc",
+    "block-size",
+    "ignore-missing-args",
+    "delete-missing-args",
+    "ignore-errors",
+    "force",
+    "max-alloc",
+    "partial-dir",
+    "delay-updates",
+    "numeric-ids",
+    "usermap",
+    "groupmap",
+    "chown",
+    "modify-window",
+    "temp-dir",
+    "fuzzy",
+    "compare-dest",
+    "copy-dest",
+    "link-dest",
+    "compress-threads",
+    "zt",
+    "skip-compress",
+    "cvs-exclude",
+    "files-from",
+    "old-args",
+    "trust-sender",
+    "copy-as",
+    "address",
+    "port",
+    "sockopts",
+    "remote-option",
+    "out-format",
+    "log-format",
+    "log-file",
+    "log-file-format",
+    "password-file",
+    "early-input",
+    "stop-after",
+    "time-limit",
+    "stop-at",
+    "fsync",
+    "write-batch",
+    "only-write-batch",
+    "read-batch",
+    "protocol",
+    "iconv",
+    "checksum-seed",
+    "msgs2stderr",
+    "daemon",
+    "server",
+    "sender",
+    "config",
+    "detach",
+];
+
+/// The short ones of [`REFUSED_LONG`].
+pub const REFUSED_SHORT: &str = "RbkKHEAXUNJSBTyCFM@";

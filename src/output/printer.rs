@@ -1,0 +1,425 @@
+//! The one owner of standard output and error.
+//!
+//! Each method is one event and prints the lines that rsync prints for it under the same options, or nothing. A closed standard
+//! output silences it and is remembered ([`Printer::stdout_failed`]); a slow one makes its caller wait, who therefore must not
+//! hold anything that the transfer needs.
+
+use std::io::{self, IsTerminal, Write};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use super::itemize::Item;
+use super::stats::Stats;
+use super::text::{Charset, escape_name, escape_text};
+use super::watch::Watch;
+use super::{listing, progress};
+use crate::cli::UsageError;
+use crate::cli::exit::Exit;
+use crate::entry::Meta;
+use crate::fault::Fault;
+use crate::job::{Job, Options, Place};
+
+/// Why a file is left alone (`--info=skip`, shown at `-vv`).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Skip {
+    /// `-u`: the destination's is newer.
+    Newer,
+    /// `--ignore-existing`.
+    Exists,
+    /// `--existing`: the destination has none.
+    NotCreating,
+    OverMax,
+    UnderMin,
+}
+
+/// Where lines go.
+pub type Sink = Box<dyn Write + Send>;
+
+/// Prints what a run does. Share it by reference or in an `Arc`.
+pub struct Printer {
+    options: Options,
+    push: bool,
+    charset: Charset,
+    watch: Watch,
+    streams: Mutex<Streams>,
+}
+
+struct Streams {
+    out: Sink,
+    err: Sink,
+    /// Standard output is a terminal.
+    terminal: bool,
+    out_failed: bool,
+    /// A progress line is open and has to be ended before the next line.
+    open_line: bool,
+    out_buffer: Vec<u8>,
+    err_buffer: Vec<u8>,
+    last_write: Option<Instant>,
+}
+
+/// Buffered at most for a file or a pipe (a pipe's atomic write is 4 KiB; stdio buffers are of this order).
+const BUFFER: usize = 8 << 10;
+
+/// Lines above the bar are written together this often at most: each writing redraws the bar.
+const ABOVE_BAR: Duration = Duration::from_millis(100);
+
+impl Streams {
+    fn new(out: Sink, err: Sink, terminal: bool) -> Streams {
+        Streams {
+            out,
+            err,
+            terminal,
+            out_failed: false,
+            open_line: false,
+            out_buffer: Vec::new(),
+            err_buffer: Vec::new(),
+            last_write: None,
+        }
+    }
+
+    fn out(&mut self, text: &[u8]) {
+        if !self.out_failed {
+            self.out_buffer.extend_from_slice(text);
+        }
+    }
+
+    fn close_line(&mut self) {
+        if std::mem::take(&mut self.open_line) {
+            self.out(b"\n");
+        }
+    }
+
+    /// Whether what is buffered has to be seen now.
+    fn is_due(&self, bar: bool) -> bool {
+        if !self.err_buffer.is_empty() || self.open_line || self.out_buffer.len() >= BUFFER {
+            return true;
+        }
+        match (self.terminal, bar) {
+            (false, _) => false,
+            (true, false) => true,
+            (true, true) => self.last_write.is_none_or(|last| last.elapsed() >= ABOVE_BAR),
+        }
+    }
+
+    fn write(&mut self) {
+        if !self.out_buffer.is_empty() {
+            let written = self.out.write_all(&self.out_buffer).and_then(|()| self.out.flush());
+            self.out_failed |= written.is_err();
+            self.out_buffer.clear();
+        }
+        if !self.err_buffer.is_empty() {
+            // There is nobody to tell that standard error is closed.
+            let _ = self.err.write_all(&self.err_buffer).and_then(|()| self.err.flush());
+            self.err_buffer.clear();
+        }
+        self.last_write = Some(Instant::now());
+    }
+}
+
+impl Printer {
+    /// For `job`, on this process's standard streams. The bar is shown if standard error is a terminal and nothing else
+    /// reports progress.
+    pub fn new(job: &Job) -> Printer {
+        let o = &job.options;
+        let shown = io::stderr().is_terminal() && !o.quiet && o.info.progress == 0 && !o.list_only && !o.dry_run;
+        let stdout = io::stdout();
+        let terminal = stdout.is_terminal();
+        let charset =
+            if o.eight_bit_output { Charset::EightBit } else { Charset::of_locale(|name| std::env::var_os(name)) };
+        Printer::on(job, charset, Watch::new(shown), Box::new(stdout), Box::new(io::stderr()), terminal)
+    }
+
+    fn on(job: &Job, charset: Charset, watch: Watch, out: Sink, err: Sink, terminal: bool) -> Printer {
+        Printer {
+            options: job.options.clone(),
+            push: !job.sources.first().is_some_and(Place::is_remote),
+            charset,
+            watch,
+            streams: Mutex::new(Streams::new(out, err, terminal)),
+        }
+    }
+
+    /// The bar; clones share it.
+    pub fn watch(&self) -> &Watch {
+        &self.watch
+    }
+
+    /// Standard output was closed, or failed: rsync would end with exit 10 or 13; the transfer goes on here.
+    pub fn stdout_failed(&self) -> bool {
+        self.streams().out_failed
+    }
+
+    /// `sending incremental file list`, or `receiving`.
+    pub fn heading(&self) {
+        if self.options.info.flist >= 1 {
+            let verb = if self.push { "sending" } else { "receiving" };
+            self.line(format!("{verb} incremental file list").as_bytes());
+        }
+    }
+
+    /// The destination itself was created.
+    pub fn created_directory(&self, path: &[u8]) {
+        if self.options.info.name >= 1 || self.options.itemize {
+            self.line(&[b"created directory ".as_slice(), &self.name(path)].concat());
+        }
+    }
+
+    /// A file is, or would be, updated; or is found up to date (`-vv`, `-ii`).
+    pub fn item(&self, item: &Item<'_>) {
+        if !item.is_listed(&self.options) {
+            if self.options.info.name >= 2 && !self.options.itemize && !item.new.is_dir() {
+                let end: &[u8] = if item.is_significant(&self.options) { b"" } else { b" is uptodate" };
+                self.line(&[&self.name(item.path), end].concat());
+            }
+            return;
+        }
+        let mut line = Vec::new();
+        if self.options.itemize {
+            line.extend_from_slice(item.string(&self.options).as_bytes());
+            line.push(b' ');
+        }
+        line.extend(self.name(item.path));
+        if item.new.is_dir() {
+            line.push(b'/');
+        }
+        if let Some(target) = item.target {
+            line.extend_from_slice(b" -> ");
+            line.extend(self.name(target));
+        }
+        self.line(&line);
+    }
+
+    /// An extraneous file is, or would be, deleted.
+    pub fn deleting(&self, path: &[u8], is_dir: bool) {
+        let start: &[u8] = match self.options.itemize {
+            true => b"*deleting   ",
+            false if self.options.info.del >= 1 => b"deleting ",
+            false => return,
+        };
+        let end: &[u8] = if is_dir { b"/" } else { b"" };
+        self.line(&[start, &self.name(path), end].concat());
+    }
+
+    /// `--remove-source-files` removed one.
+    pub fn removed_source(&self, path: &[u8]) {
+        if self.options.info.remove >= 1 {
+            self.line(&[b"sender removed ".as_slice(), &self.name(path)].concat());
+        }
+    }
+
+    /// A link without `-l`, a device or a special file without `-D`.
+    pub fn skipping_non_regular(&self, path: &[u8]) {
+        if self.options.info.nonreg >= 1 {
+            self.line(&[b"skipping non-regular file \"".as_slice(), &self.name(path), b"\""].concat());
+        }
+    }
+
+    /// A directory without `-r` or `-d`.
+    pub fn skipping_directory(&self, path: &[u8]) {
+        self.line(&[b"skipping directory ".as_slice(), &self.name(path)].concat());
+    }
+
+    /// A file is left alone because an option says so.
+    pub fn skipped(&self, path: &[u8], why: Skip) {
+        if self.options.info.skip < 1 {
+            return;
+        }
+        let name = self.name(path);
+        let line = match why {
+            Skip::Newer => [&name, b" is newer".as_slice()].concat(),
+            Skip::Exists => [&name, b" exists".as_slice()].concat(),
+            Skip::NotCreating => [b"not creating new file \"".as_slice(), &name, b"\""].concat(),
+            Skip::OverMax => [&name, b" is over max-size".as_slice()].concat(),
+            Skip::UnderMin => [&name, b" is under min-size".as_slice()].concat(),
+        };
+        self.line(&line);
+    }
+
+    /// A listing failed, so nothing is deleted.
+    pub fn deletion_disabled(&self) {
+        self.line(b"IO error encountered -- skipping file deletion");
+    }
+
+    /// `--max-delete` left `skipped` files in place.
+    pub fn max_delete_reached(&self, skipped: u64) {
+        self.error_line(format!("Deletions stopped due to --max-delete limit ({skipped} skipped)").as_bytes());
+    }
+
+    /// One line of `--list-only`.
+    pub fn listed(&self, path: &[u8], meta: &Meta, target: Option<&[u8]>) {
+        let o = &self.options;
+        let mut line = listing::columns(meta, o.human_readable, &listing::local_time(meta.mtime)).into_bytes();
+        line.extend(self.name(path));
+        if let (Some(target), true) = (target, o.links) {
+            line.extend_from_slice(b" -> ");
+            line.extend(self.name(target));
+        }
+        self.line(&line);
+    }
+
+    /// `--progress`: `done` of `size` bytes of the file whose name was printed last, at `per_second` bytes. For use while one
+    /// file is on its way alone; call it about once a second.
+    pub fn file_progress(&self, done: u64, size: u64, per_second: f64) {
+        if self.options.info.progress == 1 {
+            let remains = size.saturating_sub(done) as f64 / per_second;
+            let remains = Duration::try_from_secs_f64(remains).ok();
+            self.open(&(progress::line(done, size, per_second, remains, self.options.human_readable) + "  "));
+        }
+    }
+
+    /// `--progress`: the file whose name was printed last is whole, after `elapsed`.
+    pub fn file_done(&self, size: u64, elapsed: Duration, tally: &progress::Tally) {
+        if self.options.info.progress == 1 && !self.options.dry_run {
+            let level = self.options.human_readable;
+            let text = progress::line(size, size, progress::rate(size, elapsed), Some(elapsed), level);
+            let last = format!("{text}  {text}{}\n", progress::tally(tally));
+            self.print(|streams| {
+                streams.open_line = false;
+                streams.out(last.as_bytes());
+            });
+        }
+    }
+
+    /// `--info=progress2`: `done` of `size` bytes of the whole run.
+    pub fn total_progress(&self, done: u64, size: u64, elapsed: Duration, tally: &progress::Tally) {
+        if self.options.info.progress >= 2 {
+            let rate = progress::rate(done, elapsed);
+            let text = progress::line(done, size, rate, Some(elapsed), self.options.human_readable);
+            self.open(&(text + &progress::tally(tally)));
+        }
+    }
+
+    /// The end of the run: the block of `--stats` and the last two lines, as far as asked for.
+    pub fn summary(&self, stats: &Stats) {
+        self.watch.finish();
+        let o = &self.options;
+        let mut text = String::new();
+        if o.info.stats >= 2 {
+            text += &format!("\n{}", stats.block(o.human_readable));
+        }
+        if o.info.stats >= 1 {
+            text += &format!("\n{}", stats.ending(o.human_readable, o.dry_run));
+        }
+        if !o.quiet {
+            self.print(|streams| {
+                streams.close_line();
+                streams.out(text.as_bytes());
+            });
+        }
+        self.flush();
+    }
+
+    /// Writes what is still buffered. For a tick now and then, while a long file is on its way.
+    pub fn flush(&self) {
+        let mut streams = self.streams();
+        self.watch.above(|| streams.write());
+    }
+
+    /// A failure: `hopsync: HOP: STAGE: text`, and the file that it concerns.
+    pub fn fault(&self, fault: &Fault, file: Option<&[u8]>) {
+        let mut line = format!("hopsync: {}", escape_text(&fault.to_string())).into_bytes();
+        if let Some(file) = file {
+            line.extend_from_slice(b" (file \"");
+            line.extend(self.name(file));
+            line.extend_from_slice(b"\")");
+        }
+        self.error_line(&line);
+    }
+
+    /// A sentence of our own on standard error; its lines are kept, anything else in it is escaped.
+    pub fn error(&self, text: &str) {
+        self.error_line(own_lines(text).as_bytes());
+    }
+
+    /// As [`error`](Self::error), but only for a person: not with `-q`, and not without a terminal on standard error.
+    pub fn remark(&self, text: &str) {
+        if !self.options.quiet && io::stderr().is_terminal() {
+            self.error(text);
+        }
+    }
+
+    /// The line that names a failed run's exit code; nothing for success. Call it last.
+    pub fn exit(&self, exit: Exit) {
+        self.watch.finish();
+        match exit.line() {
+            Some(line) => self.error_line(line.as_bytes()),
+            None => self.flush(),
+        }
+    }
+
+    fn name(&self, path: &[u8]) -> Vec<u8> {
+        escape_name(path, self.charset)
+    }
+
+    fn line(&self, text: &[u8]) {
+        if self.options.quiet {
+            return;
+        }
+        self.print(|streams| {
+            streams.close_line();
+            streams.out(&[text, b"\n"].concat());
+        });
+    }
+
+    /// Text that starts with a carriage return and leaves its line open.
+    fn open(&self, text: &str) {
+        if self.options.quiet {
+            return;
+        }
+        self.print(|streams| {
+            streams.out(text.as_bytes());
+            streams.open_line = true;
+        });
+    }
+
+    fn error_line(&self, text: &[u8]) {
+        self.print(|streams| {
+            streams.close_line();
+            streams.err_buffer.extend_from_slice(text);
+            streams.err_buffer.push(b'\n');
+        });
+    }
+
+    fn print(&self, print: impl FnOnce(&mut Streams)) {
+        let mut streams = self.streams();
+        print(&mut streams);
+        if streams.is_due(self.watch.is_shown()) {
+            self.watch.above(|| streams.write());
+        }
+    }
+
+    fn streams(&self) -> MutexGuard<'_, Streams> {
+        // A panic elsewhere leaves the streams as usable as they were.
+        self.streams.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Drop for Printer {
+    fn drop(&mut self) {
+        self.watch.finish();
+        self.flush();
+    }
+}
+
+/// Prints the text of `--help` and `--version`. False if standard output is closed.
+pub fn print_text(text: &str) -> bool {
+    let mut out = io::stdout().lock();
+    out.write_all(text.as_bytes()).and_then(|()| out.flush()).is_ok()
+}
+
+/// Prints a usage error and the line with its exit code, where there is no [`Printer`] yet.
+pub fn print_usage_error(error: &UsageError) {
+    let mut text = format!("hopsync: {}\n", own_lines(error.text.trim_end()));
+    if let Some(line) = Exit::from_code(error.code).and_then(Exit::line) {
+        text += &(line + "\n");
+    }
+    let _ = io::stderr().write_all(text.as_bytes());
+}
+
+/// Operands and values are quoted in our sentences: only their line ends may pass.
+fn own_lines(text: &str) -> String {
+    text.split('\n').map(escape_text).collect::<Vec<_>>().join("\n")
+}
+
+#[cfg(test)]
+mod tests;
