@@ -19,18 +19,20 @@ pub struct Context<'a> {
     pub may_chown: bool,
     /// With `-g`: whether groups can be set at the destination.
     pub may_chgrp: bool,
+    /// Whether a link's own time and owner can be set at the destination (over SFTP only with `lsetstat@openssh.com`).
+    pub may_set_links: bool,
     /// The destination is reached over SFTP v3, whose times are u32 seconds.
     pub dest_is_sftp: bool,
 }
 
 impl<'a> Context<'a> {
-    /// A local destination, groups set, owners not.
+    /// A local destination, where owners cannot be set and all else can.
     ///
     /// # Errors
     /// The sentence of [`Chmod::parse`].
     pub fn new(opts: &'a Options, umask: u32) -> Result<Context<'a>, String> {
         let chmod = opts.chmod.as_deref().map(Chmod::parse).transpose()?.unwrap_or_default();
-        Ok(Context { opts, chmod, umask, may_chown: false, may_chgrp: true, dest_is_sftp: false })
+        Ok(Context { opts, chmod, umask, may_chown: false, may_chgrp: true, may_set_links: true, dest_is_sftp: false })
     }
 
     /// The time (seconds since the epoch) that the destination shows after `mtime` was set, and whether that is `mtime`.
@@ -54,14 +56,15 @@ impl<'a> Context<'a> {
 
     fn differs(&self, new: &Meta, old: &Meta) -> Differs {
         let link = new.kind == Kind::Symlink;
-        let sets_time = self.opts.times && !(new.is_dir() && self.opts.omit_dir_times);
+        let settable = !link || self.may_set_links;
+        let sets_time = settable && self.opts.times && !(new.is_dir() && self.opts.omit_dir_times);
         Differs {
             content: false,
             size: new.is_file() && new.size != old.size,
             time: sets_time && self.shown_mtime(new.mtime).0 != old.mtime,
             mode: !link && self.target_mode(new, Some(old)) != old.mode,
-            owner: self.opts.owner && self.may_chown && new.uid != old.uid,
-            group: self.opts.group && self.may_chgrp && new.gid != old.gid,
+            owner: settable && self.opts.owner && self.may_chown && new.uid != old.uid,
+            group: settable && self.opts.group && self.may_chgrp && new.gid != old.gid,
         }
     }
 }
