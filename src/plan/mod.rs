@@ -1,2 +1,14 @@
-//! Pure decisions.
+//! What has to be done, as pure decisions: no I/O, no clock, no randomness. rsync is the model, byte for byte where it matters.
+//!
+//! - [`filter`]: which names are hidden from the transfer, and which are protected from deletion.
+//! - [`names`]: from operands to roots; which names may be trusted; temporary names.
+//! - [`order`]: the order in which entries are handled and printed.
+//! - [`quick_check`]: what one entry needs; [`chmod`]: `--chmod`.
+//! - [`diff`]: what one directory needs, and what `--delete` removes from it.
+
+pub mod chmod;
+pub mod diff;
 pub mod filter;
+pub mod names;
+pub mod order;
+pub mod quick_check;

@@ -1,0 +1,289 @@
+//! From the text of a rule to a [`Rule`], as rsync(1) "FILTER RULES" has it and rsync 3.5.0 does it.
+
+use std::fmt::Display;
+
+/// What a matching rule says of a path.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Action {
+    Include,
+    Exclude,
+}
+
+/// One filter rule, as parsed. Compiled by [`super::Filter::new`].
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Rule(pub(super) Kind);
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Kind {
+    /// `!`: forgets the rules before it.
+    Clear,
+    /// An empty value, which rsync accepts and ignores.
+    Nothing,
+    Match(Match),
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Match {
+    pub action: Action,
+    /// The rule names the sender's side (`s`, `hide`, `show`).
+    pub sender: bool,
+    /// The rule names the receiver's side (`r`, `protect`, `risk`). Neither named means both.
+    pub receiver: bool,
+    /// `!`: what does not match the pattern matches the rule.
+    pub negate: bool,
+    /// `/`: the pattern is held against the absolute path.
+    pub absolute: bool,
+    /// `p`: no protection within a directory that is being deleted.
+    pub perishable: bool,
+    /// As written, with its leading and trailing slash.
+    pub pattern: Vec<u8>,
+}
+
+impl Match {
+    fn plain(action: Action, pattern: &[u8]) -> Match {
+        Match {
+            action,
+            sender: false,
+            receiver: false,
+            negate: false,
+            absolute: false,
+            perishable: false,
+            pattern: pattern.to_vec(),
+        }
+    }
+}
+
+impl Rule {
+    /// A rule of `--filter` (`-f`): `- *.o`, `+ /dir/***`, `exclude,s x`, `P .keep`, `!`, …
+    ///
+    /// # Errors
+    /// rsync's sentence for a malformed rule; a sentence of our own for rules that are not supported (merge files, `-C`,
+    /// extended attributes).
+    pub fn parse(text: &[u8]) -> Result<Rule, String> {
+        if text.is_empty() {
+            return Ok(Rule(Kind::Nothing));
+        }
+        let (head, mut at) = head(text).ok_or_else(|| sentence("Unknown filter rule", text))?;
+        if head == Head::Clear {
+            return match text.len() == at {
+                true => Ok(Rule(Kind::Clear)),
+                false => Err(sentence("'!' rule has trailing characters", text)),
+            };
+        }
+        if matches!(head, Head::Merge | Head::DirMerge) {
+            return Err(sentence("merge-file rules are not supported; give the rules on the command line", text));
+        }
+        let (action, sides) = match head {
+            Head::Include => (Action::Include, (false, false)),
+            Head::Show => (Action::Include, (true, false)),
+            Head::Hide => (Action::Exclude, (true, false)),
+            Head::Risk => (Action::Include, (false, true)),
+            Head::Protect => (Action::Exclude, (false, true)),
+            _ => (Action::Exclude, (false, false)),
+        };
+        let names_side = sides != (false, false);
+        let mut rule = Match { sender: sides.0, receiver: sides.1, ..Match::plain(action, b"") };
+        while let Some(&modifier) = text.get(at).filter(|&&byte| byte != b' ' && byte != b'_') {
+            match modifier {
+                b'/' => rule.absolute = true,
+                b'!' => rule.negate = true,
+                b'p' => rule.perishable = true,
+                b's' if !names_side => rule.sender = true,
+                b'r' if !names_side => rule.receiver = true,
+                b'C' | b'x' => {
+                    let modifier = modifier as char;
+                    return Err(sentence(format_args!("modifier '{modifier}' is not supported in filter rule"), text));
+                }
+                _ => {
+                    let what =
+                        format!("invalid modifier '{}' at position {at} in filter rule", modifier.escape_ascii());
+                    return Err(sentence(what, text));
+                }
+            }
+            at += 1;
+        }
+        rule.pattern = text.get(at + 1..).unwrap_or_default().to_vec();
+        match rule.pattern.is_empty() {
+            true => Err(sentence("unexpected end of filter rule", text)),
+            false => Ok(Rule(Kind::Match(rule))),
+        }
+    }
+
+    /// A value of `--exclude` or `--include`, or a line of their `-from` files: a pattern that may be prefixed with `- ` or
+    /// `+ `, or `!` alone.
+    ///
+    /// # Errors
+    /// rsync's sentence where nothing follows the prefix.
+    pub fn pattern(text: &[u8], default: Action) -> Result<Rule, String> {
+        let (action, pattern) = match text {
+            b"" => return Ok(Rule(Kind::Nothing)),
+            b"!" => return Ok(Rule(Kind::Clear)),
+            [b'-', b' ', rest @ ..] => (Action::Exclude, rest),
+            [b'+', b' ', rest @ ..] => (Action::Include, rest),
+            _ => (default, text),
+        };
+        match pattern {
+            b"" => Err(sentence("unexpected end of filter rule", text)),
+            _ => Ok(Rule(Kind::Match(Match::plain(action, pattern)))),
+        }
+    }
+
+    /// `--exclude=pattern`. A malformed value (a prefix alone) matches nothing; [`Rule::pattern`] tells of it instead.
+    pub fn exclude(pattern: &[u8]) -> Rule {
+        Rule::pattern(pattern, Action::Exclude).unwrap_or(Rule(Kind::Nothing))
+    }
+
+    /// `--include=pattern`. A malformed value (a prefix alone) matches nothing; [`Rule::pattern`] tells of it instead.
+    pub fn include(pattern: &[u8]) -> Rule {
+        Rule::pattern(pattern, Action::Include).unwrap_or(Rule(Kind::Nothing))
+    }
+
+    /// The rules in the content of an `--exclude-from` (or `--include-from`) file, one for each line, or for each NUL with
+    /// `--from0`. Empty lines and those that start with `#` or `;` are skipped in both forms: rsync 3.5.0 does so with NULs
+    /// too, whatever one may expect (measured).
+    ///
+    /// # Errors
+    /// As [`Rule::pattern`], with the number of the line.
+    pub fn from_lines(content: &[u8], nul_separated: bool, default: Action) -> Result<Vec<Rule>, String> {
+        let ends = |byte: &u8| if nul_separated { *byte == 0 } else { matches!(byte, b'\n' | b'\r') };
+        let mut rules = Vec::new();
+        for (index, line) in content.split(ends).enumerate() {
+            if line.is_empty() || matches!(line[0], b'#' | b';') {
+                continue;
+            }
+            if line.contains(&0) {
+                return Err(format!("line {}: a NUL in a filter rule; use --from0 if NULs end the rules", index + 1));
+            }
+            rules.push(Rule::pattern(line, default).map_err(|error| format!("line {}: {error}", index + 1))?);
+        }
+        Ok(rules)
+    }
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Head {
+    Exclude,
+    Include,
+    Hide,
+    Show,
+    Protect,
+    Risk,
+    Merge,
+    DirMerge,
+    Clear,
+}
+
+/// The rule's name, and where its modifiers begin. A long name ends at a blank, `_` or `,`; a comma after the name, long or
+/// short, is skipped.
+fn head(text: &[u8]) -> Option<(Head, usize)> {
+    const NAMES: [(&[u8], u8, Head); 9] = [
+        (b"exclude", b'-', Head::Exclude),
+        (b"include", b'+', Head::Include),
+        (b"hide", b'H', Head::Hide),
+        (b"show", b'S', Head::Show),
+        (b"protect", b'P', Head::Protect),
+        (b"risk", b'R', Head::Risk),
+        (b"merge", b'.', Head::Merge),
+        (b"dir-merge", b':', Head::DirMerge),
+        (b"clear", b'!', Head::Clear),
+    ];
+    let (head, end) = NAMES.iter().find_map(|&(long, short, head)| {
+        if text.first() == Some(&short) {
+            return Some((head, 1));
+        }
+        let after = text.strip_prefix(long)?.first();
+        after
+            .is_none_or(|&byte| byte.is_ascii_whitespace() || byte == b'_' || byte == b',')
+            .then_some((head, long.len()))
+    })?;
+    Some((head, end + usize::from(text.get(end) == Some(&b','))))
+}
+
+fn sentence(what: impl Display, rule: &[u8]) -> String {
+    format!("{what}: {}", String::from_utf8_lossy(rule))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parsed(text: &str) -> Match {
+        match Rule::parse(text.as_bytes()) {
+            Ok(Rule(Kind::Match(rule))) => rule,
+            other => panic!("{text:?}: {other:?}"),
+        }
+    }
+
+    #[test]
+    fn short_long_and_underscored_forms_say_the_same() {
+        let plain = parsed("- a");
+        for text in ["-_a", "-, a", "exclude a", "exclude_a", "exclude, a"] {
+            assert_eq!(parsed(text), plain, "{text}");
+        }
+        assert_eq!(parsed("-,sp a"), parsed("exclude,sp a"));
+        assert_eq!(parsed("P a"), parsed("-r a"));
+        assert_eq!(parsed("show a"), parsed("+s a"));
+    }
+
+    #[test]
+    fn blanks_belong_to_the_pattern_after_the_first() {
+        assert_eq!(parsed("-  a").pattern, b" a");
+        assert_eq!(parsed("- p ").pattern, b"p ");
+    }
+
+    #[test]
+    fn malformed_rules_get_rsyncs_sentence() {
+        for (text, error) in [
+            ("foo", "Unknown filter rule: foo"),
+            (" - a", "Unknown filter rule:  - a"),
+            ("excludex a", "Unknown filter rule: excludex a"),
+            ("-foo", "invalid modifier 'f' at position 1 in filter rule: -foo"),
+            ("Hs a", "invalid modifier 's' at position 1 in filter rule: Hs a"),
+            ("show,r a", "invalid modifier 'r' at position 5 in filter rule: show,r a"),
+            ("exclude\ta", "invalid modifier '\\t' at position 7 in filter rule: exclude\ta"),
+            ("! x", "'!' rule has trailing characters: ! x"),
+            ("clear ", "'!' rule has trailing characters: clear "),
+            ("- ", "unexpected end of filter rule: - "),
+            ("-", "unexpected end of filter rule: -"),
+            ("-s_", "unexpected end of filter rule: -s_"),
+            (". f", "merge-file rules are not supported; give the rules on the command line: . f"),
+            ("-C", "modifier 'C' is not supported in filter rule: -C"),
+        ] {
+            assert_eq!(Rule::parse(text.as_bytes()), Err(error.to_string()));
+        }
+    }
+
+    #[test]
+    fn the_list_is_cleared_by_an_exclamation_mark_alone() {
+        for text in ["!", "clear", "!,", "clear,"] {
+            assert_eq!(Rule::parse(text.as_bytes()), Ok(Rule(Kind::Clear)), "{text}");
+        }
+        assert_eq!(Rule::exclude(b"!"), Rule(Kind::Clear));
+        assert_eq!(Rule::exclude(b"!x"), Rule(Kind::Match(Match::plain(Action::Exclude, b"!x"))));
+    }
+
+    #[test]
+    fn values_of_exclude_know_only_the_old_prefixes() {
+        assert_eq!(Rule::exclude(b"+ a"), Rule::include(b"a"));
+        assert_eq!(Rule::include(b"- a"), Rule::exclude(b"a"));
+        assert_eq!(Rule::exclude(b"- - m"), Rule(Kind::Match(Match::plain(Action::Exclude, b"- m"))));
+        assert_eq!(Rule::exclude(b"H a"), Rule(Kind::Match(Match::plain(Action::Exclude, b"H a"))));
+        assert_eq!(Rule::pattern(b"- ", Action::Exclude), Err("unexpected end of filter rule: - ".into()));
+    }
+
+    #[test]
+    fn files_of_rules_skip_comments_and_blank_lines() {
+        let rules = Rule::from_lines(b"#c\n;d\n\na\r\n+ b\n!\nc", false, Action::Exclude);
+        assert_eq!(rules, Ok(vec![Rule::exclude(b"a"), Rule::include(b"b"), Rule(Kind::Clear), Rule::exclude(b"c")]));
+        assert_eq!(
+            Rule::from_lines(b"#c\0a\nb\0\0", true, Action::Include),
+            Ok(vec![Rule::include(b"a\nb")]),
+            "newlines are ordinary where NULs separate"
+        );
+        assert_eq!(
+            Rule::from_lines(b"a\n- ", false, Action::Exclude),
+            Err("line 2: unexpected end of filter rule: - ".into())
+        );
+        assert!(Rule::from_lines(b"a\0b\n", false, Action::Exclude).is_err());
+    }
+}
