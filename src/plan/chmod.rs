@@ -70,17 +70,17 @@ impl Chmod {
                     None if keep_x && !is_dir && !was_executable => bits & !1,
                     None => bits,
                 };
-                let (reach, bits) = if who == 0 { (0o111, 0o111 * bits & !umask) } else { (who, who * bits) };
+                let (reach, bits) = if who == 0 { (0o111, (0o111 * bits) & !umask) } else { (who, who * bits) };
                 match op {
                     Op::Add => mode | bits | top,
                     Op::Remove => mode & !(bits | top),
                     Op::Assign => {
                         let top_reach = match copy {
-                            Some(_) => set_id(reach) | (reach & 0o001) * 0o1000,
+                            Some(_) => set_id(reach) | ((reach & 0o001) * 0o1000),
                             None if top == 0 => 0,
                             None => set_id(who),
                         };
-                        mode & !(reach * 7 | top_reach) | bits | top
+                        (mode & !((reach * 7) | top_reach)) | bits | top
                     }
                 }
             }
@@ -118,7 +118,7 @@ fn clause(text: &str) -> Option<Clause> {
 
 /// The setuid bit for `u`, the setgid bit for `g`.
 fn set_id(who: u32) -> u32 {
-    (who & 0o100) * 0o40 | (who & 0o010) * 0o200
+    ((who & 0o100) * 0o40) | ((who & 0o010) * 0o200)
 }
 
 fn edit(op: Op, who: u32, letters: std::str::Bytes<'_>) -> Option<Change> {

@@ -206,7 +206,8 @@ pub fn decide(ctx: &Context<'_>, new: &Meta, old: Option<&Meta>, same_target: Op
         Kind::File => {
             let (shown, exact) = ctx.shown_mtime(new.mtime);
             match () {
-                () if new.size != old.size => Decision::Update(differs),
+                // Other sizes are other contents, which is what `-c` asks about.
+                () if new.size != old.size => Decision::Update(Differs { content: opts.checksum, ..differs }),
                 () if opts.checksum => Decision::NeedHash(differs),
                 () if opts.size_only => settled(differs),
                 () if opts.ignore_times || shown != old.mtime => Decision::Update(differs),

@@ -173,7 +173,7 @@ impl Compiled {
 
     fn matches(&self, path: &[u8], is_dir: bool, root: &[u8]) -> bool {
         // A negated rule for directories matches whatever is not one.
-        (!(self.dirs_only && !is_dir) && self.pattern_matches(path, is_dir, root)) != self.negate
+        ((is_dir || !self.dirs_only) && self.pattern_matches(path, is_dir, root)) != self.negate
     }
 
     fn pattern_matches(&self, path: &[u8], is_dir: bool, root: &[u8]) -> bool {

@@ -158,7 +158,7 @@ fn class(text: &[u8]) -> Option<(Box<[bool; 256]>, &[u8])> {
                 match after[..close].strip_suffix(b":") {
                     Some(name) => {
                         let member = named(name)?;
-                        (0..=255u8).filter(|byte| member(byte)).for_each(|byte| set[usize::from(byte)] = true);
+                        (0..=255u8).filter(member).for_each(|byte| set[usize::from(byte)] = true);
                         rest = &after[close + 1..];
                         None
                     }
