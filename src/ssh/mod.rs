@@ -1,1 +1,11 @@
 //! (see lib.rs)
+
+pub mod auth;
+pub mod config;
+pub mod config_file;
+pub mod host_key;
+pub mod known_hosts;
+pub mod options;
+pub mod prompt;
+pub mod route;
+pub mod tokens;
