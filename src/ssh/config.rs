@@ -185,7 +185,6 @@ pub fn hop(named: &str, settings: &Settings, defaults: &Settings, local: &Local)
         global_known_hosts: known("globalknownhostsfile"),
         strict: strict(settings),
         hash_known_hosts: settings.yes("hashknownhosts", false),
-        no_host_authentication_for_localhost: settings.yes("nohostauthenticationforlocalhost", false),
         batch_mode: settings.yes("batchmode", false),
         // Since 8.9 also "unbound" and "host-bound", which concern agent restrictions only.
         pubkey_authentication: settings

@@ -63,7 +63,6 @@ pub struct Hop {
     pub global_known_hosts: Vec<PathBuf>,
     pub strict: Strict,
     pub hash_known_hosts: bool,
-    pub no_host_authentication_for_localhost: bool,
     /// Never ask anything.
     pub batch_mode: bool,
     pub pubkey_authentication: bool,
@@ -143,7 +142,6 @@ impl Hop {
             global_known_hosts: Vec::new(),
             strict: Strict::Yes,
             hash_known_hosts: false,
-            no_host_authentication_for_localhost: false,
             batch_mode: false,
             pubkey_authentication: true,
             password_authentication: true,
@@ -165,16 +163,6 @@ impl Hop {
             bind_address: None,
             control_persist: None,
             log_level: LogLevel::Info,
-        }
-    }
-
-    /// The name under which the host key is looked up: HostKeyAlias, or the host in lower case, in `[host]:port` form unless
-    /// the port is 22 (sshd(8), SSH_KNOWN_HOSTS FILE FORMAT).
-    pub fn host_key_name(&self) -> String {
-        match &self.host_key_alias {
-            Some(alias) => alias.to_lowercase(),
-            None if self.port == 22 => self.host.to_lowercase(),
-            None => format!("[{}]:{}", self.host.to_lowercase(), self.port),
         }
     }
 }

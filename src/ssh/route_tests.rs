@@ -122,7 +122,7 @@ async fn paths_are_expanded_with_their_spaces() {
     assert_eq!(paths(&hop.identity_files), ["/k/real u", "/k/2"]);
     assert_eq!(paths(&hop.certificate_files), ["/k/t-cert.pub"]);
     assert_eq!(paths(&hop.user_known_hosts), ["/k/a b/known", "/k/real"]);
-    assert_eq!((hop.host_key_name().as_str(), hop.identity_agent), ("hk", None));
+    assert_eq!((hop.host_key_alias.as_deref(), hop.identity_agent), (Some("hk"), None));
 }
 
 #[tokio::test]
