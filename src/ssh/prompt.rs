@@ -2,7 +2,7 @@
 //!
 //! One question at a time in the whole process. An answer is wiped from memory when it is dropped.
 
-use std::collections::VecDeque;
+use std::collections::{HashMap, VecDeque};
 use std::fs::File;
 use std::io::{Read, Write};
 use std::process::Stdio;
@@ -35,9 +35,12 @@ pub enum Echo {
     Off,
 }
 
-/// Whom to ask.
-#[derive(Debug)]
-pub struct Prompt(Asked);
+/// Whom to ask, and what they have answered rightly. One for a run: its lanes and reconnections log in again, and nobody wants
+/// to type a passphrase for each.
+pub struct Prompt {
+    asked: Asked,
+    remembered: Mutex<HashMap<String, Answer>>,
+}
 
 #[derive(Debug)]
 enum Asked {
@@ -55,26 +58,55 @@ struct Script {
 impl Prompt {
     /// The person at the terminal or display.
     pub fn person() -> Prompt {
-        Prompt(Asked::Person)
+        Prompt::of(Asked::Person)
     }
 
     /// No one: every question goes unanswered.
     pub fn nobody() -> Prompt {
-        Prompt(Asked::Nobody)
+        Prompt::of(Asked::Nobody)
     }
 
     /// Answers given beforehand, in order; then none. For tests.
     pub fn scripted<'a>(answers: impl IntoIterator<Item = &'a str>) -> Prompt {
         let answers = answers.into_iter().map(str::to_owned).collect();
-        Prompt(Asked::Script(Mutex::new(Script { answers, questions: Vec::new() })))
+        Prompt::of(Asked::Script(Mutex::new(Script { answers, questions: Vec::new() })))
+    }
+
+    fn of(asked: Asked) -> Prompt {
+        Prompt { asked, remembered: Mutex::default() }
     }
 
     /// What a scripted prompt was asked so far.
     pub fn questions(&self) -> Vec<String> {
-        match &self.0 {
+        match &self.asked {
             Asked::Script(script) => script.lock().unwrap_or_else(PoisonError::into_inner).questions.clone(),
             _ => Vec::new(),
         }
+    }
+
+    /// Whether a question on behalf of `hop` could reach anyone.
+    pub fn reaches(&self, hop: &Hop) -> bool {
+        let anyone = match &self.asked {
+            Asked::Nobody => false,
+            Asked::Script(_) => true,
+            Asked::Person => means(|name| std::env::var(name).ok(), || terminal().is_ok()) != Means::None,
+        };
+        anyone && !hop.batch_mode
+    }
+
+    /// Keeps an answer that proved right, for the next time that `what` is needed.
+    pub fn remember(&self, what: &str, answer: Answer) {
+        self.remembered.lock().unwrap_or_else(PoisonError::into_inner).insert(what.to_owned(), answer);
+    }
+
+    /// What is remembered for `what`.
+    pub fn recall(&self, what: &str) -> Option<Answer> {
+        self.remembered.lock().unwrap_or_else(PoisonError::into_inner).get(what).cloned()
+    }
+
+    /// Forgets an answer that is not right any more.
+    pub fn forget(&self, what: &str) {
+        self.remembered.lock().unwrap_or_else(PoisonError::into_inner).remove(what);
     }
 
     /// Asks on behalf of `hop`. `None`: there is no one to ask (BatchMode, no terminal), or they gave up.
@@ -83,7 +115,7 @@ impl Prompt {
             return None;
         }
         let question = printable(question);
-        match &self.0 {
+        match &self.asked {
             Asked::Nobody => None,
             Asked::Script(script) => {
                 let mut script = script.lock().unwrap_or_else(PoisonError::into_inner);
@@ -99,6 +131,12 @@ impl Prompt {
                 }
             }
         }
+    }
+}
+
+impl std::fmt::Debug for Prompt {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Prompt").field("asked", &self.asked).finish_non_exhaustive()
     }
 }
 
