@@ -301,7 +301,9 @@ impl<H: Handler, L: Fn() -> Option<Fault>> Login<'_, H, L> {
             }
             (Holder::Agent, Some(agent)) => {
                 let sent = match certificate {
-                    Some(certificate) => self.handle.authenticate_certificate_with(user, certificate, hash, agent).await,
+                    Some(certificate) => {
+                        self.handle.authenticate_certificate_with(user, certificate, hash, agent).await
+                    }
                     None => self.handle.authenticate_publickey_with(user, key, hash, agent).await,
                 };
                 sent.map_err(|error| format!("the agent does not sign: {error}"))
@@ -379,7 +381,8 @@ impl<H: Handler, L: Fn() -> Option<Fault>> Login<'_, H, L> {
                         let mut answers = Vec::with_capacity(prompts.len());
                         for (at, question) in prompts.iter().enumerate() {
                             let title = if at == 0 { heading(&name, &instructions) } else { String::new() };
-                            let question_text = format!("{title}({}@{}) {}", self.hop.user, self.hop.host, question.prompt);
+                            let question_text =
+                                format!("{title}({}@{}) {}", self.hop.user, self.hop.host, question.prompt);
                             let echo = if question.echo { Echo::On } else { Echo::Off };
                             let answer = match remembered.take().filter(|_| only) {
                                 Some(answer) => Some(answer),
@@ -398,7 +401,9 @@ impl<H: Handler, L: Fn() -> Option<Fault>> Login<'_, H, L> {
             };
             match self.step(Ok(result)).await? {
                 Step::Refused if !answered => return Ok(None),
-                Step::Refused if self.offered.contains(&MethodKind::KeyboardInteractive) => self.prompt.forget(&account),
+                Step::Refused if self.offered.contains(&MethodKind::KeyboardInteractive) => {
+                    self.prompt.forget(&account)
+                }
                 Step::Refused => return Ok(Some(Step::Refused)),
                 accepted => {
                     if let Some(password) = password {

@@ -66,8 +66,12 @@ impl russh::server::Handler for Server {
         Ok(Auth::Reject { proceed_with_methods: Some(self.methods()), partial_success: false })
     }
 
-    async fn auth_publickey_offered(&mut self, _: &str, offer: russh::server::PublicKeyOffer<'_>) -> Result<Auth, Self::Error> {
-        let key = offer.public_key().clone();
+    async fn auth_publickey_offered(
+        &mut self,
+        _: &str,
+        offer: russh::server::PublicKeyOffer<'_>,
+    ) -> Result<Auth, Self::Error> {
+        let key = offer.public_key.clone();
         let wanted = match self.factors.get(self.done) {
             Some(Factor::Key(wanted) | Factor::Certificate(wanted)) => wanted.key_data() == key.key_data(),
             _ => false,
@@ -79,17 +83,26 @@ impl russh::server::Handler for Server {
     }
 
     async fn auth_publickey(&mut self, user: &str, key: VerifiedPublicKey<'_>) -> Result<Auth, Self::Error> {
-        let key = key.public_key().clone();
-        self.judge(format!("{user} key"), |factor| matches!(factor, Factor::Key(wanted) if wanted.key_data() == key.key_data()))
+        let key = key.public_key.clone();
+        self.judge(
+            format!("{user} key"),
+            |factor| matches!(factor, Factor::Key(wanted) if wanted.key_data() == key.key_data()),
+        )
     }
 
     async fn auth_openssh_certificate(&mut self, _: &str, certificate: &Certificate) -> Result<Auth, Self::Error> {
         let key = certificate.public_key().clone();
-        self.judge("certificate".to_owned(), |factor| matches!(factor, Factor::Certificate(wanted) if *wanted.key_data() == key))
+        self.judge(
+            "certificate".to_owned(),
+            |factor| matches!(factor, Factor::Certificate(wanted) if *wanted.key_data() == key),
+        )
     }
 
     async fn auth_password(&mut self, _: &str, password: &str) -> Result<Auth, Self::Error> {
-        self.judge(format!("password {password}"), |factor| matches!(factor, Factor::Password(wanted) if *wanted == password))
+        self.judge(
+            format!("password {password}"),
+            |factor| matches!(factor, Factor::Password(wanted) if *wanted == password),
+        )
     }
 
     async fn auth_keyboard_interactive<'a>(
@@ -106,9 +119,12 @@ impl russh::server::Handler for Server {
                 prompts: questions.iter().map(|(question, _)| (Cow::from(*question), false)).collect::<Vec<_>>().into(),
             }),
             Some(answers) => {
-                let answers: Vec<String> = answers.map(|answer| String::from_utf8_lossy(&answer).into_owned()).collect();
+                let answers: Vec<String> =
+                    answers.map(|answer| String::from_utf8_lossy(&answer).into_owned()).collect();
                 self.judge(format!("answers {answers:?}"), |factor| match factor {
-                    Factor::Questions(questions) => questions.iter().map(|(_, right)| *right).eq(answers.iter().map(String::as_str)),
+                    Factor::Questions(questions) => {
+                        questions.iter().map(|(_, right)| *right).eq(answers.iter().map(String::as_str))
+                    }
                     _ => false,
                 })
             }

@@ -106,7 +106,8 @@ pub fn collect(hop: &Hop, held: Vec<Identity>) -> Identities {
             Err(text) => all.unusable.push(text),
         }
     }
-    let in_agent = |key: &PublicKey| held.iter().any(|held| held.certificate.is_none() && held.key.key_data() == key.key_data());
+    let in_agent =
+        |key: &PublicKey| held.iter().any(|held| held.certificate.is_none() && held.key.key_data() == key.key_data());
     for certificate in certificates(hop, &mut all.unusable) {
         let key = PublicKey::new(certificate.public_key().clone(), "");
         let holder = match files.iter().find(|(_, file)| file.key_data() == key.key_data()) {
@@ -116,7 +117,8 @@ pub fn collect(hop: &Hop, held: Vec<Identity>) -> Identities {
         };
         all.usable.push(Identity { key, certificate: Some(certificate), holder });
     }
-    let configured = |identity: &Identity| files.iter().position(|(_, file)| file.key_data() == identity.key.key_data());
+    let configured =
+        |identity: &Identity| files.iter().position(|(_, file)| file.key_data() == identity.key.key_data());
     let mut ours: Vec<&Identity> = held.iter().filter(|identity| configured(identity).is_some()).collect();
     ours.sort_by_key(|identity| configured(identity));
     all.usable.extend(ours.into_iter().cloned());

@@ -227,21 +227,37 @@ impl Drop for Waiting {
 async fn on_terminal(question: String, echo: Echo) -> Option<Answer> {
     let gone = Arc::new(AtomicBool::new(false));
     let _waiting = Waiting(gone.clone());
-    let read = tokio::task::spawn_blocking(move || read_terminal(&question, echo, &gone));
+    let read = tokio::task::spawn_blocking(move || {
+        let typed = read_line(terminal()?, &question, echo, &gone)?;
+        if let Typed::Interrupt = typed {
+            // What the key means everywhere else, now that the terminal is as it was.
+            rustix::process::kill_process(rustix::process::getpid(), rustix::process::Signal::INT)?;
+        }
+        Ok::<_, std::io::Error>(typed)
+    });
     match read.await {
-        Ok(Ok(answer)) => answer,
+        Ok(Ok(Typed::Line(answer))) => Some(answer),
+        Ok(Ok(Typed::Nothing | Typed::Interrupt)) | Err(_) => None,
         Ok(Err(error)) => {
             tracing::warn!("cannot ask on the terminal: {error}");
             None
         }
-        Err(_) => None,
     }
 }
 
-fn read_terminal(question: &str, echo: Echo, gone: &AtomicBool) -> std::io::Result<Option<Answer>> {
-    let mut tty = terminal()?;
+/// What a person typed.
+#[derive(Debug, PartialEq, Eq)]
+enum Typed {
+    Line(Answer),
+    /// Nobody waits for it any more, the end of input, or no text.
+    Nothing,
+    Interrupt,
+}
+
+/// Asks on a terminal, whose modes are restored on every way out.
+fn read_line(mut tty: File, question: &str, echo: Echo, gone: &AtomicBool) -> std::io::Result<Typed> {
     let modes = tcgetattr(&tty)?;
-    let _restore = Restore;
+    let restore = Restore;
     if echo == Echo::Off {
         let mut silent = modes.clone();
         // Keys that make signals come as bytes: a signal could end the process with the echo still off.
@@ -253,11 +269,11 @@ fn read_terminal(question: &str, echo: Echo, gone: &AtomicBool) -> std::io::Resu
     }
     tty.write_all(question.as_bytes())?;
     tty.flush()?;
-    let mut line = Typed::default();
-    let outcome = loop {
-        let wait = Timespec::try_from(PATIENCE).map_err(std::io::Error::other)?;
+    let wait = Timespec::try_from(PATIENCE).map_err(std::io::Error::other)?;
+    let mut line = Line::default();
+    let end = loop {
         match poll(&mut [PollFd::new(&tty, PollFlags::IN)], Some(&wait)) {
-            Ok(0) | Err(rustix::io::Errno::INTR) if gone.load(Ordering::Relaxed) => return Ok(None),
+            Ok(0) | Err(rustix::io::Errno::INTR) if gone.load(Ordering::Relaxed) => return Ok(Typed::Nothing),
             Ok(0) | Err(rustix::io::Errno::INTR) => continue,
             Ok(_) => {}
             Err(error) => return Err(error.into()),
@@ -274,12 +290,12 @@ fn read_terminal(question: &str, echo: Echo, gone: &AtomicBool) -> std::io::Resu
     if echo == Echo::Off {
         tty.write_all(b"\n")?;
     }
-    drop(_restore);
-    if outcome == Key::Interrupt {
-        // What the key means everywhere else, now that the terminal is as it was.
-        rustix::process::kill_process(rustix::process::getpid(), rustix::process::Signal::INT)?;
-    }
-    Ok((outcome == Key::Done).then(|| line.text()).flatten())
+    drop(restore);
+    Ok(match (end, line.text()) {
+        (Key::Interrupt, _) => Typed::Interrupt,
+        (Key::Done, Some(text)) => Typed::Line(text),
+        _ => Typed::Nothing,
+    })
 }
 
 /// What a typed byte does.
@@ -293,9 +309,9 @@ enum Key {
 
 /// A line as it is typed, with the editing keys of a terminal's own line mode.
 #[derive(Default)]
-struct Typed(Zeroizing<Vec<u8>>);
+struct Line(Zeroizing<Vec<u8>>);
 
-impl Typed {
+impl Line {
     fn key(&mut self, byte: u8) -> Key {
         match byte {
             b'\n' | b'\r' => return Key::Done,
@@ -353,7 +369,7 @@ mod tests {
     }
 
     fn typed(bytes: &[u8]) -> (Key, Option<String>) {
-        let mut line = Typed::default();
+        let mut line = Line::default();
         let mut last = Key::More;
         for byte in bytes {
             last = line.key(*byte);
@@ -368,6 +384,46 @@ mod tests {
         assert_eq!(typed(b"\x04").0, Key::GaveUp);
         assert_eq!(typed(b"abc\x03").0, Key::Interrupt);
         assert_eq!(typed(&[b'x'; 5000]).1.unwrap().len(), LIMIT);
+    }
+
+    /// Types `keys` at a pseudo-terminal once the question is on it; returns what was read, and all that was shown.
+    fn at_a_terminal(keys: &[u8]) -> (Typed, String) {
+        use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};
+        let master = openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY).unwrap();
+        grantpt(&master).unwrap();
+        unlockpt(&master).unwrap();
+        let name = ptsname(&master, Vec::new()).unwrap().into_string().unwrap();
+        let open = || {
+            let flags = rustix::fs::OFlags::RDWR | rustix::fs::OFlags::NOCTTY;
+            File::from(rustix::fs::open(name.as_str(), flags, rustix::fs::Mode::empty()).unwrap())
+        };
+        // Kept open to see the modes afterwards.
+        let (tty, mut master) = (open(), File::from(master));
+        let before = tcgetattr(&tty).unwrap().local_modes;
+        let asked = open();
+        let reader =
+            std::thread::spawn(move || read_line(asked, "Password: ", Echo::Off, &AtomicBool::new(false)).unwrap());
+        let mut shown = Vec::new();
+        let mut buffer = [0; 256];
+        while !shown.ends_with(b"Password: ") {
+            let count = master.read(&mut buffer).unwrap();
+            shown.extend(&buffer[..count]);
+        }
+        master.write_all(keys).unwrap();
+        let typed = reader.join().unwrap();
+        assert_eq!(tcgetattr(&tty).unwrap().local_modes, before, "the modes are as they were");
+        let count = master.read(&mut buffer).unwrap();
+        shown.extend(&buffer[..count]);
+        (typed, String::from_utf8(shown).unwrap())
+    }
+
+    #[test]
+    fn a_terminal_shows_the_question_and_not_the_answer_and_is_left_as_it_was() {
+        let (typed, shown) = at_a_terminal(b"secret\r");
+        assert_eq!(typed, Typed::Line(Zeroizing::new("secret".to_owned())));
+        assert_eq!(shown.trim_end(), "Password:");
+        assert_eq!(at_a_terminal(b"sec\x03").0, Typed::Interrupt);
+        assert_eq!(at_a_terminal(b"\x04").0, Typed::Nothing);
     }
 
     #[tokio::test]
