@@ -452,3 +452,9 @@ async fn only_accepted_kinds_of_keys_are_offered() {
     assert!(seen.log.is_empty());
     assert!(seen.denied().contains("PubkeyAcceptedAlgorithms"));
 }
+
+#[test]
+fn a_login_may_run_on_any_thread() {
+    fn is_send<T: Send>(_: impl Fn(&'static mut Handle<Client>, &'static Hop, &'static Prompt) -> T) {}
+    is_send(|handle, hop, prompt| login(handle, hop, prompt, true, || None));
+}

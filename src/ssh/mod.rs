@@ -9,4 +9,5 @@ pub mod known_hosts;
 pub mod options;
 pub mod prompt;
 pub mod route;
+pub mod terminal;
 pub mod tokens;

@@ -117,7 +117,7 @@ impl Tokens {
         self.local.hostname.split('.').next().unwrap_or_default()
     }
 
-    /// `%C`: SHA-1 of `%l%h%p%r%j` in hex (ssh.c, ssh_connection_hash; `%j` since OpenSSH 9.?, empty without a jump).
+    /// `%C`: SHA-1 of `%l%h%p%r%j` in hex (ssh.c; releases before `%j` differ where there is a jump).
     fn connection_hash(&self) -> String {
         let text = format!("{}{}{}{}{}", self.local.hostname, self.host, self.port, self.user, self.jump);
         Sha1::digest(text.as_bytes()).iter().map(|byte| format!("{byte:02x}")).collect()
@@ -160,7 +160,7 @@ pub fn environment(text: &str, variable: impl Fn(&str) -> Option<String>) -> Res
 }
 
 #[cfg(test)]
-pub(crate) mod tests {
+mod tests {
     use super::*;
 
     fn tokens() -> Tokens {
@@ -179,6 +179,15 @@ pub(crate) mod tests {
     fn each_token_stands_for_its_value() {
         let all = tokens().percent("%h %n %k %p %r %j %d %u %i %l %L %%").unwrap();
         assert_eq!(all, "10.0.0.1 head hk 2222 bob gw /home/ann ann 1000 w1.site w1 %");
+    }
+
+    #[test]
+    fn the_connections_hash_is_that_of_ssh() {
+        let local = Local { hostname: "vm".into(), ..tokens().local };
+        let tokens =
+            Tokens { host: "foo".into(), port: 2222, user: "bob".into(), jump: String::new(), local, ..tokens() };
+        // `ssh -G -o ControlPath=%C -p 2222 -l bob foo` on a host named vm (OpenSSH 9.2).
+        assert_eq!(tokens.percent("%C").unwrap(), "3d9d3aa2184c15ff225bac36e78e1966601f90e6");
     }
 
     #[test]
