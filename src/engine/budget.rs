@@ -1,0 +1,86 @@
+//! The bounds of a run: bytes held in memory, files under way, bytes per second.
+
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::time::Instant;
+
+/// Bytes of file data in memory, all files together. Twice what any path needs that we measured (4 connections × 8 MiB).
+const BYTES: usize = 64 << 20;
+
+/// Files under way at once. Fewer than 64 per channel leave a server waiting for us; 256 per channel pay at distance
+/// (measured with eight channels).
+const FILES: usize = 512;
+
+/// Shared by everything that holds data or works on files.
+pub struct Budget {
+    bytes: Arc<Semaphore>,
+    files: Arc<Semaphore>,
+    /// `--bwlimit`: bytes per second, and when the next byte may go.
+    rate: Option<(u64, Mutex<Instant>)>,
+}
+
+impl Budget {
+    /// `bwlimit` in bytes per second.
+    pub fn new(bwlimit: Option<u64>) -> Budget {
+        Budget {
+            bytes: Arc::new(Semaphore::new(BYTES)),
+            files: Arc::new(Semaphore::new(FILES)),
+            rate: bwlimit.filter(|rate| *rate > 0).map(|rate| (rate, Mutex::new(Instant::now()))),
+        }
+    }
+
+    /// Waits until another file may be under way.
+    pub async fn file(&self) -> OwnedSemaphorePermit {
+        hold(&self.files, 1).await
+    }
+
+    /// Waits until `len` more bytes may be held, and may go by `--bwlimit`.
+    pub async fn bytes(&self, len: usize) -> OwnedSemaphorePermit {
+        let permit = hold(&self.bytes, len.clamp(1, BYTES)).await;
+        if let Some((rate, next)) = &self.rate {
+            let due = {
+                let mut next = next.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
+                let due = (*next).max(Instant::now());
+                *next = due + Duration::from_secs_f64(len as f64 / *rate as f64);
+                due
+            };
+            tokio::time::sleep_until(due).await;
+        }
+        permit
+    }
+}
+
+async fn hold(semaphore: &Arc<Semaphore>, permits: usize) -> OwnedSemaphorePermit {
+    match semaphore.clone().acquire_many_owned(permits as u32).await {
+        Ok(permit) => permit,
+        // Only a closed semaphore fails, and these are never closed.
+        Err(_) => std::future::pending().await,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn bwlimit_spreads_bytes_over_time() {
+        let budget = Budget::new(Some(1000));
+        let started = Instant::now();
+        for _ in 0..5 {
+            budget.bytes(500).await;
+        }
+        // The first goes at once, the fifth after the four before it.
+        assert_eq!(started.elapsed().as_millis(), 2000);
+    }
+
+    #[tokio::test]
+    async fn bytes_beyond_the_budget_wait_for_those_that_are_held() {
+        let budget = Budget::new(None);
+        let held = budget.bytes(BYTES).await;
+        assert!(futures::poll!(std::pin::pin!(budget.bytes(1))).is_pending());
+        drop(held);
+        budget.bytes(BYTES * 2).await;
+    }
+}

@@ -1,0 +1,231 @@
+//! One try at one file: temp → all writes acknowledged → size → close → hash of the temp → attributes → rename.
+
+use std::collections::VecDeque;
+use std::time::Duration;
+
+use futures::StreamExt;
+use futures::stream::FuturesUnordered;
+
+use crate::entry::Meta;
+use crate::fault::{Cause, Fault, Stage};
+use crate::job::Verify;
+use crate::tree::{How, Tree, Used};
+use crate::verify::{Algorithm, Digest, Hasher};
+
+use super::deliver::FileItem;
+use super::run::Run;
+
+/// Pieces of one large file that are read ahead of their writing. The byte budgets bound what they hold.
+const READ_AHEAD: usize = 8;
+
+/// Pieces of one large file that are written and not acknowledged; above every channel's budget, so that those decide.
+const WRITES: usize = 64;
+
+/// What a try did, whether it succeeded or not.
+#[derive(Debug, Default)]
+pub struct Trace {
+    pub used: Used,
+    /// Bytes of data acknowledged by the destination.
+    pub bytes: u64,
+    /// Time before the first request: for the directory and the budgets.
+    pub waited: Duration,
+}
+
+/// How a delivered file was proven.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Proof {
+    By(&'static str),
+    Sent,
+}
+
+/// What proves a file without bytes: its size, which the destination told after the close.
+const EMPTY: &str = "empty, by its size";
+
+/// Tries once. On a fault the temp is removed if that can be done.
+pub async fn attempt(run: &Run, item: &FileItem, meta: &Meta, number: u32, trace: &mut Trace) -> Result<Proof, Fault> {
+    let started = tokio::time::Instant::now();
+    item.directory.ready().await?;
+    trace.waited = started.elapsed();
+    let temp = run.temps.name(&item.dest_path);
+    let tried = async {
+        let sent = send(run, item, meta, &temp, trace).await?;
+        let proof = prove(run, item, &temp, sent, number).await?;
+        run.dest.commit(&temp, &item.dest_path, item.change).await?;
+        Ok(proof)
+    };
+    match tried.await {
+        Ok(proof) => {
+            run.temps.gone(&temp);
+            Ok(proof)
+        }
+        Err(fault) => {
+            give_back(run, item, &temp, trace.bytes).await;
+            Err(fault)
+        }
+    }
+}
+
+/// Removes the temp of a failed try, or keeps it as `--partial` asks. What cannot be removed now stays on the list.
+async fn give_back(run: &Run, item: &FileItem, temp: &[u8], bytes: u64) {
+    if run.is_over() {
+        return;
+    }
+    let done = if run.job.options.partial && bytes > 0 && item.meta.size > run.chunk() as u64 {
+        run.dest.commit(temp, &item.dest_path, super::finish::PARTIAL).await
+    } else {
+        run.dest.remove(temp).await
+    };
+    match done {
+        Ok(()) => run.temps.gone(temp),
+        Err(fault) if fault.cause == Cause::NotFound => run.temps.gone(temp),
+        Err(fault) => tracing::debug!(%fault, "a temporary file is left for later"),
+    }
+}
+
+/// The source's hash as it was read (none with `--verify=off`), and its size.
+struct Sent {
+    digest: Option<Digest>,
+    size: u64,
+}
+
+async fn send(run: &Run, item: &FileItem, meta: &Meta, temp: &[u8], trace: &mut Trace) -> Result<Sent, Fault> {
+    let started = tokio::time::Instant::now();
+    if meta.size > run.chunk() as u64 {
+        return pump(run, item, meta, temp, trace).await;
+    }
+    let _held = run.budget.bytes(meta.size as usize).await;
+    trace.waited += started.elapsed();
+    let (data, after, used) = item.source.read_small(&item.source_path, meta.size, item.follow).await?;
+    trace.used = used;
+    unchanged(item, meta, &after, data.len() as u64)?;
+    let algorithm = run.algorithm();
+    let digest = algorithm.map(|algorithm| Digest::of(algorithm, &data));
+    let size = data.len() as u64;
+    let used = run.dest.write_small(temp, data, 0o600).await?;
+    if used.channel.is_some() {
+        trace.used = used;
+    }
+    trace.bytes = size;
+    Ok(Sent { digest, size })
+}
+
+/// The source must be what it was when it was listed: else what was read may be half of one version and half of another.
+fn unchanged(item: &FileItem, before: &Meta, after: &Meta, read: u64) -> Result<(), Fault> {
+    let same = read == before.size
+        && after.size == before.size
+        && (after.mtime, after.mtime_nsec) == (before.mtime, before.mtime_nsec)
+        && (before.ino == 0 || item.follow || after.ino == before.ino);
+    if same {
+        return Ok(());
+    }
+    let name = String::from_utf8_lossy(&item.shown).into_owned();
+    let text = format!("\"{name}\" changed while it was read ({} bytes before, {} now)", before.size, after.size);
+    Err(Fault::new(item.source.hop().clone(), Stage::Read, Cause::Changed, text))
+}
+
+/// A large file: pieces are read ahead, hashed in order, and written with many unacknowledged.
+async fn pump(run: &Run, item: &FileItem, meta: &Meta, temp: &[u8], trace: &mut Trace) -> Result<Sent, Fault> {
+    let size = meta.size;
+    let source = item.source.open_read(&item.source_path, size, item.follow).await?;
+    let sink = run.dest.open_write(temp, size, 0o600, true).await?;
+    trace.used = if sink.used().channel.is_some() { sink.used() } else { source.used() };
+    let chunk = run.chunk();
+    let mut hasher = run.algorithm().map(Hasher::new);
+    let mut reads = VecDeque::new();
+    let mut writes = FuturesUnordered::new();
+    let (mut asked, mut written) = (0u64, 0u64);
+    while written < size {
+        while asked < size && reads.len() < READ_AHEAD {
+            let len = chunk.min((size - asked) as usize);
+            // Never wait for the budget while holding what others wait for: with something under way, take only what is free.
+            let held = run.budget.bytes(len).await;
+            reads.push_back((held, len, source.read_at(asked, len).await?));
+            asked += len as u64;
+        }
+        let Some((held, len, answer)) = reads.pop_front() else { break };
+        let data = answer.await?;
+        if data.len() < len {
+            unchanged(item, meta, &source.finish().await?, written + data.len() as u64)?;
+            let text = format!("\"{}\" ended early", String::from_utf8_lossy(&item.shown));
+            return Err(Fault::new(item.source.hop().clone(), Stage::Read, Cause::Changed, text));
+        }
+        if let Some(running) = hasher.take() {
+            hasher = Some(hash(running, data.clone()).await?);
+        }
+        let acknowledged = sink.write_at(written, data).await?;
+        written += len as u64;
+        writes.push(async move {
+            let result = acknowledged.await;
+            drop(held);
+            result.map(|()| len as u64)
+        });
+        while writes.len() >= WRITES {
+            if let Some(done) = writes.next().await {
+                progress(run, trace, done?);
+            }
+        }
+        // Take what has come meanwhile, without waiting.
+        while let Some(Some(done)) = futures::FutureExt::now_or_never(writes.next()) {
+            progress(run, trace, done?);
+        }
+    }
+    while let Some(done) = writes.next().await {
+        progress(run, trace, done?);
+    }
+    unchanged(item, meta, &source.finish().await?, written)?;
+    sink.finish(size).await?;
+    Ok(Sent { digest: hasher.map(Hasher::finish), size })
+}
+
+fn progress(run: &Run, trace: &mut Trace, bytes: u64) {
+    trace.bytes += bytes;
+    run.moved(bytes);
+}
+
+/// Hashes a piece beside the connection's own tasks: a quarter of a megabyte is 60 to 130 µs.
+async fn hash(mut hasher: Hasher, data: bytes::Bytes) -> Result<Hasher, Fault> {
+    let hashed = tokio::task::spawn_blocking(move || {
+        hasher.update(&data);
+        hasher
+    });
+    hashed.await.map_err(|e| Fault::new("local", Stage::Hash, Cause::Io, format!("internal error: {e}")))
+}
+
+/// Compares the hash of what was read with that of what lies there now.
+async fn prove(run: &Run, item: &FileItem, temp: &[u8], sent: Sent, number: u32) -> Result<Proof, Fault> {
+    let Some(read) = sent.digest else { return Ok(Proof::Sent) };
+    if sent.size == 0 {
+        return Ok(Proof::By(EMPTY));
+    }
+    let how = how(run, read.algorithm, number);
+    let at_dest = run.dest.digest(temp, sent.size, how);
+    if !run.pull {
+        let (found, by) = at_dest.await?;
+        same(run.dest.as_ref(), item, read, found)?;
+        return Ok(Proof::By(by));
+    }
+    // What came is on our disk; what it should be is hashed where it comes from.
+    let at_source = item.source.digest(&item.source_path, sent.size, how);
+    let (here, there) = tokio::join!(at_dest, at_source);
+    same(run.dest.as_ref(), item, read, here?.0)?;
+    let (there, by) = there?;
+    same(item.source.as_ref(), item, there, read)?;
+    Ok(Proof::By(by))
+}
+
+/// From the second try on, the bytes themselves are read back: a hasher that is wrong must not fail a file that is right.
+fn how(run: &Run, algorithm: Algorithm, number: u32) -> How {
+    match run.job.options.verify {
+        Verify::Auto if number == 1 => How::Best(algorithm),
+        _ => How::Readback(algorithm),
+    }
+}
+
+fn same(end: &dyn Tree, item: &FileItem, wanted: Digest, found: Digest) -> Result<(), Fault> {
+    if wanted == found {
+        return Ok(());
+    }
+    let name = String::from_utf8_lossy(&item.shown).into_owned();
+    let text = format!("\"{name}\": hashes differ: {wanted} was read, {found} is there");
+    Err(Fault::new(end.hop().clone(), Stage::Hash, Cause::Mismatch, text))
+}

@@ -1,0 +1,141 @@
+//! One file, from its announcement to its class: tried, tried again within bounds, or given up.
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use crate::entry::Meta;
+use crate::fault::{Cause, Fault, Stage};
+use crate::ledger::{Attempt, Class, FileId};
+use crate::plan::quick_check::Decision;
+use crate::tree::{Change, How, Tree};
+
+use super::copy::{self, Proof, Trace};
+use super::directory::Directory;
+use super::retry::{self, Retry, Scope};
+use super::run::Run;
+
+/// One regular file that needs something.
+pub struct FileItem {
+    pub id: FileId,
+    pub source: Arc<dyn Tree>,
+    pub source_path: Vec<u8>,
+    pub dest_path: Vec<u8>,
+    /// As the user sees it.
+    pub shown: Vec<u8>,
+    /// As listed.
+    pub meta: Meta,
+    /// What the destination has to show in the end.
+    pub change: Change,
+    pub directory: Directory,
+    /// `-L`.
+    pub follow: bool,
+    pub decision: Decision,
+}
+
+/// Does what the item's decision says, and gives it its class.
+pub async fn deliver(run: &Run, item: FileItem) {
+    let class = match item.decision {
+        Decision::Attributes(_) => settle(run, &item).await,
+        Decision::NeedHash(_) => match same_content(run, &item).await {
+            Ok(same) => match item.decision.after_hash(same) {
+                Decision::Unchanged => Ok(Class::Unchanged),
+                Decision::Attributes(_) => settle(run, &item).await,
+                _ => send(run, &item).await,
+            },
+            Err(fault) => Err(fault),
+        },
+        _ => send(run, &item).await,
+    };
+    let class = match class {
+        Ok(class) => class,
+        // A run that was stopped says so once, not for every file.
+        Err(_) if run.is_over() => return,
+        Err(fault) => {
+            run.failed(&fault, &item.shown);
+            Class::Failed(fault)
+        }
+    };
+    run.finished(&item, class);
+}
+
+async fn settle(run: &Run, item: &FileItem) -> Result<Class, Fault> {
+    run.dest.set(&item.dest_path, item.change, false).await?;
+    Ok(Class::Unchanged)
+}
+
+/// `-c`, and times that SFTP cannot carry: both ends hash what they have.
+async fn same_content(run: &Run, item: &FileItem) -> Result<bool, Fault> {
+    let how = How::Best(run.far_algorithm().await);
+    let size = item.meta.size;
+    let here = item.source.digest(&item.source_path, size, how);
+    let there = run.dest.digest(&item.dest_path, size, how);
+    let (here, there) = tokio::join!(here, there);
+    Ok(here?.0 == there?.0)
+}
+
+async fn send(run: &Run, item: &FileItem) -> Result<Class, Fault> {
+    let mut retry = Retry::new(Scope::File);
+    let mut meta = item.meta.clone();
+    let begun = Instant::now();
+    let mut waited = std::time::Duration::ZERO;
+    for number in 1.. {
+        let started = Instant::now();
+        let mut trace = Trace::default();
+        let result = copy::attempt(run, item, &meta, number, &mut trace).await;
+        run.ledger.attempt(Attempt {
+            file: item.id,
+            path: &item.shown,
+            number,
+            lane: trace.used.lane,
+            channel: trace.used.channel,
+            bytes: trace.bytes,
+            elapsed: started.elapsed(),
+            waited: waited + trace.waited,
+            result: result.as_ref().map(|_| ()),
+        });
+        let mut fault = match result {
+            Ok(Proof::By(how)) => return Ok(Class::Verified(how)),
+            Ok(Proof::Sent) => return Ok(Class::Sent),
+            Err(fault) => fault,
+        };
+        run.unmoved(trace.bytes.min(meta.size));
+        if run.is_over() || run.gave_up() {
+            return Err(fault);
+        }
+        match fault.cause {
+            // Whatever the source is now is what the next try sends.
+            Cause::Changed => meta = again(item).await?,
+            Cause::NotFound if matches!(fault.stage, Stage::Open | Stage::Read) => {
+                // Which end it is missing at: a vanished source is a warning, a vanished directory is not.
+                if item.source.stat(&item.source_path, item.follow).await?.is_none() {
+                    fault.cause = Cause::Vanished;
+                    fault.hop = item.source.hop().clone();
+                    return Err(fault);
+                }
+            }
+            _ => {}
+        }
+        match retry.after(&fault, begun.elapsed(), &mut rand::rng()) {
+            retry::Decision::Retry(wait) => {
+                tracing::debug!(file = %String::from_utf8_lossy(&item.shown), %fault, ?wait, "trying again");
+                waited = wait;
+                tokio::time::sleep(wait).await;
+            }
+            retry::Decision::GiveUp(_) => return Err(fault),
+        }
+    }
+    unreachable!("the loop above only ends by returning")
+}
+
+async fn again(item: &FileItem) -> Result<Meta, Fault> {
+    match item.source.stat(&item.source_path, item.follow).await? {
+        Some(meta) if meta.is_file() => Ok(meta),
+        Some(_) => Err(gone(item, "is no regular file any more", Cause::Changed)),
+        None => Err(gone(item, "vanished", Cause::Vanished)),
+    }
+}
+
+fn gone(item: &FileItem, what: &str, cause: Cause) -> Fault {
+    let text = format!("\"{}\" {what}", String::from_utf8_lossy(&item.shown));
+    Fault::new(item.source.hop().clone(), Stage::Read, cause, text)
+}

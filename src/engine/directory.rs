@@ -1,0 +1,39 @@
+//! Destination directories: what lies in one waits until it is there.
+
+use std::sync::Arc;
+
+use tokio::sync::watch;
+
+use crate::fault::{Cause, Fault, Stage};
+
+/// Whether a directory can be worked in. Cheap to clone.
+#[derive(Clone)]
+pub struct Directory(Arc<watch::Sender<Option<Result<(), Fault>>>>);
+
+impl Directory {
+    /// One that exists.
+    pub fn there() -> Directory {
+        Directory(Arc::new(watch::Sender::new(Some(Ok(())))))
+    }
+
+    /// One that is to be made; [`Directory::made`] tells how that went.
+    pub fn to_come() -> Directory {
+        Directory(Arc::new(watch::Sender::new(None)))
+    }
+
+    pub fn made(&self, how: Result<(), Fault>) {
+        self.0.send_replace(Some(how));
+    }
+
+    /// Waits until it is there.
+    ///
+    /// # Errors
+    /// It could not be made.
+    pub async fn ready(&self) -> Result<(), Fault> {
+        let mut watcher = self.0.subscribe();
+        match watcher.wait_for(Option::is_some).await {
+            Ok(made) => made.clone().unwrap_or(Ok(())),
+            Err(_) => Err(Fault::new("local", Stage::Attributes, Cause::Cancelled, "the run was stopped")),
+        }
+    }
+}

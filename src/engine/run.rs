@@ -1,0 +1,358 @@
+//! The state of one run, and its course from the first connection to the last line.
+
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard};
+use std::time::{Duration, Instant};
+
+use tokio::sync::watch;
+
+use crate::cli::exit::{self, Ended, Exit};
+use crate::fault::{Cause, Fault, Stage};
+use crate::job::{Job, Verify};
+use crate::ledger::{Class, Ledger};
+use crate::output::{Printer, Stats};
+use crate::ssh::prompt::Prompt;
+use crate::tree::remote::Remote;
+use crate::tree::{Identity, Tree};
+use crate::verify::Algorithm;
+
+use super::budget::Budget;
+use super::deliver::FileItem;
+use super::temps::Temps;
+use super::{ends, finish, scan};
+
+/// Faults that are kept for the exit code: one of each kind is enough.
+const KINDS: usize = 64;
+
+/// How long cleaning up may take after a signal.
+const CLEANUP: Duration = Duration::from_secs(5);
+
+/// What a run is given beside its job.
+pub struct Settings {
+    pub ledger: Arc<Ledger>,
+    pub printer: Arc<Printer>,
+    pub prompt: Arc<Prompt>,
+    /// Becomes true when a signal asks the run to stop.
+    pub stop: watch::Receiver<bool>,
+}
+
+/// How a run ended.
+pub struct Outcome {
+    pub exit: Exit,
+}
+
+/// The state that all parts of a run share.
+pub struct Run {
+    pub job: Job,
+    pub ledger: Arc<Ledger>,
+    pub printer: Arc<Printer>,
+    pub budget: Budget,
+    pub temps: Temps,
+    pub dest: Arc<dyn Tree>,
+    /// The connection, if an end is remote.
+    pub remote: Option<Arc<Remote>>,
+    /// The source is the far end.
+    pub pull: bool,
+    /// Who we are at the destination.
+    pub identity: Identity,
+    algorithm: Option<Algorithm>,
+    /// The largest piece that both ends can take in one request.
+    chunk: usize,
+    tally: Mutex<Tally>,
+    moved: AtomicU64,
+    over: AtomicBool,
+}
+
+/// What only the end of a run asks for.
+#[derive(Default)]
+pub struct Tally {
+    faults: Vec<Fault>,
+    pub stats: Stats,
+    pub vanished: bool,
+    pub listing_errors: bool,
+    pub max_delete: bool,
+}
+
+impl Run {
+    pub fn new(
+        job: Job,
+        settings: &Settings,
+        dest: Arc<dyn Tree>,
+        sources: &[Arc<dyn Tree>],
+        remote: Option<Arc<Remote>>,
+        facts: Facts,
+    ) -> Run {
+        let chunk = sources.iter().map(|source| source.chunk()).fold(dest.chunk(), usize::min);
+        Run {
+            budget: Budget::new(job.options.bwlimit),
+            ledger: settings.ledger.clone(),
+            printer: settings.printer.clone(),
+            temps: Temps::default(),
+            pull: sources.first().is_some_and(|_| job.sources.iter().any(|place| place.is_remote())),
+            algorithm: (job.options.verify != Verify::Off).then_some(facts.algorithm),
+            identity: facts.identity,
+            job,
+            dest,
+            remote,
+            chunk,
+            tally: Mutex::default(),
+            moved: AtomicU64::new(0),
+            over: AtomicBool::new(false),
+        }
+    }
+
+    /// The hash in use; none with `--verify=off`.
+    pub fn algorithm(&self) -> Option<Algorithm> {
+        self.algorithm
+    }
+
+    /// The hash that the far end makes best, whether or not deliveries are verified.
+    pub async fn far_algorithm(&self) -> Algorithm {
+        match &self.remote {
+            Some(remote) => remote.algorithm().await,
+            None => Algorithm::Blake3,
+        }
+    }
+
+    /// A file of at most this many bytes is small: it moves in one piece.
+    pub fn chunk(&self) -> usize {
+        self.chunk
+    }
+
+    pub fn tally(&self) -> MutexGuard<'_, Tally> {
+        self.tally.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
+    }
+
+    /// The run was asked to stop: nothing new is begun, and what fails now is not told file by file.
+    pub fn is_over(&self) -> bool {
+        self.over.load(Ordering::Relaxed)
+    }
+
+    /// The far end was given up for good.
+    pub fn gave_up(&self) -> bool {
+        self.remote.as_ref().is_some_and(|remote| remote.gave_up())
+    }
+
+    /// Data was acknowledged by the destination.
+    pub fn moved(&self, bytes: u64) {
+        self.moved.fetch_add(bytes, Ordering::Relaxed);
+        self.printer.watch().advance(0, bytes);
+    }
+
+    /// A try failed: what it moved has to be moved again.
+    pub fn unmoved(&self, bytes: u64) {
+        self.moved.fetch_sub(bytes.min(self.moved.load(Ordering::Relaxed)), Ordering::Relaxed);
+    }
+
+    /// Remembers and prints a failure that no retry made good.
+    pub fn failed(&self, fault: &Fault, shown: &[u8]) {
+        self.note(fault);
+        if fault.cause == Cause::Vanished {
+            let name = crate::ledger::escape(shown);
+            self.printer.error(&format!("file has vanished: \"{name}\""));
+        } else {
+            self.printer.fault(fault, Some(shown));
+        }
+    }
+
+    /// A failure that is no file's: printed, counted, and part of the exit code.
+    pub fn trouble(&self, fault: &Fault, shown: Option<&[u8]>) {
+        self.note(fault);
+        self.ledger.failure(fault, shown);
+        self.printer.fault(fault, shown);
+    }
+
+    fn note(&self, fault: &Fault) {
+        let mut tally = self.tally();
+        tally.vanished |= fault.cause == Cause::Vanished;
+        let known = tally.faults.iter().any(|f| (f.stage, f.cause) == (fault.stage, fault.cause));
+        if !known && tally.faults.len() < KINDS && fault.cause != Cause::Vanished {
+            tally.faults.push(fault.clone());
+        }
+    }
+
+    /// Gives a file its class, once.
+    pub fn finished(&self, item: &FileItem, class: Class) {
+        let small = item.meta.size <= self.chunk as u64;
+        let delivered = matches!(class, Class::Verified(_) | Class::Sent);
+        if delivered {
+            let mut tally = self.tally();
+            tally.stats.transferred += 1;
+            tally.stats.transferred_size += item.meta.size;
+            tally.stats.literal += item.meta.size;
+        }
+        self.ledger.class(item.id, &item.shown, class);
+        let shown = if delivered && small { item.meta.size } else { 0 };
+        if shown > 0 {
+            self.moved.fetch_add(shown, Ordering::Relaxed);
+        }
+        let watch = self.printer.watch();
+        watch.advance(1, shown);
+        watch.drops(self.ledger.counts().drops());
+        if let Some(remote) = &self.remote {
+            watch.channels(remote.channels() as u64);
+        }
+    }
+}
+
+/// What is found out of the ends before anything moves.
+pub struct Facts {
+    pub algorithm: Algorithm,
+    pub identity: Identity,
+}
+
+/// Runs a job to its end. Everything is printed; the exit code is the caller's to return.
+pub async fn run(job: Job, settings: Settings) -> Outcome {
+    let started = Instant::now();
+    let mut stop = settings.stop.clone();
+    let found = tokio::select! {
+        found = ends::find(&job, &settings) => found,
+        _ = stopped(&mut stop) => {
+            return end_early(&settings, Exit::Signal);
+        }
+    };
+    let ends = match found {
+        Ok(ends) => ends,
+        Err(ends::Failed::Usage(error)) => {
+            settings.printer.error(&error.text);
+            return end_early(&settings, Exit::from_code(error.code).unwrap_or(Exit::FileSelect));
+        }
+        Err(ends::Failed::Fault(fault)) => {
+            settings.ledger.failure(&fault, None);
+            settings.printer.fault(&fault, None);
+            let exit = exit::decide([&fault], Ended::default());
+            return end_early(&settings, exit);
+        }
+    };
+    let ends::Ends { run, roots, missing } = ends;
+    let run = Arc::new(run);
+    for fault in &missing {
+        run.trouble(fault, None);
+    }
+    let work = async {
+        let left = scan::scan(&run, roots).await;
+        finish::finish(&run, left).await;
+    };
+    let interrupted = tokio::select! {
+        () = work => false,
+        _ = stopped(&mut stop) => true,
+        fault = silence(&run) => {
+            run.trouble(&fault, None);
+            run.over.store(true, Ordering::Relaxed);
+            clean_up(&run).await;
+            run.ledger.fail_rest(&fault);
+            false
+        }
+    };
+    if interrupted {
+        run.over.store(true, Ordering::Relaxed);
+        clean_up(&run).await;
+        let fault = Fault::new("local", Stage::Session, Cause::Cancelled, "the run was stopped by a signal");
+        run.ledger.fail_rest(&fault);
+    } else if !run.is_over() {
+        clean_up(&run).await;
+    }
+    close(&run, interrupted, started.elapsed()).await
+}
+
+/// Returns when a stop is asked for; never, if nobody can ask any more.
+async fn stopped(stop: &mut watch::Receiver<bool>) {
+    if stop.wait_for(|stop| *stop).await.is_err() {
+        std::future::pending::<()>().await;
+    }
+}
+
+/// `--timeout`: returns when nothing came from the far end for so long.
+async fn silence(run: &Run) -> Fault {
+    let (Some(limit), Some(remote)) = (run.job.options.timeout, &run.remote) else {
+        return std::future::pending().await;
+    };
+    let (mut last, mut since) = (remote.traffic().received(), tokio::time::Instant::now());
+    loop {
+        tokio::time::sleep((limit / 8).max(Duration::from_millis(50))).await;
+        let now = remote.traffic().received();
+        if now != last {
+            (last, since) = (now, tokio::time::Instant::now());
+        } else if since.elapsed() >= limit {
+            let text = format!("nothing was received for {} s (--timeout)", limit.as_secs());
+            return Fault::new(run.remote_hop(), Stage::Read, Cause::Timeout, text);
+        }
+    }
+}
+
+/// Removes, or keeps as `--partial` asks, whatever temporary files there still are.
+async fn clean_up(run: &Run) {
+    let left = run.temps.take();
+    if left.is_empty() || run.gave_up() {
+        return;
+    }
+    let removals = left.iter().map(|temp| async move {
+        if let Err(fault) = run.dest.remove(temp).await
+            && fault.cause != Cause::NotFound
+        {
+            run.printer.fault(&fault, Some(temp));
+        }
+    });
+    let all = futures::future::join_all(removals);
+    if tokio::time::timeout(CLEANUP, all).await.is_err() {
+        let many = left.len();
+        run.printer.error(&format!("{many} temporary files could not be removed: the far end did not answer"));
+    }
+}
+
+/// The last words of a run that did not come to move anything.
+fn end_early(settings: &Settings, exit: Exit) -> Outcome {
+    settings.printer.watch().finish();
+    settings.printer.exit(exit);
+    Outcome { exit }
+}
+
+async fn close(run: &Run, interrupted: bool, elapsed: Duration) -> Outcome {
+    let printer = &run.printer;
+    if let Some(remote) = &run.remote {
+        let traffic = remote.traffic();
+        let mut tally = run.tally();
+        (tally.stats.sent, tally.stats.received) = (traffic.sent(), traffic.received());
+    }
+    run.tally().stats.elapsed = elapsed;
+    if let Some(remote) = &run.remote {
+        remote.close().await;
+    }
+    printer.watch().finish();
+    let summary = run.ledger.summary();
+    let tally = std::mem::take(&mut *run.tally());
+    let ended = Ended {
+        interrupted,
+        connected: true,
+        listing_errors: tally.listing_errors,
+        vanished: tally.vanished,
+        max_delete: tally.max_delete,
+    };
+    let mut exit = exit::decide(&tally.faults, ended);
+    if let Err(why) = run.ledger.check() {
+        // The count is what everything else rests on: a run that cannot account for its files has not succeeded.
+        printer.error(&format!("internal error: the count does not add up: {why}"));
+        exit = if exit == Exit::Ok { Exit::Partial } else { exit };
+    }
+    if !interrupted {
+        printer.summary(&tally.stats);
+    }
+    if summary.is_well() {
+        printer.remark(&summary.closing_line());
+    } else {
+        printer.error(&summary.table());
+    }
+    if let Err(fault) = run.ledger.finish() {
+        printer.fault(&fault, None);
+        exit = if exit == Exit::Ok { Exit::FileIo } else { exit };
+    }
+    printer.exit(exit);
+    Outcome { exit }
+}
+
+impl Run {
+    /// The far end's name, or `local` where there is none.
+    pub fn remote_hop(&self) -> Arc<str> {
+        if self.pull { self.remote.as_ref().map_or_else(|| "local".into(), |r| r.hop()) } else { self.dest.hop().clone() }
+    }
+}
