@@ -1,0 +1,1 @@
+//! `hopsync-lab demo`: the whole thing on this machine, without a cluster.
