@@ -31,14 +31,18 @@ pub fn random_file(path: &Path, size: u64, seed: &[u8]) -> io::Result<()> {
 /// Creates the directory `at` with `count` files of `size` bytes, a hundred to a directory.
 pub fn many_files(at: &Path, count: u64, size: u64) -> io::Result<()> {
     fs::create_dir_all(at)?;
-    for i in 0..count {
-        let dir = at.join(format!("{:03}", i / 100));
-        if i % 100 == 0 {
-            fs::create_dir_all(&dir)?;
-        }
-        random_file(&dir.join(format!("file-{i:05}")), size, &i.to_le_bytes())?;
+    (0..count).try_for_each(|i| one_of_many(at, i, size).map(drop))
+}
+
+/// Creates the file with number `i` of [`many_files`], and its directory; returns its path relative to `at`.
+pub fn one_of_many(at: &Path, i: u64, size: u64) -> io::Result<PathBuf> {
+    let dir = PathBuf::from(format!("{:03}", i / 100));
+    if i.is_multiple_of(100) {
+        fs::create_dir_all(at.join(&dir))?;
     }
-    Ok(())
+    let name = dir.join(format!("file-{i:05}"));
+    random_file(&at.join(&name), size, &i.to_le_bytes())?;
+    Ok(name)
 }
 
 /// Sets modification and access time of the file or link itself, in seconds since the epoch.
@@ -186,8 +190,8 @@ fn show(name: &Path) -> String {
     if name.as_os_str().is_empty() { ".".into() } else { name.as_os_str().as_bytes().escape_ascii().to_string() }
 }
 
-/// Everything below `top` and itself (the empty path), by path relative to it.
-fn list(top: &Path) -> io::Result<BTreeMap<PathBuf, Metadata>> {
+/// Everything below `top` and itself (the empty path), by path relative to it. Links are not followed.
+pub fn list(top: &Path) -> io::Result<BTreeMap<PathBuf, Metadata>> {
     let mut all = BTreeMap::new();
     let mut waiting = vec![PathBuf::new()];
     while let Some(name) = waiting.pop() {
@@ -236,7 +240,8 @@ fn unlike(left: &Path, l: &Metadata, right: &Path, r: &Metadata, aspects: Aspect
     Ok(found)
 }
 
-fn hash(path: &Path) -> io::Result<blake3::Hash> {
+/// A file's BLAKE3 hash.
+pub fn hash(path: &Path) -> io::Result<blake3::Hash> {
     Ok(blake3::Hasher::new().update_reader(File::open(path)?)?.finalize())
 }
 

@@ -2,8 +2,8 @@
 
 use std::fs;
 use std::io;
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
 
@@ -12,7 +12,6 @@ use tokio::runtime::{Builder, Runtime};
 use super::{Bed, Client, Counts, HEAD, Host, TARGET, host_at};
 use crate::lab::relay::{Line, Relay};
 use crate::lab::server::{Callers, Config, Route, Server};
-use crate::lab::stats::Stats;
 
 /// Threads for the servers; they also do the disk's work.
 const THREADS: usize = 4;
@@ -78,15 +77,6 @@ impl Embedded {
     pub fn target_server(&self) -> &Server {
         &self.target
     }
-
-    /// The relay that the client's connections pass, if there is a line.
-    pub fn relay(&self) -> Option<&Relay> {
-        self.relay.as_ref()
-    }
-
-    pub fn target_stats(&self) -> &Arc<Stats> {
-        self.target.stats()
-    }
 }
 
 impl Bed for Embedded {
@@ -108,6 +98,14 @@ impl Bed for Embedded {
             refused_sessions: target.refused_sessions.load(Relaxed),
             start_drops: target.start_drops.load(Relaxed) + head.start_drops.load(Relaxed),
         }
+    }
+
+    fn door(&self) -> SocketAddr {
+        self.relay.as_ref().map_or(self.head.address(), Relay::address)
+    }
+
+    fn route(&self) -> (String, u16) {
+        (TARGET.into(), 22)
     }
 
     fn cut_all(&self) {

@@ -46,6 +46,12 @@ pub trait Bed {
 
     fn counts(&self) -> Counts;
 
+    /// Where the client's TCP connection goes: the head, or the relay before it.
+    fn door(&self) -> SocketAddr;
+
+    /// Host and port that the head is asked for to reach the target.
+    fn route(&self) -> (String, u16);
+
     /// Ends all connections at once, as when the machines' network goes; new ones are accepted.
     fn cut_all(&self);
 

@@ -294,6 +294,14 @@ impl Bed for SshdPair {
         }
     }
 
+    fn door(&self) -> SocketAddr {
+        self.head.address
+    }
+
+    fn route(&self) -> (String, u16) {
+        ("127.0.0.1".into(), self.target.address.port())
+    }
+
     fn cut_all(&self) {
         self.head.cut_all();
         self.target.cut_all();
