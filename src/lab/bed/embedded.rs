@@ -30,7 +30,7 @@ pub struct Embedded {
 }
 
 impl Embedded {
-    /// A pair at OpenSSH's default limits, without faults.
+    /// A pair at OpenSSH's default limits, without faults. None of these may be called from async code: they wait.
     pub fn start() -> io::Result<Embedded> {
         Embedded::with(|_| {}, |_| {}, None)
     }

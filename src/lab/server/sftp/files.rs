@@ -12,6 +12,7 @@ use super::Extensions;
 use super::attrs::{self, Attrs};
 use super::codec::{Fields, kind, put_packet, put_string};
 use super::paths::Paths;
+use super::status::{EOF, FAILURE, OK, Outcome, Refusal, UNSUPPORTED, bad, put_status, text};
 use crate::lab::faults::{Faults, Trouble};
 use crate::lab::server::Config;
 
@@ -21,15 +22,6 @@ const MAX_DATA: u32 = (256 << 10) - 1024;
 const MAX_HANDLES: usize = 1019;
 /// Names in one NAME reply, as in OpenSSH.
 const NAMES: usize = 100;
-
-// Status codes, §7.
-const OK: u32 = 0;
-const EOF: u32 = 1;
-const NO_SUCH_FILE: u32 = 2;
-const PERMISSION_DENIED: u32 = 3;
-const FAILURE: u32 = 4;
-const BAD_MESSAGE: u32 = 5;
-const UNSUPPORTED: u32 = 8;
 
 // OPEN's flags, §6.3.
 const READ: u32 = 1;
@@ -53,68 +45,6 @@ pub struct Core {
     faults: Faults,
     handles: Vec<Option<Handle>>,
     ready: bool,
-}
-
-/// What a request comes to, beside a reply that is already written.
-type Outcome = Result<(), Refusal>;
-
-/// A STATUS other than OK.
-enum Refusal {
-    Status(u32),
-    Io(io::Error),
-}
-
-impl From<io::Error> for Refusal {
-    fn from(error: io::Error) -> Refusal {
-        Refusal::Io(error)
-    }
-}
-
-impl From<rustix::io::Errno> for Refusal {
-    fn from(error: rustix::io::Errno) -> Refusal {
-        Refusal::Io(error.into())
-    }
-}
-
-impl Refusal {
-    /// OpenSSH's `errno_to_portable`.
-    fn code(&self) -> u32 {
-        let error = match self {
-            Refusal::Status(code) => return *code,
-            Refusal::Io(error) => error,
-        };
-        match error.raw_os_error() {
-            Some(libc::ENOENT | libc::ENOTDIR | libc::EBADF | libc::ELOOP) => NO_SUCH_FILE,
-            Some(libc::EPERM | libc::EACCES | libc::EFAULT) => PERMISSION_DENIED,
-            Some(libc::ENAMETOOLONG | libc::EINVAL) => BAD_MESSAGE,
-            Some(libc::ENOSYS) => UNSUPPORTED,
-            _ => FAILURE,
-        }
-    }
-}
-
-fn text(code: u32) -> &'static str {
-    match code {
-        OK => "Success",
-        EOF => "End of file",
-        NO_SUCH_FILE => "No such file",
-        PERMISSION_DENIED => "Permission denied",
-        BAD_MESSAGE => "Bad message",
-        UNSUPPORTED => "Operation unsupported",
-        _ => "Failure",
-    }
-}
-
-fn put_status(out: &mut BytesMut, id: u32, code: u32, text: &str) {
-    put_packet(out, kind::STATUS, id, |out| {
-        out.put_u32(code);
-        put_string(out, text.as_bytes());
-        put_string(out, b"");
-    });
-}
-
-fn bad() -> Refusal {
-    Refusal::Status(BAD_MESSAGE)
 }
 
 impl Core {

@@ -6,6 +6,9 @@ mod attrs;
 mod codec;
 mod files;
 mod paths;
+mod status;
+#[cfg(test)]
+mod tests;
 
 use std::sync::Arc;
 use std::time::Duration;
