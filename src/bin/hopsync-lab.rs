@@ -1,1 +1,29 @@
-fn main() {}
+//! `hopsync-lab`: hopsync's laboratory on the command line. What it does is in `hopsync::lab`.
+
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+use hopsync::lab::demo;
+
+/// Embedded SSH servers to try hopsync on, without a cluster
+#[derive(Debug, Parser)]
+#[command(version)]
+struct Arguments {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Move files through an embedded head to an embedded target and back, and show what arrived
+    Demo(demo::Options),
+    /// Start the embedded head and target, print how to reach them, and keep them until Ctrl-C
+    Serve(demo::Pair),
+}
+
+fn main() -> ExitCode {
+    match Arguments::parse().command {
+        Command::Demo(options) => demo::demo(&options),
+        Command::Serve(pair) => demo::serve(&pair),
+    }
+}

@@ -1,0 +1,126 @@
+//! A command that a client executes on the target: really run by the shell, or spoiled by rule.
+
+use std::process::Stdio;
+use std::sync::Arc;
+
+use bytes::{Bytes, BytesMut};
+use russh::server::Msg;
+use russh::{Channel, ChannelWriteHalf};
+use rustix::process::{Pid, Signal, kill_process_group};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWriteExt};
+use tokio::process::Command;
+
+use super::Shared;
+use super::session::{Gone, finish, gone, next_data};
+use crate::lab::faults::Trouble;
+use crate::lab::stats::count;
+
+/// Exit status of a shell that could not be started.
+const NOT_FOUND: u32 = 127;
+
+/// What a rule does to a command.
+enum Spoil {
+    Hash,
+    Garbage,
+    Path,
+}
+
+/// Runs `command` with the channel as its standard streams, and closes the channel.
+pub async fn run(channel: Channel<Msg>, shared: &Arc<Shared>, command: &[u8], closed: &Gone) {
+    count(&shared.stats.commands);
+    let has = |text: &str| command.windows(text.len().max(1)).any(|part| part == text.as_bytes()) || text.is_empty();
+    let spoil = shared.config.faults.meet(|t| match *t {
+        Trouble::WrongHash { containing } if has(containing) => Some(Spoil::Hash),
+        Trouble::GarbageOutput { containing } if has(containing) => Some(Spoil::Garbage),
+        Trouble::NoPath => Some(Spoil::Path),
+        _ => None,
+    });
+    let (mut from_client, to_client) = channel.split();
+    if let Some(Spoil::Garbage) = spoil {
+        let _ = to_client.data_bytes(&b"\x00\xffthis is no hash\n\x1b[2J"[..]).await;
+        return finish(&to_client, 0).await;
+    }
+
+    let mut shell = Command::new("/bin/sh");
+    shell.arg("-c").arg(<std::ffi::OsStr as std::os::unix::ffi::OsStrExt>::from_bytes(command));
+    shell.current_dir(&shared.config.home).process_group(0).kill_on_drop(true);
+    shell.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    if let Some(Spoil::Path) = spoil {
+        shell.env("PATH", "/var/empty");
+    }
+    let mut child = match shell.spawn() {
+        Ok(child) => child,
+        Err(error) => {
+            let _ = to_client.extended_data_bytes(1, format!("/bin/sh: {error}\n")).await;
+            return finish(&to_client, NOT_FOUND).await;
+        }
+    };
+    let _group = Group(child.id().and_then(|id| Pid::from_raw(id as i32)));
+    let (stdin, stdout, stderr) = (child.stdin.take(), child.stdout.take(), child.stderr.take());
+
+    let feed = async {
+        let mut stdin = stdin;
+        while let Some(data) = next_data(&mut from_client).await {
+            // A command that does not read to the end is none of our business; its client's bytes are taken off the wire.
+            if let Some(pipe) = &mut stdin
+                && pipe.write_all(&data).await.is_err()
+            {
+                stdin = None;
+            }
+        }
+        drop(stdin);
+        std::future::pending::<()>().await
+    };
+    let output = async {
+        let wrong = matches!(spoil, Some(Spoil::Hash));
+        tokio::join!(copy(stdout, &to_client, None, wrong), copy(stderr, &to_client, Some(1), false));
+        child.wait().await
+    };
+    let status = tokio::select! {
+        status = output => status.ok(),
+        () = feed => None,
+        () = gone(closed) => None,
+    };
+    if let Some(status) = status {
+        finish(&to_client, status.code().unwrap_or(255) as u32).await;
+    }
+}
+
+/// A command and all that it started; they end with the channel, also when the server is taken down.
+struct Group(Option<Pid>);
+
+impl Drop for Group {
+    fn drop(&mut self) {
+        if let Some(group) = self.0 {
+            let _ = kill_process_group(group, Signal::KILL);
+        }
+    }
+}
+
+async fn copy(
+    from: Option<impl AsyncRead + Unpin>,
+    to: &ChannelWriteHalf<Msg>,
+    extended: Option<u32>,
+    mut spoil_first_digit: bool,
+) {
+    let Some(mut from) = from else { return };
+    loop {
+        let mut buffer = BytesMut::with_capacity(32 << 10);
+        match from.read_buf(&mut buffer).await {
+            Ok(n) if n > 0 => {}
+            _ => return,
+        }
+        if spoil_first_digit && let Some(digit) = buffer.iter_mut().find(|byte| byte.is_ascii_hexdigit()) {
+            *digit = if *digit == b'0' { b'1' } else { b'0' };
+            spoil_first_digit = false;
+        }
+        let data: Bytes = buffer.freeze();
+        let sent = match extended {
+            None => to.data_bytes(data).await,
+            Some(code) => to.extended_data_bytes(code, data).await,
+        };
+        if sent.is_err() {
+            return;
+        }
+    }
+}
