@@ -22,6 +22,7 @@ pub mod lab;
 pub mod ledger;
 pub mod output;
 pub mod plan;
+pub mod program;
 pub mod sftp;
 pub mod ssh;
 pub mod tree;

@@ -1,5 +1,6 @@
 //! `hopsync-lab`: hopsync's laboratory on the command line. What it does is in `hopsync::lab`.
 
+use std::path::Path;
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
@@ -22,6 +23,10 @@ enum Command {
 }
 
 fn main() -> ExitCode {
+    // The demo starts this very program as the drop-in, by this name: `cargo run --bin hopsync-lab` builds no other.
+    if std::env::args_os().next().is_some_and(|name| Path::new(&name).file_name() == Some("hopsync".as_ref())) {
+        return hopsync::program::main();
+    }
     match Arguments::parse().command {
         Command::Demo(options) => demo::demo(&options),
         Command::Serve(pair) => demo::serve(&pair),

@@ -50,6 +50,14 @@ impl Budget {
         }
         permit
     }
+    /// As [`Budget::bytes`], but only if nothing has to be waited for: for whoever holds bytes already, and would else wait
+    /// for others that do the same.
+    pub fn free_bytes(&self, len: usize) -> Option<OwnedSemaphorePermit> {
+        if self.rate.is_some() {
+            return None;
+        }
+        self.bytes.clone().try_acquire_many_owned(len.clamp(1, BYTES) as u32).ok()
+    }
 }
 
 async fn hold(semaphore: &Arc<Semaphore>, permits: usize) -> OwnedSemaphorePermit {

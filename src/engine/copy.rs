@@ -137,8 +137,12 @@ async fn pump(run: &Run, item: &FileItem, meta: &Meta, temp: &[u8], trace: &mut 
     while written < size {
         while asked < size && reads.len() < READ_AHEAD {
             let len = chunk.min((size - asked) as usize);
-            // Never wait for the budget while holding what others wait for: with something under way, take only what is free.
-            let held = run.budget.bytes(len).await;
+            // Nobody waits for the budget while holding what others wait for. (Writes give theirs back by themselves.)
+            let held = match run.budget.free_bytes(len) {
+                Some(held) => held,
+                None if reads.is_empty() => run.budget.bytes(len).await,
+                None => break,
+            };
             reads.push_back((held, len, source.read_at(asked, len).await?));
             asked += len as u64;
         }
@@ -152,13 +156,9 @@ async fn pump(run: &Run, item: &FileItem, meta: &Meta, temp: &[u8], trace: &mut 
         if let Some(running) = hasher.take() {
             hasher = Some(hash(running, data.clone()).await?);
         }
-        let acknowledged = sink.write_at(written, data).await?;
+        let acknowledged = sink.write_at(written, data, Box::new(held)).await?;
         written += len as u64;
-        writes.push(async move {
-            let result = acknowledged.await;
-            drop(held);
-            result.map(|()| len as u64)
-        });
+        writes.push(async move { acknowledged.await.map(|()| len as u64) });
         while writes.len() >= WRITES {
             if let Some(done) = writes.next().await {
                 progress(run, trace, done?);

@@ -115,7 +115,8 @@ async fn send(run: &Run, item: &FileItem) -> Result<Class, Fault> {
             }
             _ => {}
         }
-        match retry.after(&fault, begun.elapsed(), &mut rand::rng()) {
+        let decision = retry.after(&fault, begun.elapsed(), &mut rand::rng());
+        match decision {
             retry::Decision::Retry(wait) => {
                 tracing::debug!(file = %String::from_utf8_lossy(&item.shown), %fault, ?wait, "trying again");
                 waited = wait;

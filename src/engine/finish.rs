@@ -99,8 +99,7 @@ fn delete_all<'a>(
             if run.job.options.dry_run {
                 continue;
             }
-            let done =
-                if entry.meta.is_dir() { run.dest.rmdir(&path).await } else { run.dest.remove(&path).await };
+            let done = if entry.meta.is_dir() { run.dest.rmdir(&path).await } else { run.dest.remove(&path).await };
             match done {
                 Ok(()) => run.ledger.event(Event::Deleted { path: &shown, directory: entry.meta.is_dir() }),
                 Err(fault) if fault.cause == Cause::NotFound => {}

@@ -206,7 +206,9 @@ fn pace_for(scope: Scope, fault: &Fault) -> Option<Pace> {
         (Cause::Changed | Cause::Mismatch, _) => None,
         (Cause::HostKey | Cause::Denied, _) => None,
         (Cause::Protocol | Cause::Unsupported | Cause::Config | Cause::Cancelled, _) => None,
-        (Cause::NotFound | Cause::Vanished | Cause::Permission | Cause::NoSpace | Cause::Io | Cause::Unverified, _) => None,
+        (Cause::NotFound | Cause::Vanished | Cause::Permission | Cause::NoSpace | Cause::Io | Cause::Unverified, _) => {
+            None
+        }
     }
 }
 
@@ -300,7 +302,8 @@ mod tests {
     #[test]
     fn the_callers_own_limit_is_kept() {
         let lost = fault(Stage::Tcp, Cause::Timeout, "");
-        let (mut retry, mut rng) = (Retry::new(Scope::Connect).within(Duration::from_secs(10)), StdRng::seed_from_u64(7));
+        let (mut retry, mut rng) =
+            (Retry::new(Scope::Connect).within(Duration::from_secs(10)), StdRng::seed_from_u64(7));
         let late = Duration::from_millis(9_900);
         assert_eq!(retry.after(&lost, late, &mut rng), Decision::GiveUp(Reason::Time(Duration::from_secs(10))));
     }

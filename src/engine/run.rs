@@ -114,6 +114,11 @@ impl Run {
         }
     }
 
+    /// How many channels the work could use.
+    pub fn channels_wanted(&self) -> usize {
+        self.job.options.channels.unwrap_or(crate::tree::remote::pool::ENOUGH)
+    }
+
     /// A file of at most this many bytes is small: it moves in one piece.
     pub fn chunk(&self) -> usize {
         self.chunk
@@ -353,6 +358,10 @@ async fn close(run: &Run, interrupted: bool, elapsed: Duration) -> Outcome {
 impl Run {
     /// The far end's name, or `local` where there is none.
     pub fn remote_hop(&self) -> Arc<str> {
-        if self.pull { self.remote.as_ref().map_or_else(|| "local".into(), |r| r.hop()) } else { self.dest.hop().clone() }
+        if self.pull {
+            self.remote.as_ref().map_or_else(|| "local".into(), |r| r.hop())
+        } else {
+            self.dest.hop().clone()
+        }
     }
 }

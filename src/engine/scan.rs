@@ -92,8 +92,7 @@ pub async fn scan(run: &Arc<Run>, roots: Vec<Root>) -> Left {
     };
     let filter = Filter::new(&options.rules).delete_excluded(options.delete.excluded);
     let left = Left { filter: filter.clone(), ..Left::default() };
-    let mut scan =
-        Scan { run, ctx, filter, left, waiting: Vec::new(), tasks: JoinSet::new(), files: 0, bytes: 0 };
+    let mut scan = Scan { run, ctx, filter, left, waiting: Vec::new(), tasks: JoinSet::new(), files: 0, bytes: 0 };
     run.printer.heading();
     for root in roots {
         scan.root(root).await;
@@ -254,10 +253,7 @@ impl Scan<'_> {
             Reason::NonRegular => printer.skipping_non_regular(shown),
             Reason::Directory => printer.skipping_directory(shown),
             Reason::Exists => printer.skipped(shown, Skip::Exists),
-            Reason::NotExisting => {
-                let why = if meta.is_dir() { Skip::NewDirectory } else { Skip::NewFile };
-                printer.skipped(shown, why);
-            }
+            Reason::NotExisting => printer.skipped(shown, Skip::NotCreating),
             Reason::Newer => printer.skipped(shown, Skip::Newer),
             Reason::TooBig => printer.skipped(shown, Skip::OverMax),
             Reason::TooSmall => printer.skipped(shown, Skip::UnderMin),

@@ -56,16 +56,9 @@ pub struct Program {
 }
 
 impl Program {
-    /// The `hopsync` that lies beside this program. Fails with a sentence that says how to get it.
+    /// This program itself: under the name `hopsync` it is the drop-in, built from the same sources, never a stale one.
     pub fn find() -> io::Result<Program> {
-        let path = std::env::current_exe()?.with_file_name("hopsync");
-        if path.is_file() {
-            return Ok(Program { path });
-        }
-        Err(io::Error::new(
-            io::ErrorKind::NotFound,
-            format!("{} is missing: build it with `cargo build --release --bins`", path.display()),
-        ))
+        Ok(Program { path: std::env::current_exe()? })
     }
 }
 
@@ -170,6 +163,7 @@ async fn push_and_pull(options: Options, program: Program, mut signals: Signals)
         note(format_args!("{way}: hopsync -a -e '{}' {from} {to}", bed.shell()));
         let started = Instant::now();
         let child = Command::new(&program.path)
+            .arg0("hopsync")
             .args(["-a", "-e", &bed.shell(), &from, &to])
             .kill_on_drop(true)
             .spawn()

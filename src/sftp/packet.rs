@@ -82,32 +82,88 @@ pub struct Handle(pub Bytes);
 /// Everything that we ask of a server. Paths are bytes.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Request<'a> {
-    Open { path: &'a [u8], flags: u32, attrs: Attrs },
-    Close { handle: &'a Handle },
-    Read { handle: &'a Handle, offset: u64, len: u32 },
-    Write { handle: &'a Handle, offset: u64, data: Bytes },
-    Lstat { path: &'a [u8] },
-    Stat { path: &'a [u8] },
-    Fstat { handle: &'a Handle },
-    Setstat { path: &'a [u8], attrs: Attrs },
-    Fsetstat { handle: &'a Handle, attrs: Attrs },
+    Open {
+        path: &'a [u8],
+        flags: u32,
+        attrs: Attrs,
+    },
+    Close {
+        handle: &'a Handle,
+    },
+    Read {
+        handle: &'a Handle,
+        offset: u64,
+        len: u32,
+    },
+    Write {
+        handle: &'a Handle,
+        offset: u64,
+        data: Bytes,
+    },
+    Lstat {
+        path: &'a [u8],
+    },
+    Stat {
+        path: &'a [u8],
+    },
+    Fstat {
+        handle: &'a Handle,
+    },
+    Setstat {
+        path: &'a [u8],
+        attrs: Attrs,
+    },
+    Fsetstat {
+        handle: &'a Handle,
+        attrs: Attrs,
+    },
     /// `lsetstat@openssh.com`: SETSTAT that does not follow a symlink.
-    Lsetstat { path: &'a [u8], attrs: Attrs },
-    Opendir { path: &'a [u8] },
-    Readdir { handle: &'a Handle },
-    Remove { path: &'a [u8] },
-    Mkdir { path: &'a [u8], attrs: Attrs },
-    Rmdir { path: &'a [u8] },
-    Realpath { path: &'a [u8] },
+    Lsetstat {
+        path: &'a [u8],
+        attrs: Attrs,
+    },
+    Opendir {
+        path: &'a [u8],
+    },
+    Readdir {
+        handle: &'a Handle,
+    },
+    Remove {
+        path: &'a [u8],
+    },
+    Mkdir {
+        path: &'a [u8],
+        attrs: Attrs,
+    },
+    Rmdir {
+        path: &'a [u8],
+    },
+    Realpath {
+        path: &'a [u8],
+    },
     /// Fails onto an existing name (§6.5).
-    Rename { from: &'a [u8], to: &'a [u8] },
+    Rename {
+        from: &'a [u8],
+        to: &'a [u8],
+    },
     /// `posix-rename@openssh.com`: replaces.
-    PosixRename { from: &'a [u8], to: &'a [u8] },
-    Readlink { path: &'a [u8] },
+    PosixRename {
+        from: &'a [u8],
+        to: &'a [u8],
+    },
+    Readlink {
+        path: &'a [u8],
+    },
     /// OpenSSH takes (target, link) against the draft's (link, target); `openssh_order` says which (PROTOCOL §4.1).
-    Symlink { target: &'a [u8], link: &'a [u8], openssh_order: bool },
+    Symlink {
+        target: &'a [u8],
+        link: &'a [u8],
+        openssh_order: bool,
+    },
     /// `fsync@openssh.com`.
-    Fsync { handle: &'a Handle },
+    Fsync {
+        handle: &'a Handle,
+    },
     /// `limits@openssh.com`.
     Limits,
 }

@@ -6,6 +6,7 @@
 use std::collections::VecDeque;
 use std::future::Future;
 use std::pin::Pin;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::task::{Context, Poll};
 use std::time::Duration;
@@ -62,6 +63,24 @@ pub struct Peer {
     pub openssh: bool,
     /// With requests outstanding, silence for this long ends the session.
     pub stall: Duration,
+    /// Where this session's bytes are counted.
+    pub traffic: Arc<Traffic>,
+}
+
+/// Bytes of SFTP in both directions, of all sessions that share it.
+#[derive(Debug, Default)]
+pub struct Traffic {
+    sent: AtomicU64,
+    received: AtomicU64,
+}
+
+impl Traffic {
+    pub fn sent(&self) -> u64 {
+        self.sent.load(Ordering::Relaxed)
+    }
+    pub fn received(&self) -> u64 {
+        self.received.load(Ordering::Relaxed)
+    }
 }
 
 /// One SFTP session. Cheap to share; ends when [`Session::close`] is called or the wire does.
@@ -79,12 +98,20 @@ struct Shared {
 }
 
 struct State {
-    table: Table<oneshot::Sender<Result<Reply, Fault>>>,
+    table: Table<Waiter>,
     out: Outbox,
     /// Set once: why the session ended.
     fate: Option<Fault>,
     closing: bool,
     last_heard: Instant,
+}
+
+/// Something that is given back (a budget, a count) the moment a request is answered, whoever looks at the answer when.
+pub type Held = Box<dyn std::any::Any + Send>;
+
+struct Waiter {
+    answer: oneshot::Sender<Result<Reply, Fault>>,
+    _held: Option<Held>,
 }
 
 /// What is to be sent: small requests gathered, payloads by reference.
@@ -123,7 +150,7 @@ impl Shared {
         let waiting: Vec<_> = state.table.drain().collect();
         drop(state);
         for waiter in waiting {
-            let _ = waiter.send(Err(fault.clone()));
+            let _ = waiter.answer.send(Err(fault.clone()));
         }
         self.ended.send_replace(true);
         self.wake.notify_one();
@@ -229,9 +256,8 @@ fn at(stage: Stage, mut fault: Fault) -> Fault {
 impl Session {
     /// INIT, VERSION and, where offered, `limits@openssh.com`; within `deadline`.
     pub async fn start(wire: Wire, peer: Peer, deadline: Duration) -> Result<Session, Fault> {
-        let init = |cause, text: String| {
-            Fault::new(peer.hop.clone(), Stage::Init, cause, text).on(peer.lane, peer.channel)
-        };
+        let init =
+            |cause, text: String| Fault::new(peer.hop.clone(), Stage::Init, cause, text).on(peer.lane, peer.channel);
         let Wire { mut tx, mut rx } = wire;
         let handshake = async {
             tx.send(packet::init()).await?;
@@ -294,6 +320,15 @@ impl Session {
 
     /// Queues a request and returns its answer to come. If the session has ended, the answer is its fate.
     pub fn submit(&self, request: &Request) -> Pending {
+        self.queue(request, None)
+    }
+
+    /// As [`Session::submit`]; `held` is dropped when the answer comes, or the session ends.
+    pub fn submit_holding(&self, request: &Request, held: impl Send + 'static) -> Pending {
+        self.queue(request, Some(Box::new(held)))
+    }
+
+    fn queue(&self, request: &Request, held: Option<Held>) -> Pending {
         let (sender, receiver) = oneshot::channel();
         let mut state = self.shared.state();
         if let Some(fate) = &state.fate {
@@ -303,7 +338,8 @@ impl Session {
                 state.last_heard = Instant::now();
             }
             let State { table, out, .. } = &mut *state;
-            if let Some(payload) = table.submit(request, sender, &mut out.tail) {
+            let waiter = Waiter { answer: sender, _held: held };
+            if let Some(payload) = table.submit(request, waiter, &mut out.tail) {
                 let head = out.tail.split().freeze();
                 out.ready.push_back(head);
                 out.ready.push_back(payload);
@@ -382,6 +418,7 @@ async fn write_loop(mut tx: Box<dyn Sender>, shared: Arc<Shared>) {
             continue;
         }
         for message in batch {
+            shared.peer.traffic.sent.fetch_add(message.len() as u64, Ordering::Relaxed);
             let sent = tokio::select! {
                 sent = tx.send(message) => sent,
                 // Whoever waits for window is not woken when the connection dies.
@@ -411,6 +448,7 @@ async fn read_loop(mut rx: Box<dyn Receiver>, mut frames: Frames, shared: Arc<Sh
         match received {
             Ok(Ok(Some(chunk))) => {
                 shared.state().last_heard = Instant::now();
+                shared.peer.traffic.received.fetch_add(chunk.len() as u64, Ordering::Relaxed);
                 frames.feed(chunk);
             }
             Ok(Ok(None)) => break shared.fault(Stage::Session, Cause::Lost, "the far end closed the channel"),
@@ -432,7 +470,7 @@ fn drain(frames: &mut Frames, shared: &Shared) -> Result<(), Bad> {
     while let Some(packet) = frames.next()? {
         let (waiter, reply) = shared.state().table.answer(packet)?;
         // Whoever asked may have stopped waiting.
-        let _ = waiter.send(Ok(reply));
+        let _ = waiter.answer.send(Ok(reply));
     }
     Ok(())
 }
@@ -443,7 +481,14 @@ mod tests {
     use crate::sftp::wire;
 
     fn peer() -> Peer {
-        Peer { hop: "far".into(), lane: 0, channel: 3, openssh: true, stall: Duration::from_secs(60) }
+        Peer {
+            hop: "far".into(),
+            lane: 0,
+            channel: 3,
+            openssh: true,
+            stall: Duration::from_secs(60),
+            traffic: Arc::default(),
+        }
     }
 
     const VERSION: &[u8] = &[0, 0, 0, 5, 2, 0, 0, 0, 3];

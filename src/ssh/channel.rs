@@ -95,7 +95,8 @@ async fn begin(channel: Channel<Msg>, session: &HopSession, start: Start<'_>) ->
 }
 
 async fn drain(mut reader: ChannelReadHalf, inbox: Arc<Inbox>, fate: Arc<Fate>) {
-    let flood = || Fault::new(fate.hop.clone(), Stage::Session, Cause::Protocol, "the server sends what nobody asked for");
+    let flood =
+        || Fault::new(fate.hop.clone(), Stage::Session, Cause::Protocol, "the server sends what nobody asked for");
     let mut taken = true;
     loop {
         match reader.wait().await {

@@ -28,6 +28,8 @@ pub struct Context {
     pub patience: Option<Duration>,
     /// `-z`: zlib on the innermost session, where the data is still plain.
     pub compress: bool,
+    /// Tells a person what a hop had to say: keys added, login banners.
+    pub notice: Arc<dyn Fn(&str) + Send + Sync>,
 }
 
 /// The jumps of a route, logged in, from which lanes start.
@@ -104,6 +106,9 @@ impl Connection {
         let Context { prompt, ledger, compress, .. } = &self.context;
         let compress = *compress && lane.is_some();
         let session = hop::connect(hop, stream, self.windows, compress, prompt, spent).await?;
+        for text in session.fate.notices() {
+            (self.context.notice)(&text);
+        }
         let via = index.checked_sub(1).map(|before| self.route.hops[before].alias.clone());
         announce(ledger, &session, via.as_deref(), lane);
         Ok(session)
@@ -145,9 +150,10 @@ async fn first_stream(
     route: &Route,
     context: &Context,
 ) -> Result<(Box<dyn Stream>, Vec<(Stage, Duration)>, Duration), Fault> {
-    let hop = route.hops.first().ok_or_else(|| {
-        Fault::new("local", Stage::Resolve, Cause::Config, "there is no host to connect to")
-    })?;
+    let hop = route
+        .hops
+        .first()
+        .ok_or_else(|| Fault::new("local", Stage::Resolve, Cause::Config, "there is no host to connect to"))?;
     let started = Instant::now();
     match &route.first {
         First::Tcp => {

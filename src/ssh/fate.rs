@@ -32,6 +32,7 @@ struct Known {
     open_failure: Option<String>,
     cipher: Option<String>,
     kex: Option<String>,
+    notices: Vec<String>,
 }
 
 impl Fate {
@@ -41,6 +42,19 @@ impl Fate {
 
     fn known(&self) -> MutexGuard<'_, Known> {
         self.known.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
+    }
+
+    /// Something that a person should be told: a key that was added, a login banner. At most eight are kept.
+    pub fn notice(&self, text: &str) {
+        let mut known = self.known();
+        if known.notices.len() < 8 {
+            known.notices.push(text.chars().take(4 * TEXT).collect());
+        }
+    }
+
+    /// Takes out the notices so far.
+    pub fn notices(&self) -> Vec<String> {
+        std::mem::take(&mut self.known().notices)
     }
 
     /// The connection has come to `stage`.

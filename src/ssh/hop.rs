@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use russh::client::{self, DisconnectReason, Handle};
-use russh::keys::{Algorithm, PublicKeyOrCertificate};
+use russh::keys::PublicKeyOrCertificate;
 use russh::{ChannelId, ChannelOpenFailure, Names, Preferred, cipher, compression, kex, mac};
 
 use crate::fault::{Cause, Fault, Stage};
@@ -14,7 +14,7 @@ use super::fate::Fate;
 use super::prompt::Prompt;
 use super::route::{Hop, LogLevel};
 use super::socket::{Stream, Watched};
-use super::{auth, known_hosts};
+use super::{auth, host_key};
 
 /// From the stream to the end of the key exchange. OpenSSH's LoginGraceTime (120 s) runs meanwhile.
 const HANDSHAKE_PATIENCE: Duration = Duration::from_secs(60);
@@ -70,10 +70,10 @@ impl client::Handler for Client {
 
     async fn check_server_key(&mut self, key: &PublicKeyOrCertificate) -> Result<bool, russh::Error> {
         self.fate.enter(Stage::HostKey);
-        match known_hosts::check(&self.hop, key, &self.prompt).await {
+        match host_key::check(&self.hop, key, &self.prompt).await {
             Ok(accepted) => {
-                if let Some(added) = &accepted.newly_added {
-                    tracing::warn!(hop = %self.hop.alias, "{added}");
+                for notice in [&accepted.newly_added, &accepted.warning].into_iter().flatten() {
+                    self.fate.notice(notice);
                 }
                 *self.changed.lock().unwrap_or_else(|p| p.into_inner()) = accepted.changed_but_allowed;
                 Ok(true)
@@ -85,19 +85,14 @@ impl client::Handler for Client {
         }
     }
 
-    async fn kex_done(
-        &mut self,
-        _: Option<&[u8]>,
-        names: &Names,
-        _: &mut client::Session,
-    ) -> Result<(), russh::Error> {
+    async fn kex_done(&mut self, _: Option<&[u8]>, names: &Names, _: &mut client::Session) -> Result<(), russh::Error> {
         self.fate.negotiated(names.kex.as_ref(), names.cipher.as_ref());
         Ok(())
     }
 
     async fn auth_banner(&mut self, banner: &str, _: &mut client::Session) -> Result<(), russh::Error> {
         if self.hop.log_level >= LogLevel::Info {
-            self.prompt.show(banner);
+            self.fate.notice(banner);
         }
         Ok(())
     }
@@ -239,10 +234,7 @@ const KEX: &[kex::Name] = &[
 
 /// Markers that are no algorithms but must be offered: EXT_INFO (RFC 8308) and strict key exchange (OpenSSH's PROTOCOL
 /// §1.10, against the Terrapin attack).
-const KEX_MARKERS: &[kex::Name] = &[
-    kex::EXTENSION_SUPPORT_AS_CLIENT,
-    kex::EXTENSION_OPENSSH_STRICT_KEX_AS_CLIENT,
-];
+const KEX_MARKERS: &[kex::Name] = &[kex::EXTENSION_SUPPORT_AS_CLIENT, kex::EXTENSION_OPENSSH_STRICT_KEX_AS_CLIENT];
 
 const MACS: &[mac::Name] = &[mac::HMAC_SHA256_ETM, mac::HMAC_SHA512_ETM, mac::HMAC_SHA256, mac::HMAC_SHA512];
 
@@ -304,20 +296,7 @@ async fn preferred(hop: &Hop, compress: bool) -> Result<Preferred, Fault> {
         return Err(refuse("MACs", hop.macs.as_ref().unwrap_or(&none)));
     }
     kex.extend(KEX_MARKERS);
-    let offer = known_hosts::offer(hop).await?;
-    let all: Vec<Algorithm> = Preferred::DEFAULT
-        .key
-        .iter()
-        .filter(|a| !matches!(a, Algorithm::Rsa { hash: None })) // SHA-1 signatures
-        .cloned()
-        .collect();
-    let mut key: Vec<Algorithm> = match &hop.host_key_algorithms {
-        None => all,
-        Some(wanted) => wanted.iter().filter_map(|w| all.iter().find(|a| a.as_str() == w).cloned()).collect(),
-    };
-    // As ssh does: the types that are known for this host come first, so that a server with several keys shows one that can
-    // be checked.
-    key.sort_by_key(|algorithm| !offer.known.iter().any(|known| same_key_type(known, algorithm)));
+    let host_keys = host_key::preference(hop).await?;
     let compression: Vec<compression::Name> = if compress || hop.compression {
         vec![compression::ZLIB_LEGACY, compression::ZLIB, compression::NONE]
     } else {
@@ -325,14 +304,10 @@ async fn preferred(hop: &Hop, compress: bool) -> Result<Preferred, Fault> {
     };
     Ok(Preferred {
         kex: kex.into(),
-        host_key_certificates: if offer.certificates { key.clone().into() } else { Cow::Borrowed(&[]) },
-        key: key.into(),
+        host_key_certificates: host_keys.certificates.into(),
+        key: host_keys.keys.into(),
         cipher: cipher.into(),
         mac: mac.into(),
         compression: compression.into(),
     })
-}
-
-fn same_key_type(a: &Algorithm, b: &Algorithm) -> bool {
-    matches!((a, b), (Algorithm::Rsa { .. }, Algorithm::Rsa { .. })) || a == b
 }

@@ -1,13 +1,26 @@
-//! (see lib.rs)
+//! SSH: where to go, whom to trust, and what carries the bytes.
+//!
+//! - [`route`]: from `-e` and the operand to hops ([`options`], [`config`], [`config_file`], [`tokens`] serve it).
+//! - [`host_key`] over [`known_hosts`]: whom to trust; [`auth`] and [`identity`]: how to log in; [`prompt`] and
+//!   [`terminal`]: whom to ask.
+//! - [`socket`], [`tunnel`], [`hop`], [`connection`], [`channel`]: one connection, its jumps, lanes and channels, from the
+//!   bottom up; [`inbox`] is what keeps them from waiting on each other, [`fate`] what each knows of its end.
 
 pub mod auth;
+pub mod channel;
 pub mod config;
 pub mod config_file;
+pub mod connection;
+pub mod fate;
+pub mod hop;
 pub mod host_key;
 pub mod identity;
+pub mod inbox;
 pub mod known_hosts;
 pub mod options;
 pub mod prompt;
 pub mod route;
+pub mod socket;
 pub mod terminal;
 pub mod tokens;
+pub mod tunnel;

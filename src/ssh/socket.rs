@@ -34,9 +34,16 @@ pub async fn connect(hop: &Hop, patience: Option<Duration>) -> Result<(Box<dyn S
     let patience = hop.connect_timeout.or(patience).unwrap_or(CONNECT_PATIENCE);
     let found = tokio::time::timeout(patience, tokio::net::lookup_host((hop.host.as_str(), hop.port)))
         .await
-        .map_err(|_| Fault::new(hop.alias.clone(), Stage::Resolve, Cause::Timeout, format!("\"{}\": no answer", hop.host)))?
+        .map_err(|_| {
+            Fault::new(hop.alias.clone(), Stage::Resolve, Cause::Timeout, format!("\"{}\": no answer", hop.host))
+        })?
         .map_err(|e| {
-            Fault::new(hop.alias.clone(), Stage::Resolve, Cause::Unreachable, format!("cannot resolve \"{}\": {e}", hop.host))
+            Fault::new(
+                hop.alias.clone(),
+                Stage::Resolve,
+                Cause::Unreachable,
+                format!("cannot resolve \"{}\": {e}", hop.host),
+            )
         })?;
     let addresses: Vec<SocketAddr> = found
         .filter(|address| match hop.address_family {

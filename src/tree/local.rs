@@ -21,6 +21,7 @@ use rustix::time::Timespec;
 
 use crate::entry::{Entry, Kind, Meta};
 use crate::fault::{Cause, Fault, Stage};
+use crate::sftp::session::Held;
 use crate::sftp::wire::BoxFuture;
 use crate::verify::{Digest, Hasher};
 
@@ -46,7 +47,8 @@ impl Local {
     /// The directory cannot be opened.
     pub fn open(path: &[u8]) -> io::Result<Local> {
         let shown = if path.is_empty() { b"." } else { path };
-        let dir = fs::open(OsStr::from_bytes(shown), OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())?;
+        let dir =
+            fs::open(OsStr::from_bytes(shown), OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())?;
         Ok(Local { root: Arc::new(Root { path: path.to_vec(), dir }), hop: "local".into() })
     }
 
@@ -272,7 +274,9 @@ impl Tree for Local {
     fn stat<'a>(&'a self, path: &'a [u8], follow: bool) -> BoxFuture<'a, Result<Option<Meta>>> {
         Box::pin(self.run(Stage::List, path, move |root, path| {
             let (dir, name) = match root.parent(path) {
-                Err(e) if matches!(e.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory) => return Ok(None),
+                Err(e) if matches!(e.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory) => {
+                    return Ok(None);
+                }
                 other => other?,
             };
             match fs::statat(&dir, name, no_follow(follow)) {
@@ -294,12 +298,7 @@ impl Tree for Local {
         Box::pin(self.run(Stage::List, path, move |root, path| list(root, path, follow)))
     }
 
-    fn read_small<'a>(
-        &'a self,
-        path: &'a [u8],
-        size: u64,
-        follow: bool,
-    ) -> BoxFuture<'a, Result<(Bytes, Meta, Used)>> {
+    fn read_small<'a>(&'a self, path: &'a [u8], size: u64, follow: bool) -> BoxFuture<'a, Result<(Bytes, Meta, Used)>> {
         Box::pin(self.run(Stage::Read, path, move |root, path| {
             let file = open_for_reading(root, path, follow)?;
             let mut buffer = Vec::new();
@@ -404,12 +403,7 @@ impl Tree for Local {
                 process::getgroups().map(|all| all.iter().map(|g| g.as_raw()).collect()).unwrap_or_default();
             let gid = process::getegid().as_raw();
             groups.push(gid);
-            Ok(Identity {
-                uid: Some(process::geteuid().as_raw()),
-                gid: Some(gid),
-                groups,
-                umask: Some(umask()),
-            })
+            Ok(Identity { uid: Some(process::geteuid().as_raw()), gid: Some(gid), groups, umask: Some(umask()) })
         }))
     }
 }
@@ -460,8 +454,12 @@ impl Source for OpenFile {
 }
 
 impl Sink for OpenFile {
-    fn write_at(&self, offset: u64, data: Bytes) -> BoxFuture<'_, Result<Answer<()>>> {
-        let answer = self.work(Stage::Write, move |file| file.write_all_at(&data, offset));
+    fn write_at(&self, offset: u64, data: Bytes, held: Held) -> BoxFuture<'_, Result<Answer<()>>> {
+        let answer = self.work(Stage::Write, move |file| {
+            let written = file.write_all_at(&data, offset);
+            drop((data, held));
+            written
+        });
         Box::pin(std::future::ready(Ok(answer)))
     }
 
@@ -505,4 +503,16 @@ pub fn umask() -> u32 {
             mask.as_raw_mode() & 0o777
         })
     })
+}
+
+/// A file that another host's `hopsync` wants hashed.
+pub fn open_to_hash(path: &[u8]) -> io::Result<File> {
+    let flags = OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NONBLOCK;
+    Ok(File::from(fs::open(OsStr::from_bytes(path), flags, Mode::empty())?))
+}
+
+/// The file of `--report`, emptied if it exists.
+pub fn create_report(path: &Path) -> io::Result<File> {
+    let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::TRUNC | OFlags::CLOEXEC;
+    Ok(File::from(fs::open(path, flags, Mode::from_raw_mode(0o666))?))
 }

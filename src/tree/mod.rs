@@ -13,6 +13,7 @@ use bytes::Bytes;
 
 use crate::entry::{Entry, Meta};
 use crate::fault::Fault;
+use crate::sftp::session::Held;
 use crate::sftp::wire::BoxFuture;
 use crate::verify::{Algorithm, Digest};
 
@@ -77,8 +78,7 @@ pub trait Tree: Send + Sync {
     fn list<'a>(&'a self, path: &'a [u8], follow: bool) -> BoxFuture<'a, Result<Listing>>;
 
     /// Reads a file of `size` bytes (at most [`Tree::chunk`]) whole. Returns the bytes, and what a stat said afterwards.
-    fn read_small<'a>(&'a self, path: &'a [u8], size: u64, follow: bool)
-    -> BoxFuture<'a, Result<(Bytes, Meta, Used)>>;
+    fn read_small<'a>(&'a self, path: &'a [u8], size: u64, follow: bool) -> BoxFuture<'a, Result<(Bytes, Meta, Used)>>;
 
     /// Creates `path`, which must not exist, with `mode` (the umask applies), writes, and closes it.
     fn write_small<'a>(&'a self, path: &'a [u8], data: Bytes, mode: u32) -> BoxFuture<'a, Result<Used>>;
@@ -152,8 +152,9 @@ pub trait Source: Send + Sync {
 
 /// A file open for writing.
 pub trait Sink: Send + Sync {
-    /// Writes at `offset`. Waits for the budget; when it returns, the request is on its way.
-    fn write_at(&self, offset: u64, data: Bytes) -> BoxFuture<'_, Result<Answer<()>>>;
+    /// Writes at `offset`. Waits for the budget; when it returns, the request is on its way. `held` is dropped when it has
+    /// been acknowledged, whether or not anybody looks at the answer: who waits for a budget may be who would look.
+    fn write_at(&self, offset: u64, data: Bytes, held: Held) -> BoxFuture<'_, Result<Answer<()>>>;
 
     /// Closes, all writes being acknowledged, having checked that the file has `size` bytes.
     fn finish(self: Box<Self>, size: u64) -> Answer<()>;

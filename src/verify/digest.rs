@@ -81,9 +81,7 @@ impl Hasher {
 
     pub fn finish(self) -> Digest {
         match self {
-            Hasher::Blake3(hasher) => {
-                Digest { algorithm: Algorithm::Blake3, bytes: *hasher.finalize().as_bytes() }
-            }
+            Hasher::Blake3(hasher) => Digest { algorithm: Algorithm::Blake3, bytes: *hasher.finalize().as_bytes() },
             Hasher::Sha256(hasher) => Digest { algorithm: Algorithm::Sha256, bytes: hasher.finalize().into() },
         }
     }
@@ -99,7 +97,10 @@ mod tests {
         let sha256 = "sha256:e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855";
         assert_eq!(Digest::of(Algorithm::Blake3, b"").to_string(), blake3);
         assert_eq!(Digest::of(Algorithm::Sha256, b"").to_string(), sha256);
-        assert_eq!(Digest::from_hex(Algorithm::Sha256, &sha256.as_bytes()[7..]), Some(Digest::of(Algorithm::Sha256, b"")));
+        assert_eq!(
+            Digest::from_hex(Algorithm::Sha256, &sha256.as_bytes()[7..]),
+            Some(Digest::of(Algorithm::Sha256, b""))
+        );
     }
 
     #[test]

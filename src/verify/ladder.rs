@@ -168,7 +168,8 @@ mod tests {
 
     #[test]
     fn the_script_tells_who_we_are_and_what_hashes() {
-        let far = introduce(&["Welcome!", "hopsync-far 1", "ids 1000 1000 1000 27", "umask 0022", "hasher b3sum"]).unwrap();
+        let far =
+            introduce(&["Welcome!", "hopsync-far 1", "ids 1000 1000 1000 27", "umask 0022", "hasher b3sum"]).unwrap();
         assert_eq!((far.uid, far.gid, far.groups, far.umask), (Some(1000), Some(1000), vec![1000, 27], Some(0o22)));
         assert_eq!(far.hasher, Some(Rung::B3sum));
         assert_eq!(introduce(&["hopsync-far 1", "hasher none"]).unwrap().hasher, None);

@@ -77,7 +77,9 @@ pub async fn start(mut wire: Wire, hop: Arc<str>) -> Result<Found, Fault> {
             }
             match wire.rx.recv().await? {
                 Some(data) if lines.feed(&data) => {}
-                Some(_) => return Err(failed(Cause::Protocol, "garbage in place of the hasher's first line".to_owned())),
+                Some(_) => {
+                    return Err(failed(Cause::Protocol, "garbage in place of the hasher's first line".to_owned()));
+                }
                 None => return Err(failed(Cause::Unsupported, "no shell ran the hashing script".to_owned())),
             }
         }
@@ -183,7 +185,8 @@ impl Driver {
         }
         self.tx.finish().await;
         // Drained to its end, so that the channel closes in order and its session slot is free again.
-        let _ = tokio::time::timeout(Duration::from_secs(5), async { while let Ok(Some(_)) = rx.recv().await {} }).await;
+        let _ =
+            tokio::time::timeout(Duration::from_secs(5), async { while let Ok(Some(_)) = rx.recv().await {} }).await;
     }
 
     fn add(&mut self, ask: Ask, message: &mut BytesMut) {

@@ -63,12 +63,15 @@ mod tests {
     #[test]
     fn each_name_is_answered_in_order_and_unreadable_ones_are_skipped() {
         let open = |name: &[u8]| -> io::Result<Box<dyn Read>> {
-            if name == b"bad" { Err(io::ErrorKind::NotFound.into()) } else { Ok(Box::new(io::Cursor::new(name.to_vec()))) }
+            if name == b"bad" {
+                Err(io::ErrorKind::NotFound.into())
+            } else {
+                Ok(Box::new(io::Cursor::new(name.to_vec())))
+            }
         };
         let (mut out, mut err) = (Vec::new(), Vec::new());
         serve(&b"one\0bad\0two\0"[..], &mut out, &mut err, open).unwrap();
-        let lines: Vec<_> =
-            out.split(|b| *b == b'\n').filter_map(|line| parse_line(Algorithm::Blake3, line)).collect();
+        let lines: Vec<_> = out.split(|b| *b == b'\n').filter_map(|line| parse_line(Algorithm::Blake3, line)).collect();
         let expected = [&b"one"[..], b"two"].map(|name| (Digest::of(Algorithm::Blake3, name), name));
         assert_eq!(lines, expected);
         assert!(String::from_utf8(err).unwrap().contains("bad"));

@@ -8,6 +8,7 @@ use futures::future;
 use crate::entry::Meta;
 use crate::fault::{Cause, Fault, Stage};
 use crate::sftp::packet::open;
+use crate::sftp::session::Held;
 use crate::sftp::wire::BoxFuture;
 use crate::sftp::{Attrs, Handle, Pending, Request};
 
@@ -42,14 +43,15 @@ pub async fn read_small(pool: &Pool, channel: &Arc<Channel>, path: &[u8], size: 
     // Nothing is awaited between submissions but the budget; whatever happens, CLOSE is sent.
     let budget = pool.read_budget(len).await;
     let carried = channel.add_bytes(len);
-    let reading = (len > 0).then(|| session.submit(&Request::Read { handle, offset: 0, len: len as u32 }));
+    let held = (budget, carried);
+    let reading =
+        (len > 0).then(|| session.submit_holding(&Request::Read { handle, offset: 0, len: len as u32 }, held));
     let stating = session.submit(&Request::Fstat { handle });
     let closing = session.submit(&Request::Close { handle });
     let data = match reading {
         Some(reading) => reading.data(Stage::Read, path).await,
         None => Ok(Some(Bytes::new())),
     };
-    drop((budget, carried));
     let found = stating.attrs(Stage::Read, path).await;
     closing.done(Stage::Close, path).await?;
     let found = meta(channel, Stage::Read, path, found?)?;
@@ -91,9 +93,10 @@ async fn fill(
 ) -> Result<()> {
     while data.len() < len {
         let missing = len - data.len();
-        let _budget = pool.read_budget(missing).await;
+        let budget = pool.read_budget(missing).await;
         let offset = offset + data.len() as u64;
-        let asked = channel.session.submit(&Request::Read { handle, offset, len: missing as u32 });
+        let request = Request::Read { handle, offset, len: missing as u32 };
+        let asked = channel.session.submit_holding(&request, budget);
         match asked.data(Stage::Read, path).await? {
             Some(more) => data.extend_from_slice(&more),
             None => break,
@@ -111,14 +114,14 @@ pub async fn write_small(channel: &Arc<Channel>, path: &[u8], data: Bytes, mode:
     let len = data.len();
     let budget = channel.write_budget(len).await;
     let carried = channel.add_bytes(len);
-    let writing = (len > 0).then(|| session.submit(&Request::Write { handle, offset: 0, data }));
+    let held = (budget, carried);
+    let writing = (len > 0).then(|| session.submit_holding(&Request::Write { handle, offset: 0, data }, held));
     let stating = session.submit(&Request::Fstat { handle });
     let closing = session.submit(&Request::Close { handle });
     let written = match writing {
         Some(writing) => writing.done(Stage::Write, path).await,
         None => Ok(()),
     };
-    drop((budget, carried));
     let found = stating.attrs(Stage::Write, path).await;
     closing.done(Stage::Close, path).await?;
     written?;
@@ -161,9 +164,9 @@ impl RemoteFile {
             let flags = flags & !(open::CREATE | open::EXCLUSIVE | open::TRUNCATE);
             let attrs = Attrs::default();
             let others = pool.beside(&lease, STRIPES);
-            let opened = others.iter().map(|channel| {
-                channel.session.submit(&Request::Open { path, flags, attrs }).handle(Stage::Open, path)
-            });
+            let opened = others
+                .iter()
+                .map(|channel| channel.session.submit(&Request::Open { path, flags, attrs }).handle(Stage::Open, path));
             // A channel that does not open it is simply not used for it.
             for (channel, handle) in others.iter().zip(future::join_all(opened).await) {
                 if let Ok(handle) = handle {
@@ -188,7 +191,8 @@ impl RemoteFile {
         let stripes = std::mem::take(&mut self.stripes);
         let (channel, handle) = &stripes[0];
         let stating = channel.session.submit(&Request::Fstat { handle });
-        let closing = stripes.iter().map(|(channel, handle)| channel.session.submit(&Request::Close { handle })).collect();
+        let closing =
+            stripes.iter().map(|(channel, handle)| channel.session.submit(&Request::Close { handle })).collect();
         (channel.clone(), stating, closing)
     }
 }
@@ -199,13 +203,11 @@ impl Source for RemoteFile {
             let budget = self.pool.read_budget(len).await;
             let (channel, handle) = self.next();
             let carried = channel.add_bytes(len);
-            let asked = channel.session.submit(&Request::Read { handle, offset, len: len as u32 });
-            let (pool, channel, handle, path) =
-                (self.pool.clone(), channel.clone(), handle.clone(), self.path.clone());
+            let request = Request::Read { handle, offset, len: len as u32 };
+            let asked = channel.session.submit_holding(&request, (budget, carried));
+            let (pool, channel, handle, path) = (self.pool.clone(), channel.clone(), handle.clone(), self.path.clone());
             let answer: Answer<Bytes> = Box::pin(async move {
-                let data = asked.data(Stage::Read, &path).await;
-                drop((budget, carried));
-                match data? {
+                match asked.data(Stage::Read, &path).await? {
                     Some(data) if data.len() < len => {
                         let mut data = BytesMut::from(&data[..]);
                         fill(&pool, &channel, &handle, &path, &mut data, offset, len).await?;
@@ -235,19 +237,16 @@ impl Source for RemoteFile {
 }
 
 impl Sink for RemoteFile {
-    fn write_at(&self, offset: u64, data: Bytes) -> BoxFuture<'_, Result<Answer<()>>> {
+    fn write_at(&self, offset: u64, data: Bytes, held: Held) -> BoxFuture<'_, Result<Answer<()>>> {
         Box::pin(async move {
             let len = data.len();
             let (channel, handle) = self.next();
             let carried = channel.add_bytes(len);
             let budget = channel.write_budget(len).await;
-            let writing = channel.session.submit(&Request::Write { handle, offset, data });
+            let request = Request::Write { handle, offset, data };
+            let writing = channel.session.submit_holding(&request, (budget, carried, held));
             let path = self.path.clone();
-            let answer: Answer<()> = Box::pin(async move {
-                let written = writing.done(Stage::Write, &path).await;
-                drop((budget, carried));
-                written
-            });
+            let answer: Answer<()> = Box::pin(async move { writing.done(Stage::Write, &path).await });
             Ok(answer)
         })
     }

@@ -224,7 +224,8 @@ struct PipeRx {
 impl Sender for PipeTx {
     fn send(&mut self, data: Bytes) -> BoxFuture<'_, Result<(), Fault>> {
         Box::pin(async move {
-            let lost = |why: &str| Fault::new(self.hop.clone(), Stage::Session, Cause::Lost, format!("remote shell: {why}"));
+            let lost =
+                |why: &str| Fault::new(self.hop.clone(), Stage::Session, Cause::Lost, format!("remote shell: {why}"));
             match &mut self.stdin {
                 Some(stdin) => stdin.write_all(&data).await.map_err(|e| lost(&e.to_string())),
                 None => Err(lost("its input was closed")),

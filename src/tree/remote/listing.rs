@@ -107,8 +107,7 @@ async fn complete(
             Err(e) => return Err(e),
         }
     }
-    let links: Vec<usize> =
-        (0..entries.len()).filter(|index| entries[*index].meta.kind == Kind::Symlink).collect();
+    let links: Vec<usize> = (0..entries.len()).filter(|index| entries[*index].meta.kind == Kind::Symlink).collect();
     if follow {
         let stats = links.iter().map(|index| {
             let path = join(dir, &entries[*index].name);

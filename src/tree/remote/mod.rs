@@ -16,6 +16,7 @@ use crate::entry::Meta;
 use crate::fault::{Cause, Fault, Stage};
 use crate::ledger::What;
 use crate::sftp::packet::open;
+use crate::sftp::session::Traffic;
 use crate::sftp::wire::BoxFuture;
 use crate::sftp::{Attrs, Request};
 use crate::verify::remote::NoHash;
@@ -99,7 +100,8 @@ impl Remote {
                 }
                 Err(fault) => fault,
             };
-            match retry.after(&fault, started.elapsed(), &mut rand::rng()) {
+            let decision = retry.after(&fault, started.elapsed(), &mut rand::rng());
+            match decision {
                 Decision::Retry(wait) => {
                     tracing::info!(%fault, ?wait, "connecting again");
                     self.settings.ledger.drop_counted(&fault, What::Connection);
@@ -145,6 +147,24 @@ impl Remote {
         if let Some(pool) = self.living() {
             pool.want(channels);
         }
+    }
+
+    pub fn hop(&self) -> Arc<str> {
+        self.hop.clone()
+    }
+
+    /// Whether it was given up for good: every call fails from now on.
+    pub fn gave_up(&self) -> bool {
+        self.given_up.get().is_some()
+    }
+
+    /// Whether a link's own time and owner can be set there (`lsetstat@openssh.com`).
+    pub fn sets_links(&self) -> bool {
+        self.living().is_some_and(|pool| pool.abilities().1.lsetstat)
+    }
+
+    pub fn traffic(&self) -> &Traffic {
+        &self.settings.traffic
     }
 
     /// File channels open now.

@@ -8,7 +8,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 
 use crate::fault::{Cause, Fault, Stage};
 use crate::ledger::{Event, Ledger, Purpose, What};
-use crate::sftp::session::Peer;
+use crate::sftp::session::{Peer, Traffic};
 use crate::sftp::{Extensions, Limits, Session};
 use crate::verify::ladder::{self, FarEnd};
 use crate::verify::remote::{self, RemoteHasher};
@@ -38,6 +38,7 @@ pub struct Settings {
     pub stall: Duration,
     /// Whether a channel is to be kept for hashing.
     pub hashing: bool,
+    pub traffic: Arc<Traffic>,
 }
 
 /// One SFTP channel with its budget and load.
@@ -145,20 +146,18 @@ impl Pool {
         });
         // The first channel's open request is on the wire before the hashing channel's: with MaxSessions 1 it is the one
         // that is granted.
-        let first = pool.open();
-        tokio::pin!(first);
-        let opened = match futures::poll!(&mut first) {
-            std::task::Poll::Ready(opened) => opened,
-            std::task::Poll::Pending => {
-                if pool.settings.hashing {
-                    tokio::spawn(pool.clone().introduce());
-                } else {
-                    pool.far.send_replace(Some(Far::default()));
-                }
-                first.await
-            }
-        };
-        opened?;
+        let first = pool.clone();
+        let mut first = Box::pin(async move { first.open().await });
+        let early = futures::poll!(&mut first);
+        if pool.settings.hashing {
+            tokio::spawn(pool.clone().introduce());
+        } else {
+            pool.far.send_replace(Some(Far::default()));
+        }
+        match early {
+            std::task::Poll::Ready(opened) => opened?,
+            std::task::Poll::Pending => first.await?,
+        }
         Ok(pool)
     }
 
@@ -170,8 +169,15 @@ impl Pool {
         let started = Instant::now();
         let index = self.next_index.fetch_add(1, Ordering::Relaxed);
         let (wire, lane) = self.link.sftp().await.map_err(|fault| Fault { channel: Some(index), ..fault })?;
-        let Settings { hop, ledger, stall, .. } = &self.settings;
-        let peer = Peer { hop: hop.clone(), lane, channel: index, openssh: self.link.openssh(), stall: *stall };
+        let Settings { hop, ledger, stall, traffic, .. } = &self.settings;
+        let peer = Peer {
+            hop: hop.clone(),
+            lane,
+            channel: index,
+            openssh: self.link.openssh(),
+            stall: *stall,
+            traffic: traffic.clone(),
+        };
         let session = Session::start(wire, peer, INIT_PATIENCE).await?;
         let channel = Channel {
             session,

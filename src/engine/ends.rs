@@ -1,0 +1,337 @@
+//! Finds both ends of a job: connects, looks at the operands, and maps where each begins and ends up.
+
+use std::os::unix::ffi::OsStrExt;
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::cli::UsageError;
+use crate::entry::{Kind, Meta};
+use crate::fault::{Cause, Fault, Stage};
+use crate::job::{Job, Login, Place, Verify};
+use crate::plan::names::{self, Create, Dest, DestState, Items, Mapping};
+use crate::ssh::connection::Context;
+use crate::ssh::route::{self, Shell};
+use crate::tree::local::{self, Local};
+use crate::tree::remote::Remote;
+use crate::tree::remote::link::{CommandConnector, Connector, SshConnector};
+use crate::tree::remote::pool;
+use crate::tree::{Tree, join, split};
+
+use super::retry::{Retry, Scope};
+use super::run::{Facts, Run, Settings};
+use super::scan::Root;
+
+/// Without `--timeout`: silence on a channel, with requests outstanding, that ends it. A tape library may take minutes.
+const STALL: Duration = Duration::from_secs(300);
+
+/// Both ends, found.
+pub struct Ends {
+    pub run: Run,
+    pub roots: Vec<Root>,
+    /// Sources that are not there, or cannot be looked at.
+    pub missing: Vec<Fault>,
+}
+
+/// Why nothing can begin.
+pub enum Failed {
+    Usage(UsageError),
+    Fault(Fault),
+}
+
+impl From<Fault> for Failed {
+    fn from(fault: Fault) -> Failed {
+        Failed::Fault(fault)
+    }
+}
+
+fn usage(code: u8, text: impl Into<String>) -> Failed {
+    Failed::Usage(UsageError { text: text.into(), code })
+}
+
+/// One end before it is rooted: a disk or a connection.
+enum End {
+    Local,
+    Remote(Arc<Remote>),
+}
+
+impl End {
+    /// The tree below a directory.
+    async fn tree(&self, dir: &[u8]) -> Result<Arc<dyn Tree>, Fault> {
+        match self {
+            End::Local => {
+                let path = dir.to_vec();
+                let opened = tokio::task::spawn_blocking(move || {
+                    Local::open(&path).map_err(|e| {
+                        let shown = String::from_utf8_lossy(&path).into_owned();
+                        Fault::local(Stage::Open, &e, format_args!("\"{shown}\""))
+                    })
+                });
+                let opened = opened.await.map_err(|e| Fault::new("local", Stage::Open, Cause::Io, e.to_string()))?;
+                Ok(Arc::new(opened?))
+            }
+            End::Remote(remote) => Ok(Arc::new(remote.tree(dir))),
+        }
+    }
+
+    /// What an operand is, by its whole path.
+    async fn stat(&self, path: &[u8], follow: bool) -> Result<Option<Meta>, Fault> {
+        match self {
+            End::Local => {
+                let shown = if path.is_empty() { b"." } else { path };
+                local::stat_operand(std::path::Path::new(std::ffi::OsStr::from_bytes(shown)), follow).await
+            }
+            End::Remote(remote) => remote.tree(b"").stat(path, follow).await,
+        }
+    }
+}
+
+pub async fn find(job: &Job, settings: &Settings) -> Result<Ends, Failed> {
+    let dest = job
+        .dest
+        .as_ref()
+        .ok_or_else(|| usage(1, "a listing (one operand) is not supported yet: give a destination"))?;
+    let login = job.sources.iter().chain([dest]).find_map(|place| match place {
+        Place::Remote { login, .. } => Some(login),
+        Place::Local(_) => None,
+    });
+    let remote = match login {
+        Some(login) => Some(connect(job, login, settings).await?),
+        None => None,
+    };
+    let end = |place: &Place| match (&remote, place) {
+        (Some(remote), Place::Remote { .. }) => End::Remote(remote.clone()),
+        _ => End::Local,
+    };
+    let found = find_rooted(job, dest, &end, settings, remote.clone()).await;
+    if found.is_err()
+        && let Some(remote) = &remote
+    {
+        remote.close().await;
+    }
+    found
+}
+
+async fn find_rooted(
+    job: &Job,
+    dest: &Place,
+    end: &impl Fn(&Place) -> End,
+    settings: &Settings,
+    remote: Option<Arc<Remote>>,
+) -> Result<Ends, Failed> {
+    let options = &job.options;
+    if let Some(remote) = &remote {
+        for dir in &options.remote_mkdir {
+            if !options.dry_run {
+                make_path(&remote.tree(b""), &home_relative(dir)?).await?;
+            }
+        }
+    }
+    let dest_end = end(dest);
+    let dest_path = path_of(dest)?;
+    // Both ends are looked at together: each look is a round trip.
+    let looks = job.sources.iter().map(|place| async move {
+        let path = path_of(place)?;
+        let followed = path.is_empty() || path.ends_with(b"/") || options.copy_links;
+        let found = end(place).stat(&path, followed).await;
+        Ok::<_, Failed>((path, found))
+    });
+    let (looked, dest_state) = tokio::join!(futures::future::join_all(looks), state(&dest_end, &dest_path));
+    let dest_state = dest_state?;
+    let (mut missing, mut there) = (Vec::new(), Vec::new());
+    for (place, looked) in job.sources.iter().zip(looked) {
+        let (path, found) = looked?;
+        match found {
+            Ok(Some(meta)) => there.push((place, path, meta)),
+            Ok(None) => missing.push(link_stat(place, &path)),
+            Err(fault) => missing.push(fault),
+        }
+    }
+    let mapping = map(job, end, &there, &dest_path, dest_state).await?;
+    let made = create(&dest_end, &mapping, settings, options.dry_run).await?;
+    let dest_dir = if made.missing { split(&mapping.dest_dir).0.to_vec() } else { mapping.dest_dir.clone() };
+    let dest_tree = dest_end.tree(if dest_dir == b"." { b"" } else { &dest_dir }).await?;
+    let mut roots = Vec::new();
+    for ((place, _, meta), root) in there.iter().zip(&mapping.roots) {
+        let source = end(place).tree(&root.source_dir).await?;
+        let target = match meta.kind {
+            Kind::Symlink => Some(source.read_link(&root.name).await?),
+            _ => None,
+        };
+        roots.push(Root {
+            source,
+            name: root.name.clone(),
+            dest_name: root.dest_name.clone(),
+            meta: meta.clone(),
+            target,
+            dest_is_new: made.new,
+        });
+    }
+    let sources: Vec<Arc<dyn Tree>> = roots.iter().map(|root| root.source.clone()).collect();
+    let algorithm = match &remote {
+        Some(remote) if options.verify == Verify::Auto => remote.algorithm().await,
+        _ => crate::verify::Algorithm::Blake3,
+    };
+    let facts = Facts { algorithm, identity: dest_tree.identity().await? };
+    let run = Run::new(job.clone(), settings, dest_tree, &sources, remote, facts);
+    Ok(Ends { run, roots, missing })
+}
+
+fn link_stat(place: &Place, path: &[u8]) -> Fault {
+    let hop = match place {
+        Place::Local(_) => "local",
+        Place::Remote { login, .. } => login.host.as_str(),
+    };
+    let text = format!("\"{}\": No such file or directory (2)", String::from_utf8_lossy(path));
+    Fault::new(hop, Stage::List, Cause::NotFound, text)
+}
+
+/// The operand's path as this end takes it.
+fn path_of(place: &Place) -> Result<Vec<u8>, Failed> {
+    match place {
+        Place::Local(path) => Ok(path.as_os_str().as_bytes().to_vec()),
+        Place::Remote { path, .. } => home_relative(path),
+    }
+}
+
+/// SFTP knows no `~`; a path that does not start with a slash is relative to the login's home anyway.
+fn home_relative(path: &[u8]) -> Result<Vec<u8>, Failed> {
+    match path.strip_prefix(b"~") {
+        None => Ok(path.to_vec()),
+        Some(b"") => Ok(Vec::new()),
+        Some([b'/', rest @ ..]) => Ok(rest.iter().copied().skip_while(|byte| *byte == b'/').collect()),
+        Some(_) => {
+            let shown = String::from_utf8_lossy(path).into_owned();
+            Err(usage(
+                4,
+                format!("\"{shown}\": another user's home (~user) cannot be looked up over SFTP; write its path out"),
+            ))
+        }
+    }
+}
+
+async fn connect(job: &Job, login: &Login, settings: &Settings) -> Result<Arc<Remote>, Failed> {
+    let options = &job.options;
+    let printer = settings.printer.clone();
+    let notice: Arc<dyn Fn(&str) + Send + Sync> = Arc::new(move |text: &str| printer.remark(text.trim_end()));
+    let connector: Box<dyn Connector> = match route::resolve(&job.shell, login).await? {
+        Shell::Ssh(route) => {
+            let context = Context {
+                prompt: settings.prompt.clone(),
+                ledger: settings.ledger.clone(),
+                patience: options.contimeout,
+                compress: options.compress,
+                notice,
+            };
+            Box::new(SshConnector { route, context })
+        }
+        Shell::Command(shell) => {
+            Box::new(CommandConnector { shell, user: login.user.clone(), host: login.host.clone() })
+        }
+    };
+    let pool = pool::Settings {
+        hop: connector.hop(),
+        ledger: settings.ledger.clone(),
+        most: options.channels.unwrap_or(pool::ENOUGH),
+        stall: options.timeout.unwrap_or(STALL),
+        hashing: options.verify == Verify::Auto || options.checksum,
+        traffic: Arc::default(),
+    };
+    let mut retry = Retry::new(Scope::Connect);
+    if let Some(patience) = options.contimeout {
+        retry = retry.within(patience);
+    }
+    Ok(Remote::connect(connector, pool, retry).await?)
+}
+
+async fn state(end: &End, path: &[u8]) -> Result<DestState, Fault> {
+    Ok(match end.stat(path, true).await? {
+        Some(meta) if meta.is_dir() => DestState::Dir,
+        Some(_) => DestState::NonDir,
+        None => {
+            let (parent, _) = split(strip(path));
+            let parent = if path.starts_with(b"/") && parent.is_empty() { b"/" } else { parent };
+            let parent_exists = end.stat(parent, true).await?.is_some_and(|meta| meta.is_dir());
+            DestState::Absent { parent_exists }
+        }
+    })
+}
+
+fn strip(path: &[u8]) -> &[u8] {
+    let end = path.iter().rposition(|byte| *byte != b'/').map_or(path.len().min(1), |last| last + 1);
+    &path[..end]
+}
+
+async fn map(
+    job: &Job,
+    end: &impl Fn(&Place) -> End,
+    there: &[(&Place, Vec<u8>, Meta)],
+    dest_path: &[u8],
+    dest_state: DestState,
+) -> Result<Mapping, Failed> {
+    let sources: Vec<names::Source<'_>> =
+        there.iter().map(|(_, path, meta)| names::Source { path, is_dir: meta.is_dir() }).collect();
+    let items = match there {
+        [] => Items::None,
+        // Only where the destination is no directory does it matter what a lone directory has in it.
+        [(place, path, meta)] if meta.is_dir() && dest_state != DestState::Dir && job.options.recursive => {
+            let listing = end(place).tree(path).await?.list(b"", false).await?;
+            if listing.entries.is_empty() { Items::One } else { Items::Many }
+        }
+        [_] => Items::One,
+        _ => Items::Many,
+    };
+    let dest = Dest { path: dest_path, state: dest_state };
+    names::map(&sources, &dest, items, job.options.mkpath).map_err(|e| usage(u8::try_from(e.code).unwrap_or(3), e.text))
+}
+
+struct Made {
+    /// The destination's directory did not exist before.
+    new: bool,
+    /// It does not exist now either (a dry run).
+    missing: bool,
+}
+
+async fn create(end: &End, mapping: &Mapping, settings: &Settings, dry_run: bool) -> Result<Made, Failed> {
+    let (path, deep) = match &mapping.create {
+        Create::Nothing => return Ok(Made { new: false, missing: false }),
+        Create::Dir(path) => (path, false),
+        Create::Path(path) => (path, true),
+    };
+    settings.printer.created_directory(path);
+    if dry_run {
+        return Ok(Made { new: true, missing: true });
+    }
+    if deep {
+        make_path(end.tree(if path.starts_with(b"/") { b"/" } else { b"" }).await?.as_ref(), path).await?;
+    } else {
+        let (parent, name) = split(strip(path));
+        let parent = if path.starts_with(b"/") && parent.is_empty() { b"/" } else { parent };
+        let tree = end.tree(parent).await?;
+        if let Err(fault) = tree.mkdir(name, 0o777).await {
+            // Another run that stages to the same place may have made it meanwhile.
+            if !tree.stat(name, true).await?.is_some_and(|meta| meta.is_dir()) {
+                return Err(fault.into());
+            }
+        }
+    }
+    settings.ledger.event(crate::ledger::Event::DirectoryMade { path });
+    Ok(Made { new: true, missing: false })
+}
+
+/// `mkdir -p`: what is missing of a path, from the top.
+async fn make_path(tree: &dyn Tree, path: &[u8]) -> Result<(), Fault> {
+    let root: &[u8] = if path.starts_with(b"/") { b"/" } else { b"" };
+    let mut so_far = if tree.root() == b"/" { Vec::new() } else { root.to_vec() };
+    for name in path.split(|byte| *byte == b'/').filter(|name| !name.is_empty() && *name != b".") {
+        so_far = join(&so_far, name);
+        if tree.stat(&so_far, true).await?.is_some_and(|meta| meta.is_dir()) {
+            continue;
+        }
+        if let Err(fault) = tree.mkdir(&so_far, 0o777).await
+            && !tree.stat(&so_far, true).await?.is_some_and(|meta| meta.is_dir())
+        {
+            return Err(fault);
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,117 @@
+//! What the `hopsync` binary does: parse, run, exit code. Here and not in `main.rs`, so that the lab can be it too.
+
+use std::ffi::OsString;
+use std::io::{self, Read, Write};
+use std::os::unix::ffi::OsStrExt;
+use std::process::ExitCode;
+use std::sync::Arc;
+
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::watch;
+
+use crate::cli::exit::Exit;
+use crate::cli::{self, Command};
+use crate::engine;
+use crate::fault::errno_text;
+use crate::job::Job;
+use crate::ledger::{Clock, JobSummary, Ledger, Settings};
+use crate::output::{self, Printer};
+use crate::ssh::prompt::Prompt;
+use crate::ssh::terminal;
+use crate::verify::server;
+
+/// Threads that run the connections; disk and hashing have their own. Two sessions, the outer and the inner, work at once.
+const WORKERS: usize = 4;
+
+/// Parses the process's own arguments and runs them.
+pub fn main() -> ExitCode {
+    let arguments: Vec<OsString> = std::env::args_os().skip(1).collect();
+    if let Some(code) = hash_server(&arguments) {
+        return code;
+    }
+    match cli::parse(arguments.into_iter(), |name| std::env::var_os(name)) {
+        Ok(Command::Run(job)) => ExitCode::from(run(*job).code()),
+        Ok(Command::Help(text) | Command::Version(text)) => {
+            if output::print_text(&text) {
+                ExitCode::SUCCESS
+            } else {
+                ExitCode::from(Exit::StreamIo.code())
+            }
+        }
+        Err(error) => {
+            output::print_usage_error(&error);
+            ExitCode::from(error.code)
+        }
+    }
+}
+
+/// `--hash-server`, which only the other end's `hopsync` calls ([`crate::verify::ladder`]).
+fn hash_server(arguments: &[OsString]) -> Option<ExitCode> {
+    let [only] = arguments else { return None };
+    let done = match only.as_bytes() {
+        b"--hash-server=probe" => writeln!(io::stdout(), "{}", server::PROBE),
+        b"--hash-server" => {
+            let open = |name: &[u8]| crate::tree::local::open_to_hash(name).map(|file| Box::new(file) as Box<dyn Read>);
+            server::serve(io::stdin().lock(), io::stdout().lock(), io::stderr(), open)
+        }
+        _ => return None,
+    };
+    Some(if done.is_ok() { ExitCode::SUCCESS } else { ExitCode::from(Exit::StreamIo.code()) })
+}
+
+fn run(job: Job) -> Exit {
+    let _ = tracing_subscriber::fmt()
+        .with_env_filter(tracing_subscriber::EnvFilter::from_env("HOPSYNC_LOG"))
+        .with_writer(io::stderr)
+        .try_init();
+    let printer = Arc::new(Printer::new(&job));
+    let report = match &job.options.report {
+        None => None,
+        Some(path) => match crate::tree::local::create_report(path) {
+            Ok(file) => Some(Box::new(file) as Box<dyn Write + Send>),
+            Err(e) => {
+                printer.error(&format!("cannot write the report \"{}\": {}", path.display(), errno_text(&e)));
+                printer.exit(Exit::FileIo);
+                return Exit::FileIo;
+            }
+        },
+    };
+    let summary = JobSummary::from(&job);
+    let ledger = Arc::new(Ledger::new(Settings { report, job: summary, clock: Clock::real() }));
+    let built = tokio::runtime::Builder::new_multi_thread().worker_threads(WORKERS).enable_all().build();
+    let runtime = match built {
+        Ok(runtime) => runtime,
+        Err(e) => {
+            printer.error(&format!("cannot start: {}", errno_text(&e)));
+            return Exit::StartClient;
+        }
+    };
+    let exit = runtime.block_on(async {
+        let stop = watch_signals();
+        let prompt = Arc::new(Prompt::person());
+        engine::run(job, engine::Settings { ledger, printer, prompt, stop }).await.exit
+    });
+    terminal::restore();
+    // A thread may still hang in a disk's system call: nobody waits for it.
+    runtime.shutdown_background();
+    exit
+}
+
+/// SIGINT, SIGTERM and SIGHUP ask the run to stop; a second one ends the process at once.
+fn watch_signals() -> watch::Receiver<bool> {
+    let (sender, receiver) = watch::channel(false);
+    for kind in [SignalKind::interrupt(), SignalKind::terminate(), SignalKind::hangup()] {
+        let sender = sender.clone();
+        if let Ok(mut signals) = signal(kind) {
+            tokio::spawn(async move {
+                while signals.recv().await.is_some() {
+                    if sender.send_replace(true) {
+                        terminal::restore();
+                        std::process::exit(i32::from(Exit::Signal.code()));
+                    }
+                }
+            });
+        }
+    }
+    receiver
+}
