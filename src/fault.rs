@@ -6,7 +6,7 @@
 use std::fmt;
 
 /// The step of a connection's or of a file's life at which something happened, in the order they come.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, serde::Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, serde::Serialize, serde::Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Stage {
     // a hop
@@ -86,7 +86,7 @@ impl fmt::Display for Stage {
 }
 
 /// Why, in the few classes that a caller decides by. The text beside it is for people.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, serde::Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, serde::Serialize, serde::Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Cause {
     /// The name does not resolve, or the address refuses, is unreachable, or the jump may not connect to it.
@@ -163,7 +163,7 @@ impl Cause {
 
 /// One failure: hop, stage, cause, and a sentence. `hop` is how the user knows the machine (the name in the operand or in
 /// `-J`), or `local`.
-#[derive(Debug, Clone, thiserror::Error)]
+#[derive(Debug, Clone, thiserror::Error, serde::Serialize, serde::Deserialize)]
 #[error("{hop}: {stage}: {text}")]
 pub struct Fault {
     pub hop: std::sync::Arc<str>,

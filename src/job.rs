@@ -136,6 +136,10 @@ pub struct Options {
     pub channels: Option<usize>,
     /// TCP connections through the head node (`--connections`); 1 by default.
     pub connections: usize,
+    /// One connection for all invocations on this host (`--no-share`, `HOPSYNC_SHARE=0`).
+    pub share: bool,
+    /// How long a shared connection outlives its last client (`--share-linger`).
+    pub share_linger: Option<Duration>,
 }
 
 /// What is mentioned, as rsync's `--info` names it; 0 is silence. Resolved from `-v`, `--stats`, `--progress` and `--info`,

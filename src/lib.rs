@@ -11,6 +11,7 @@
 //! - [`verify`]: hashes and the ladder of ways to hash at the far end.
 //! - [`ledger`]: what happened to each file, at which stage, on which hop.
 //! - [`output`]: the only module that prints.
+//! - [`share`]: one connection for every invocation on a host.
 //! - [`lab`]: embedded servers and experiments (the `hopsync-lab` binary).
 
 pub mod cli;
@@ -24,6 +25,7 @@ pub mod output;
 pub mod plan;
 pub mod program;
 pub mod sftp;
+pub mod share;
 pub mod ssh;
 pub mod tree;
 pub mod verify;

@@ -13,9 +13,10 @@ use crate::cli::exit::Exit;
 use crate::cli::{self, Command};
 use crate::engine;
 use crate::fault::errno_text;
-use crate::job::Job;
+use crate::job::{Job, Login};
 use crate::ledger::{Clock, JobSummary, Ledger, Settings};
 use crate::output::{self, Printer};
+use crate::share;
 use crate::ssh::prompt::Prompt;
 use crate::ssh::terminal;
 use crate::verify::server;
@@ -29,8 +30,12 @@ pub fn main() -> ExitCode {
     if let Some(code) = hash_server(&arguments) {
         return code;
     }
+    if arguments.first().is_some_and(|first| first == share::HOLDER) {
+        return share::holder_main();
+    }
     match cli::parse(arguments.into_iter(), |name| std::env::var_os(name)) {
         Ok(Command::Run(job)) => ExitCode::from(run(*job).code()),
+        Ok(Command::ShareStop { login, shell }) => ExitCode::from(share_stop(&shell, &login).code()),
         Ok(Command::Help(text) | Command::Version(text)) => {
             if output::print_text(&text) {
                 ExitCode::SUCCESS
@@ -78,8 +83,15 @@ fn run(job: Job) -> Exit {
     };
     let summary = JobSummary::from(&job);
     let ledger = Arc::new(Ledger::new(Settings { report, job: summary, clock: Clock::real() }));
-    let built = tokio::runtime::Builder::new_multi_thread().worker_threads(WORKERS).enable_all().build();
-    let runtime = match built {
+    let mut builder = if job.options.share {
+        // The holder of the connection does what takes threads; of clients there may be hundreds on a host.
+        tokio::runtime::Builder::new_current_thread()
+    } else {
+        let mut builder = tokio::runtime::Builder::new_multi_thread();
+        builder.worker_threads(WORKERS);
+        builder
+    };
+    let runtime = match builder.enable_all().build() {
         Ok(runtime) => runtime,
         Err(e) => {
             printer.error(&format!("cannot start: {}", errno_text(&e)));
@@ -95,6 +107,21 @@ fn run(job: Job) -> Exit {
     // A thread may still hang in a disk's system call: nobody waits for it.
     runtime.shutdown_background();
     exit
+}
+
+/// `--share-stop`. There being nothing to stop is no failure.
+fn share_stop(shell: &[OsString], login: &Login) -> Exit {
+    let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
+        Ok(runtime) => runtime,
+        Err(_) => return Exit::StartClient,
+    };
+    match runtime.block_on(share::stop(shell, login)) {
+        Ok(_) => Exit::Ok,
+        Err(fault) => {
+            output::print_usage_error(&cli::UsageError { text: fault.to_string(), code: 0 });
+            crate::cli::exit::decide([&fault], crate::cli::exit::Ended::default())
+        }
+    }
 }
 
 /// SIGINT, SIGTERM and SIGHUP ask the run to stop; a second one ends the process at once.

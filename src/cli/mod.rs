@@ -6,7 +6,7 @@
 use std::ffi::{OsStr, OsString};
 use std::io::{self, Read};
 
-use crate::job::Job;
+use crate::job::{Job, Login};
 
 pub mod chmod;
 pub mod exit;
@@ -27,6 +27,8 @@ pub enum Command {
     /// Text for standard output, exit 0.
     Help(String),
     Version(String),
+    /// End the shared connection to a host.
+    ShareStop { login: Login, shell: Vec<OsString> },
 }
 
 /// A command line that can not be honoured.

@@ -132,6 +132,18 @@ fn login(user: Option<&[u8]>, host: &[u8], operand: &OsStr) -> Result<Login, Usa
     Ok(Login { user, host: word(host, "host")? })
 }
 
+/// `[user@]host` by itself, as an option's value.
+pub fn host(text: &OsStr) -> Result<Login, UsageError> {
+    let bytes = text.as_bytes();
+    let bytes = bytes.strip_suffix(b":").unwrap_or(bytes);
+    let (user, host) = match bytes.iter().rposition(|byte| *byte == b'@') {
+        Some(at) => (Some(&bytes[..at]), &bytes[at + 1..]),
+        None => (None, bytes),
+    };
+    let host = host.strip_prefix(b"[").and_then(|host| host.strip_suffix(b"]")).unwrap_or(host);
+    login(user, host, text)
+}
+
 fn classify(operand: &[u8]) -> Kind<'_> {
     // rsync compares the scheme without regard to case.
     if operand.len() >= 8 && operand[..8].eq_ignore_ascii_case(b"rsync://") {

@@ -25,6 +25,7 @@ struct Fold {
     delete_when: Option<&'static str>,
     from0: bool,
     itemize: u8,
+    share_stop: Option<OsString>,
 }
 
 /// Folds `raw`. `env` gives `RSYNC_RSH`; `read` the content of a rule file.
@@ -35,7 +36,12 @@ pub fn resolve(
 ) -> Result<Command, UsageError> {
     let mut fold = Fold {
         // rsync's own default: digit separators.
-        options: Options { human_readable: 1, connections: 1, ..Options::default() },
+        options: Options {
+            human_readable: 1,
+            connections: 1,
+            share: env("HOPSYNC_SHARE").is_none_or(|value| value != "0"),
+            ..Options::default()
+        },
         ..Fold::default()
     };
     for typed in &raw.options {
@@ -51,6 +57,13 @@ pub fn resolve(
             }
             _ => fold.take(typed)?,
         }
+    }
+    if let Some(host) = &fold.share_stop {
+        let login = operand::host(host)?;
+        if !raw.operands.is_empty() {
+            return Err(UsageError::syntax("--share-stop takes a host and copies nothing: leave out the paths"));
+        }
+        return Ok(Command::ShareStop { login, shell: fold.shell(env)? });
     }
     if raw.operands.is_empty() {
         return Err(UsageError::syntax(format!("no source and no destination given\n{}", help::usage())));
@@ -149,9 +162,17 @@ impl Fold {
             }
             Meaning::Report => o.report = Some(PathBuf::from(&typed.value)),
             Meaning::Channels => o.channels = Some(at_least_one(typed)?),
+            Meaning::ShareLinger => {
+                o.share_linger = Some(seconds(typed)?.unwrap_or(Duration::ZERO));
+            }
+            Meaning::ShareStop => self.share_stop = Some(typed.value.clone()),
             Meaning::Connections => o.connections = at_least_one(typed)?,
         }
         Ok(())
+    }
+
+    fn shell(self, env: impl Fn(&str) -> Option<OsString>) -> Result<Vec<OsString>, UsageError> {
+        shell_of(self.rsh, self.family, env)
     }
 
     /// What can only be said once all options are known.
@@ -176,14 +197,24 @@ impl Fold {
         if let (true, Some(command)) = (remote, &self.rsync_path) {
             options.remote_mkdir = rsync_path::directories(command.as_bytes())?;
         }
-        let shell = self.rsh.or_else(|| env("RSYNC_RSH").filter(|shell| !shell.is_empty()));
-        let mut shell = shell::words(&shell.unwrap_or_else(|| "ssh".into()))?;
-        if let (Some(family), true) = (self.family, is_ssh(&shell[0])) {
-            shell.insert(1, family.into());
-        }
+        let shell = shell_of(self.rsh, self.family, env)?;
         let dest = dest.filter(|_| !options.list_only);
         Ok(Command::Run(Box::new(Job { sources, dest, shell, options })))
     }
+}
+
+/// The remote shell's words: `-e`, `RSYNC_RSH`, or ssh.
+fn shell_of(
+    rsh: Option<OsString>,
+    family: Option<&'static str>,
+    env: impl Fn(&str) -> Option<OsString>,
+) -> Result<Vec<OsString>, UsageError> {
+    let shell = rsh.or_else(|| env("RSYNC_RSH").filter(|shell| !shell.is_empty()));
+    let mut shell = shell::words(&shell.unwrap_or_else(|| "ssh".into()))?;
+    if let (Some(family), true) = (family, is_ssh(&shell[0])) {
+        shell.insert(1, family.into());
+    }
+    Ok(shell)
 }
 
 fn is_ssh(program: &OsStr) -> bool {

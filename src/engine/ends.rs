@@ -9,6 +9,7 @@ use crate::entry::{Kind, Meta};
 use crate::fault::{Cause, Fault, Stage};
 use crate::job::{Job, Login, Place, Verify};
 use crate::plan::names::{self, Create, Dest, DestState, Items, Mapping};
+use crate::share::{self, ShareConnector};
 use crate::ssh::connection::Context;
 use crate::ssh::route::{self, Shell};
 use crate::tree::local::{self, Local};
@@ -213,7 +214,11 @@ async fn connect(job: &Job, login: &Login, settings: &Settings) -> Result<Arc<Re
     let options = &job.options;
     let printer = settings.printer.clone();
     let notice: Arc<dyn Fn(&str) + Send + Sync> = Arc::new(move |text: &str| printer.remark(text.trim_end()));
-    let connector: Box<dyn Connector> = match route::resolve(&job.shell, login).await? {
+    // Several connections of one's own are asked for where one does not carry enough.
+    let share = options.share && options.connections <= 1;
+    let resolved =
+        if share { share::resolve(&job.shell, login).await? } else { route::resolve(&job.shell, login).await? };
+    let connector: Box<dyn Connector> = match resolved {
         Shell::Ssh(route) => {
             let context = Context {
                 prompt: settings.prompt.clone(),
@@ -222,7 +227,8 @@ async fn connect(job: &Job, login: &Login, settings: &Settings) -> Result<Arc<Re
                 compress: options.compress,
                 notice,
             };
-            Box::new(SshConnector { route, context })
+            let own = SshConnector { route, context };
+            if share { Box::new(ShareConnector::new(own, options.share_linger)) } else { Box::new(own) }
         }
         Shell::Command(shell) => {
             Box::new(CommandConnector { shell, user: login.user.clone(), host: login.host.clone() })

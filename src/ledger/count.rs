@@ -164,6 +164,7 @@ impl Count {
                     l.logins += 1;
                 }
             }
+            Event::Shared { .. } => c.shared += 1,
             Event::ChannelOpened { .. } => {
                 c.channels_open += 1;
                 c.channels_max = c.channels_max.max(c.channels_open);

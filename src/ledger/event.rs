@@ -114,6 +114,23 @@ impl TextKind {
     }
 }
 
+/// A hop of a connection that somebody else made, as it is told to those who share it.
+#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub struct HopFacts {
+    pub hop: String,
+    /// The hop that carries it; `None` for the first.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub via: Option<String>,
+    /// The server's identification line, as sent.
+    pub banner: String,
+    pub kex: String,
+    pub cipher: String,
+    pub user: String,
+    /// The authentication method that succeeded (RFC 4252).
+    pub method: String,
+}
+
 /// Anything else worth a line.
 #[derive(Debug, Clone, Copy, serde::Serialize)]
 #[serde(tag = "event", rename_all = "kebab-case", rename_all_fields = "kebab-case")]
@@ -138,6 +155,18 @@ pub enum Event<'a> {
         /// Time spent at each stage.
         #[serde(serialize_with = "as_stages")]
         stages: &'a [(Stage, Duration)],
+    },
+    /// We are on a connection that another process holds for us.
+    Shared {
+        hop: &'a str,
+        /// The holder's process id.
+        holder: u32,
+        /// From our first try until the connection could be used.
+        #[serde(serialize_with = "seconds")]
+        waited: Duration,
+        /// Whether it was we who started the holder.
+        started: bool,
+        hops: &'a [HopFacts],
     },
     /// A hop's connection ended; `why` is `None` if we ended it.
     HopClosed {

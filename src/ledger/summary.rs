@@ -41,6 +41,8 @@ pub struct Counts {
     pub deleted: u64,
     /// TCP connections of our own that were logged in.
     pub connections: u64,
+    /// Times that a connection held by another process was joined.
+    pub shared: u64,
     pub channels_open: u64,
     /// Most channels that were open at once.
     pub channels_max: u64,
@@ -226,8 +228,16 @@ impl Summary {
             files.push(count(c.other_failures, "other failure"));
         }
         let mut parts = vec![files.join(", ")];
-        if c.connections > 0 {
-            let mut transport = format!("{}, {}", count(c.connections, "connection"), count(c.channels_max, "channel"));
+        if c.connections + c.shared > 0 {
+            let mut ways = Vec::new();
+            if c.connections > 0 {
+                ways.push(count(c.connections, "connection"));
+            }
+            if c.shared > 0 {
+                ways.push(count(c.shared, "shared connection"));
+            }
+            ways.push(count(c.channels_max, "channel"));
+            let mut transport = ways.join(", ");
             if !self.limits.is_empty() {
                 let limits: Vec<String> = self.limits.iter().map(limit).collect();
                 let _ = write!(transport, " ({})", limits.join("; "));

@@ -36,7 +36,8 @@ pub enum Bad {
     Trailing,
 }
 
-mod op {
+/// Packet types (filexfer-02 §3).
+pub(crate) mod op {
     pub const INIT: u8 = 1;
     pub const VERSION: u8 = 2;
     pub const OPEN: u8 = 3;
@@ -166,7 +167,23 @@ pub enum Request<'a> {
     },
     /// `limits@openssh.com`.
     Limits,
+    /// [`DIGEST`]: asks a shared connection's holder for the far end's hash of a file of `size` bytes.
+    Digest {
+        path: &'a [u8],
+        size: u64,
+    },
+    /// Somebody else's request, passed on under an id of ours: its type, and all that follows its id.
+    Relayed {
+        kind: u8,
+        body: Bytes,
+    },
 }
+
+/// The extension that a shared connection's holder offers to its clients, and no server does ([`crate::share`]).
+pub const DIGEST: &[u8] = b"digest@hopsync";
+
+/// Relayed bodies up to this many bytes are gathered with other small requests; longer ones are not copied.
+const SMALL_BODY: usize = 1024;
 
 /// The kinds of reply, to match them against what was asked.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -178,6 +195,8 @@ pub enum Expect {
     Name,
     Attrs,
     Extended,
+    /// Whatever it is, it is passed on as it came.
+    Relayed,
 }
 
 /// Status codes (filexfer-02 §7).
@@ -230,6 +249,8 @@ pub enum Reply {
     Names(Vec<Named>),
     Attrs(Attrs),
     Extended(Bytes),
+    /// A reply to [`Request::Relayed`]: its type, and all that follows its id.
+    Relayed(u8, Bytes),
 }
 
 /// Reads fields off a packet, never past its end.
@@ -364,6 +385,19 @@ impl Request<'_> {
                 put_string(out, &handle.0);
             }
             Request::Limits => extended(out, id, b"limits@openssh.com"),
+            Request::Digest { path, size } => {
+                extended(out, id, DIGEST);
+                out.put_u64(*size);
+                put_string(out, path);
+            }
+            Request::Relayed { kind, body } => {
+                head(*kind);
+                if body.len() <= SMALL_BODY {
+                    out.put_slice(body);
+                } else {
+                    payload = Some(body.clone());
+                }
+            }
         }
         let len = out.len() - start - 4 + payload.as_ref().map_or(0, Bytes::len);
         out[start..start + 4].copy_from_slice(&(len as u32).to_be_bytes());
@@ -377,7 +411,8 @@ impl Request<'_> {
             Request::Read { len, .. } => Expect::Data(*len),
             Request::Readdir { .. } | Request::Realpath { .. } | Request::Readlink { .. } => Expect::Name,
             Request::Lstat { .. } | Request::Stat { .. } | Request::Fstat { .. } => Expect::Attrs,
-            Request::Limits => Expect::Extended,
+            Request::Limits | Request::Digest { .. } => Expect::Extended,
+            Request::Relayed { .. } => Expect::Relayed,
             _ => Expect::Status,
         }
     }

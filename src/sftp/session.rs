@@ -50,6 +50,8 @@ pub struct Extensions {
     pub fsync: bool,
     pub lsetstat: bool,
     pub limits: bool,
+    /// [`packet::DIGEST`]: whoever answers here hashes, too.
+    pub digest: bool,
 }
 
 /// Who speaks: for faults, and for what a server wants done its own way.
@@ -235,6 +237,16 @@ impl Pending {
         }
     }
 
+    /// For extended requests with a reply of their own: its bytes.
+    pub async fn extended(self, stage: Stage, what: &[u8]) -> Result<Bytes, Fault> {
+        let shared = self.shared.clone();
+        match self.await.map_err(|fault| at(stage, fault))? {
+            Reply::Extended(data) => Ok(data),
+            Reply::Status(s) => Err(Self::refuse(&shared, stage, what, &s)),
+            _ => Err(shared.fault(stage, Cause::Protocol, Bad::Kind.to_string())),
+        }
+    }
+
     /// For LSTAT, STAT and FSTAT: `None` if there is no such file.
     pub async fn attrs(self, stage: Stage, what: &[u8]) -> Result<Option<Attrs>, Fault> {
         let shared = self.shared.clone();
@@ -291,6 +303,7 @@ impl Session {
             fsync: has(b"fsync@openssh.com"),
             lsetstat: has(b"lsetstat@openssh.com"),
             limits: has(b"limits@openssh.com"),
+            digest: has(packet::DIGEST),
         };
         let shared = Arc::new(Shared {
             state: Mutex::new(State {

@@ -4,7 +4,7 @@ use std::collections::HashMap;
 
 use bytes::{Bytes, BytesMut};
 
-use super::packet::{Bad, Expect, Reply, Request};
+use super::packet::{Bad, Cursor, Expect, Reply, Request};
 
 /// Outstanding requests of one channel.
 #[derive(Debug)]
@@ -37,6 +37,13 @@ impl<W> Table<W> {
     /// Matches one packet with its request. An unknown or repeated id, or a reply of the wrong kind, is the peer's error:
     /// the channel cannot be trusted any more.
     pub fn answer(&mut self, packet: Bytes) -> Result<(W, Reply), Bad> {
+        let mut head = Cursor(packet.clone());
+        let (kind, id) = (head.u8()?, head.u32()?);
+        if matches!(self.waiting.get(&id), Some((Expect::Relayed, _)))
+            && let Some((_, waiter)) = self.waiting.remove(&id)
+        {
+            return Ok((waiter, Reply::Relayed(kind, head.0)));
+        }
         let (id, reply) = Reply::parse(packet)?;
         let (expect, waiter) = self.waiting.remove(&id).ok_or(Bad::Id(id))?;
         reply.fits(expect)?;

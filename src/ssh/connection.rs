@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use crate::fault::{Cause, Fault, Stage};
-use crate::ledger::{Event, Ledger, TextKind};
+use crate::ledger::{Event, HopFacts, Ledger, TextKind};
 
 use super::fate::Fate;
 use super::hop::{self, HopSession, Windows};
@@ -18,6 +18,8 @@ use super::tunnel::Tunnel;
 
 /// For a direct-tcpip channel to be opened: the head connects to the target meanwhile, and TCP alone may take 130 s.
 const TUNNEL_PATIENCE: Duration = Duration::from_secs(60);
+
+const PING_PATIENCE: Duration = Duration::from_secs(5);
 
 /// What connecting needs beside the route.
 #[derive(Clone)]
@@ -80,6 +82,34 @@ impl Connection {
         let (stream, spent) = self.tunnel(last).await?;
         let session = Arc::new(self.hop(last, stream, spent, Some(index)).await?);
         Ok(Some(Lane { index, session, _jumps: self.jumps.clone() }))
+    }
+
+    /// What there is to tell of each hop, in order.
+    pub fn facts(&self, lane: &Lane) -> Vec<HopFacts> {
+        let mut via = None;
+        let sessions = self.jumps.iter().chain([&lane.session]);
+        sessions
+            .map(|session| HopFacts {
+                hop: session.hop.alias.to_string(),
+                via: via.replace(session.hop.alias.to_string()),
+                banner: session.fate.banner().unwrap_or_default(),
+                kex: session.fate.kex().unwrap_or_default(),
+                cipher: session.fate.cipher().unwrap_or_default(),
+                user: session.hop.user.clone(),
+                method: session.method.clone(),
+            })
+            .collect()
+    }
+
+    /// How long each hop takes to answer a question that it need not think about (`keepalive@openssh.com`, as russh asks it).
+    pub async fn round_trips(&self, lane: &Lane) -> Vec<Duration> {
+        let mut times = Vec::new();
+        for session in self.jumps.iter().chain([&lane.session]) {
+            let started = Instant::now();
+            let _ = tokio::time::timeout(PING_PATIENCE, session.handle.send_ping()).await;
+            times.push(started.elapsed());
+        }
+        times
     }
 
     /// The name of the target, as the user knows it.

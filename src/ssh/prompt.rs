@@ -8,6 +8,7 @@ use std::sync::{Mutex, PoisonError};
 
 use zeroize::Zeroizing;
 
+use crate::sftp::wire::BoxFuture;
 use crate::ssh::route::Hop;
 use crate::ssh::terminal;
 
@@ -20,7 +21,7 @@ pub(super) const LIMIT: usize = 1023;
 static TURN: tokio::sync::Mutex<()> = tokio::sync::Mutex::const_new(());
 
 /// Whether what is typed is shown.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub enum Echo {
     On,
     Off,
@@ -33,11 +34,17 @@ pub struct Prompt {
     remembered: Mutex<HashMap<String, Answer>>,
 }
 
-#[derive(Debug)]
+/// Somebody who knows whom to ask, in a process that does not.
+pub trait Asker: Send + Sync {
+    fn reaches(&self) -> bool;
+    fn ask<'a>(&'a self, hop: &'a Hop, question: &'a str, echo: Echo) -> BoxFuture<'a, Option<Answer>>;
+}
+
 enum Asked {
     Person,
     Nobody,
     Script(Mutex<Script>),
+    Elsewhere(Box<dyn Asker>),
 }
 
 #[derive(Debug, Default)]
@@ -63,6 +70,11 @@ impl Prompt {
         Prompt::of(Asked::Script(Mutex::new(Script { answers, questions: Vec::new() })))
     }
 
+    /// Whoever `asker` reaches.
+    pub fn elsewhere(asker: Box<dyn Asker>) -> Prompt {
+        Prompt::of(Asked::Elsewhere(asker))
+    }
+
     fn of(asked: Asked) -> Prompt {
         Prompt { asked, remembered: Mutex::default() }
     }
@@ -80,6 +92,7 @@ impl Prompt {
         let anyone = match &self.asked {
             Asked::Nobody => false,
             Asked::Script(_) => true,
+            Asked::Elsewhere(asker) => asker.reaches(),
             Asked::Person => means(|name| std::env::var(name).ok(), || terminal::open().is_ok()) != Means::None,
         };
         anyone && !hop.batch_mode
@@ -108,6 +121,7 @@ impl Prompt {
         let question = printable(question);
         match &self.asked {
             Asked::Nobody => None,
+            Asked::Elsewhere(asker) => asker.ask(hop, &question, echo).await,
             Asked::Script(script) => {
                 let mut script = script.lock().unwrap_or_else(PoisonError::into_inner);
                 script.questions.push(question);
@@ -127,7 +141,13 @@ impl Prompt {
 
 impl std::fmt::Debug for Prompt {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Prompt").field("asked", &self.asked).finish_non_exhaustive()
+        let asked = match self.asked {
+            Asked::Person => "a person",
+            Asked::Nobody => "nobody",
+            Asked::Script(_) => "a script",
+            Asked::Elsewhere(_) => "another process",
+        };
+        f.debug_struct("Prompt").field("asked", &asked).finish_non_exhaustive()
     }
 }
 

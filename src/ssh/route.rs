@@ -27,7 +27,7 @@ pub enum Shell {
 }
 
 /// The hops of one connection, in the order in which they are reached.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, serde::Serialize, serde::Deserialize)]
 pub struct Route {
     /// How `hops[0]` is reached. Each further hop is a direct-tcpip channel on the one before.
     pub first: First,
@@ -36,7 +36,7 @@ pub struct Route {
 }
 
 /// How the first hop is reached.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub enum First {
     Tcp,
     /// `ProxyCommand`, its %-tokens expanded: a line for the user's shell (`$SHELL -c "exec …"`), whose standard streams are the
@@ -45,7 +45,7 @@ pub enum First {
 }
 
 /// One SSH server on the way, and how ssh_config(5) wants it treated. Field names are the keywords of ssh_config.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, serde::Serialize, serde::Deserialize)]
 pub struct Hop {
     /// As the user named it (the operand, or the entry in `-J`/`ProxyJump`), without user and port.
     pub alias: Arc<str>,
@@ -92,7 +92,7 @@ pub struct Hop {
 }
 
 /// `StrictHostKeyChecking`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub enum Strict {
     Yes,
     Ask,
@@ -101,7 +101,7 @@ pub enum Strict {
 }
 
 /// `AddressFamily`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub enum AddressFamily {
     Any,
     V4,
@@ -109,7 +109,7 @@ pub enum AddressFamily {
 }
 
 /// `LogLevel`, as far as it decides what a person is told.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, serde::Serialize, serde::Deserialize)]
 pub enum LogLevel {
     /// QUIET and FATAL: no warnings, no banners (`-q`).
     Quiet,

@@ -38,7 +38,7 @@ pub const SCRIPT: &str = concat!(
 );
 
 /// A hasher at the far end.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub enum Rung {
     /// `hopsync --hash-server`: answers each name at once.
     Own,
@@ -75,7 +75,7 @@ impl Rung {
 }
 
 /// What the script said of the far end.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, PartialEq, Eq, Default, serde::Serialize, serde::Deserialize)]
 pub struct FarEnd {
     pub uid: Option<u32>,
     pub gid: Option<u32>,

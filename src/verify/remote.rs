@@ -43,7 +43,8 @@ pub enum NoHash {
 #[derive(Clone)]
 pub struct RemoteHasher {
     pub rung: Rung,
-    asks: mpsc::Sender<Ask>,
+    /// `None`: whoever holds the shared connection drives it, and is asked over SFTP ([`crate::share::digest`]).
+    asks: Option<mpsc::Sender<Ask>>,
 }
 
 struct Ask {
@@ -96,7 +97,7 @@ pub async fn start(mut wire: Wire, hop: Arc<str>) -> Result<Found, Fault> {
         Some(rung) => {
             let (asks, queue) = mpsc::channel(QUEUE);
             tokio::spawn(Driver::new(rung, wire.tx, lines).run(wire.rx, queue));
-            Some(RemoteHasher { rung, asks })
+            Some(RemoteHasher { rung, asks: Some(asks) })
         }
         None => {
             wire.tx.finish().await;
@@ -107,6 +108,15 @@ pub async fn start(mut wire: Wire, hop: Arc<str>) -> Result<Found, Fault> {
 }
 
 impl RemoteHasher {
+    /// A hasher that somebody else drives.
+    pub fn shared(rung: Rung) -> RemoteHasher {
+        RemoteHasher { rung, asks: None }
+    }
+
+    pub fn is_shared(&self) -> bool {
+        self.asks.is_none()
+    }
+
     /// The hash of the far end's file `path`; `size` in bytes sets the patience.
     pub async fn digest(&self, path: &[u8], size: u64) -> Result<Digest, NoHash> {
         if !ladder::is_plain(path) {
@@ -115,7 +125,7 @@ impl RemoteHasher {
         let gone = || NoHash::Gone("the hasher has ended".to_owned());
         let (answer, answered) = oneshot::channel();
         let ask = Ask { path: ladder::handed_over(path), size, answer };
-        self.asks.send(ask).await.map_err(|_| gone())?;
+        self.asks.as_ref().ok_or_else(gone)?.send(ask).await.map_err(|_| gone())?;
         answered.await.unwrap_or_else(|_| Err(gone()))
     }
 }

@@ -10,10 +10,12 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::process::{Child, ChildStdin, ChildStdout, Command};
 
 use crate::fault::{Cause, Fault, Stage};
+use crate::ledger::HopFacts;
 use crate::sftp::wire::{BoxFuture, Receiver, Sender, Wire};
 use crate::ssh::channel::{self, Start};
 use crate::ssh::connection::{self, Connection, Context, Lane};
 use crate::ssh::route::Route;
+use crate::verify::ladder::FarEnd;
 
 /// Makes links: the first, and the next ones when a link is lost.
 pub trait Connector: Send + Sync {
@@ -36,6 +38,18 @@ pub trait Link: Send + Sync {
     fn receive_window(&self) -> usize;
     fn is_over(&self) -> bool;
     fn close(&self) -> BoxFuture<'_, ()>;
+    /// What somebody else has already asked the far end's shell; `None` where we have to ask ourselves.
+    fn far(&self) -> Option<FarEnd> {
+        None
+    }
+    /// The hops, in the order in which they are reached.
+    fn hops(&self) -> Vec<HopFacts> {
+        Vec::new()
+    }
+    /// The round trip to each of [`Link::hops`], measured now.
+    fn round_trips(&self) -> BoxFuture<'_, Vec<Duration>> {
+        Box::pin(std::future::ready(Vec::new()))
+    }
 }
 
 /// SSH along a route.
@@ -88,6 +102,14 @@ impl Link for SshLink {
 
     fn is_over(&self) -> bool {
         self.lane.session.fate.is_over()
+    }
+
+    fn hops(&self) -> Vec<HopFacts> {
+        self.connection.facts(&self.lane)
+    }
+
+    fn round_trips(&self) -> BoxFuture<'_, Vec<Duration>> {
+        Box::pin(self.connection.round_trips(&self.lane))
     }
 
     fn close(&self) -> BoxFuture<'_, ()> {

@@ -133,7 +133,8 @@ impl Remote {
         Ok(pool)
     }
 
-    async fn lease(&self) -> Result<(Arc<Pool>, Lease)> {
+    /// The least loaded channel there is; connects again if there is none.
+    pub async fn lease(&self) -> Result<(Arc<Pool>, Lease)> {
         loop {
             let pool = self.pool().await?;
             if let Some(lease) = pool.lease() {
@@ -338,7 +339,14 @@ impl Tree for RemoteTree {
             if let How::Best(algorithm) = how {
                 let pool = self.remote.pool().await?;
                 if let Some(hasher) = pool.far().await.hasher.filter(|h| h.rung.algorithm() == algorithm) {
-                    match hasher.digest(&self.at(path), size).await {
+                    let path = self.at(path);
+                    let asked = if hasher.is_shared() {
+                        let (_, lease) = self.remote.lease().await?;
+                        crate::share::digest::ask(&lease.session, &path, size).await?
+                    } else {
+                        hasher.digest(&path, size).await
+                    };
+                    match asked {
                         Ok(digest) => return Ok((digest, hasher.rung.name())),
                         Err(NoHash::Skipped) => {}
                         Err(NoHash::Gone(_)) if pool.link.is_over() => return Err(self.remote.lost()),

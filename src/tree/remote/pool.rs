@@ -194,6 +194,12 @@ impl Pool {
     /// Starts the far end's script, and with it the hasher, on a channel of its own.
     async fn introduce(self: Arc<Self>) {
         let Settings { hop, ledger, .. } = &self.settings;
+        if let Some(end) = self.link.far() {
+            let by = end.hasher.map_or(super::READBACK, |rung| rung.name());
+            ledger.event(Event::HasherChosen { hop, by, detail: "by the shared connection" });
+            self.far.send_replace(Some(Far { hasher: end.hasher.map(RemoteHasher::shared), end }));
+            return;
+        }
         let started = Instant::now();
         let index = self.next_index.fetch_add(1, Ordering::Relaxed);
         let far = match self.link.exec(ladder::SCRIPT.as_bytes()).await {
@@ -278,6 +284,11 @@ impl Pool {
                 ledger.drop_counted(&fate, What::Channel);
             }
         }
+    }
+
+    /// Sessions that the server allows on this connection, once it has refused one.
+    pub fn limit(&self) -> Option<usize> {
+        *self.limit.lock().unwrap_or_else(|p| p.into_inner())
     }
 
     pub fn count(&self) -> usize {

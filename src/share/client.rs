@@ -1,0 +1,279 @@
+//! The client's side: a [`Link`] whose channels are sockets to a holder.
+
+use std::ffi::OsString;
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
+
+use bytes::{Bytes, BytesMut};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::UnixStream;
+use tokio::net::unix::{OwnedReadHalf, OwnedWriteHalf};
+
+use super::join::{self, Joined, join};
+use super::place::Place;
+use super::protocol::{Facts, Probe, Start, Told, Want};
+use super::{LINGER, NotShared, key, resolve};
+use crate::fault::{Cause, Fault, Stage};
+use crate::job::Login;
+use crate::ledger::{Event, HopFacts};
+use crate::sftp::wire::{BoxFuture, Receiver, Sender, Wire};
+use crate::ssh::connection::Context;
+use crate::ssh::route::{Route, Shell};
+use crate::tree::remote::link::{Connector, Link, SshConnector};
+use crate::verify::ladder::FarEnd;
+
+/// One read from the socket takes this much at most: a small file's answers at once, a quarter of a large one's.
+const READ: usize = 64 * 1024;
+
+/// For a holder that was told to leave: it says goodbye to its servers, two seconds each at most.
+const GOING: Duration = Duration::from_secs(20);
+
+/// Connects through a holder, or by ourselves where that cannot be.
+pub struct ShareConnector {
+    own: SshConnector,
+    /// Without one (no directory for it, a route that cannot be written down) we are on our own.
+    start: Result<Start, String>,
+    /// The same for all channels of this process.
+    client: u64,
+    linger: Option<Duration>,
+}
+
+impl ShareConnector {
+    /// `linger` is what was asked for by option; else ssh_config's ControlPersist decides, or [`LINGER`].
+    pub fn new(own: SshConnector, linger: Option<Duration>) -> ShareConnector {
+        let start = describe(&own.route, &own.context, linger);
+        ShareConnector { own, start, client: rand::random(), linger }
+    }
+
+    async fn shared(&self) -> Result<Arc<dyn Link>, NotShared> {
+        let start = self.start.as_ref().map_err(|why| NotShared::Alone(why.clone()))?;
+        let begun = Instant::now();
+        let want = Want::Channel { client: self.client, linger: self.linger };
+        let Joined { stream, facts, started } = join(start, &want, &self.own.context).await?;
+        let (hop, ledger) = (self.hop(), &self.own.context.ledger);
+        let waited = begun.elapsed();
+        ledger.event(Event::Shared { hop: &hop, holder: facts.holder, waited, started, hops: &facts.hops });
+        if let Some((sessions, files, hashing)) = facts.limit {
+            ledger.event(Event::LimitFound { hop: &hop, sessions, files, hashing });
+        }
+        Ok(Arc::new(ShareLink {
+            hop,
+            start: start.clone(),
+            want,
+            context: self.own.context.clone(),
+            facts,
+            first: Mutex::new(Some(stream)),
+            over: AtomicBool::new(false),
+        }))
+    }
+}
+
+/// Where the holder for a route listens, and its lock.
+fn names(route: &Route, compress: bool) -> Result<(PathBuf, PathBuf), String> {
+    let place = Place::find()?;
+    let key = key::of(route, compress).ok_or("the route has names that are not UTF-8")?;
+    Ok((place.file(&key, "sock"), place.file(&key, "lock")))
+}
+
+fn describe(route: &Route, context: &Context, linger: Option<Duration>) -> Result<Start, String> {
+    let route = key::rooted(route.clone());
+    let (socket, lock) = names(&route, context.compress)?;
+    let persist = route.hops.last().and_then(|hop| hop.control_persist);
+    Ok(Start {
+        socket,
+        lock,
+        compress: context.compress,
+        patience: context.patience,
+        linger: linger.or(persist).unwrap_or(LINGER),
+        person: route.hops.iter().any(|hop| context.prompt.reaches(hop)),
+        route,
+    })
+}
+
+impl Connector for ShareConnector {
+    fn hop(&self) -> Arc<str> {
+        self.own.hop()
+    }
+
+    fn connect(&self) -> BoxFuture<'_, Result<Arc<dyn Link>, Fault>> {
+        Box::pin(async move {
+            match self.shared().await {
+                Ok(link) => Ok(link),
+                Err(NotShared::Fault(fault)) => Err(fault),
+                Err(NotShared::Alone(why)) => {
+                    tracing::info!(%why, "not shared: a connection of our own");
+                    self.own.connect().await
+                }
+            }
+        })
+    }
+}
+
+struct ShareLink {
+    hop: Arc<str>,
+    start: Start,
+    want: Want,
+    context: Context,
+    facts: Facts,
+    /// The socket that we joined by, until it is taken for a channel.
+    first: Mutex<Option<UnixStream>>,
+    over: AtomicBool,
+}
+
+impl Link for ShareLink {
+    fn sftp(&self) -> BoxFuture<'_, Result<(Wire, u32), Fault>> {
+        Box::pin(async move {
+            let first = self.first.lock().unwrap_or_else(|p| p.into_inner()).take();
+            let stream = match first {
+                Some(stream) => stream,
+                None => match join(&self.start, &self.want, &self.context).await {
+                    Ok(joined) => joined.stream,
+                    Err(NotShared::Fault(fault)) => return Err(fault),
+                    Err(NotShared::Alone(why)) => {
+                        return Err(Fault::new(self.hop.clone(), Stage::Session, Cause::Lost, why));
+                    }
+                },
+            };
+            Ok((wire(stream, self.hop.clone()), 0))
+        })
+    }
+
+    fn exec<'a>(&'a self, _: &'a [u8]) -> BoxFuture<'a, Result<Wire, Fault>> {
+        let text = "a shared connection runs no commands for its clients";
+        let fault = Fault::new(self.hop.clone(), Stage::Session, Cause::Unsupported, text);
+        Box::pin(std::future::ready(Err(fault)))
+    }
+
+    fn openssh(&self) -> bool {
+        self.facts.openssh
+    }
+
+    fn channels(&self) -> Option<usize> {
+        // As many as there can be real ones; two virtual ones on one would only wait for each other.
+        self.facts.limit.map(|(_, files, _)| files as usize)
+    }
+
+    fn receive_window(&self) -> usize {
+        self.facts.receive_window
+    }
+
+    fn is_over(&self) -> bool {
+        self.over.load(Ordering::Relaxed)
+    }
+
+    fn close(&self) -> BoxFuture<'_, ()> {
+        self.over.store(true, Ordering::Relaxed);
+        Box::pin(std::future::ready(()))
+    }
+
+    fn far(&self) -> Option<FarEnd> {
+        Some(self.facts.far.clone())
+    }
+
+    fn hops(&self) -> Vec<HopFacts> {
+        self.facts.hops.clone()
+    }
+}
+
+fn wire(stream: UnixStream, hop: Arc<str>) -> Wire {
+    let (read, write) = stream.into_split();
+    Wire {
+        tx: Box::new(SocketTx { write: Some(write), hop: hop.clone() }),
+        rx: Box::new(SocketRx { read, hop, buffer: BytesMut::new() }),
+    }
+}
+
+fn lost(hop: &Arc<str>, why: impl std::fmt::Display) -> Fault {
+    Fault::new(hop.clone(), Stage::Session, Cause::Lost, format!("the shared connection: {why}"))
+}
+
+struct SocketTx {
+    /// `None` once finished.
+    write: Option<OwnedWriteHalf>,
+    hop: Arc<str>,
+}
+
+struct SocketRx {
+    read: OwnedReadHalf,
+    hop: Arc<str>,
+    buffer: BytesMut,
+}
+
+impl Sender for SocketTx {
+    fn send(&mut self, data: Bytes) -> BoxFuture<'_, Result<(), Fault>> {
+        Box::pin(async move {
+            match &mut self.write {
+                Some(write) => write.write_all(&data).await.map_err(|e| lost(&self.hop, e)),
+                None => Err(lost(&self.hop, "the channel was finished")),
+            }
+        })
+    }
+
+    fn finish(&mut self) -> BoxFuture<'_, ()> {
+        // Dropping the half shuts it down.
+        self.write = None;
+        Box::pin(std::future::ready(()))
+    }
+}
+
+impl Receiver for SocketRx {
+    fn recv(&mut self) -> BoxFuture<'_, Result<Option<Bytes>, Fault>> {
+        Box::pin(async move {
+            self.buffer.reserve(READ);
+            match self.read.read_buf(&mut self.buffer).await {
+                Ok(0) => Err(lost(&self.hop, "its holder closed the channel")),
+                Ok(_) => Ok(Some(self.buffer.split().freeze())),
+                Err(e) => Err(lost(&self.hop, e)),
+            }
+        })
+    }
+}
+
+/// Asks the holders for this route (with and without compression there may be two); nothing if there is none.
+async fn talk(shell: &[OsString], login: &Login, want: &Want) -> Result<Vec<Told>, Fault> {
+    let fault = |text: String| Fault::new(login.host.as_str(), Stage::Session, Cause::Config, text);
+    let Shell::Ssh(route) = resolve(shell, login).await? else {
+        return Err(fault("only connections by ssh are shared, and this remote shell (-e) is something else".to_owned()));
+    };
+    let mut told = Vec::new();
+    for compress in [false, true] {
+        let (socket, _) = names(&key::rooted(route.clone()), compress).map_err(fault)?;
+        let asked = match join::connect(&socket).await {
+            Ok(None) => Ok(None),
+            Ok(Some(mut stream)) => {
+                let told = join::ask(&mut stream, want).await;
+                if *want == Want::Stop {
+                    // It closes when it is gone.
+                    let _ = tokio::time::timeout(GOING, stream.read(&mut [0; 64])).await;
+                }
+                told
+            }
+            Err(why) => Err(why),
+        };
+        match asked {
+            Ok(answer) => told.extend(answer),
+            Err(NotShared::Fault(fault)) => return Err(fault),
+            Err(NotShared::Alone(why)) => return Err(fault(why)),
+        }
+    }
+    Ok(told)
+}
+
+/// `--share-stop`: ends the holder for this route and returns when it is gone. `false` if there was none.
+pub async fn stop(shell: &[OsString], login: &Login) -> Result<bool, Fault> {
+    Ok(!talk(shell, login, &Want::Stop).await?.is_empty())
+}
+
+/// What the holder for this route knows of the far end; `None` if there is no holder.
+pub async fn probe(shell: &[OsString], login: &Login) -> Result<Option<Probe>, Fault> {
+    for told in talk(shell, login, &Want::Probe).await? {
+        match told {
+            Told::Probed(probe) => return Ok(Some(probe)),
+            Told::Failed(fault) => return Err(fault),
+            _ => {}
+        }
+    }
+    Ok(None)
+}

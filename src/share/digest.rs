@@ -1,0 +1,71 @@
+//! The far end's hashes over SFTP: [`DIGEST`](crate::sftp::packet::DIGEST), which a holder answers with its one hasher.
+
+use bytes::{BufMut, Bytes, BytesMut};
+
+use crate::fault::{Cause, Fault, Stage};
+use crate::sftp::{Request, Session};
+use crate::verify::remote::NoHash;
+use crate::verify::{Algorithm, Digest};
+
+const BLAKE3: u8 = 1;
+const SHA256: u8 = 2;
+const SKIPPED: u8 = 3;
+const GONE: u8 = 4;
+
+/// Asks the holder. The outer error is the connection's.
+pub async fn ask(session: &Session, path: &[u8], size: u64) -> Result<Result<Digest, NoHash>, Fault> {
+    let answer = session.submit(&Request::Digest { path, size }).extended(Stage::Hash, path).await?;
+    decode(&answer).ok_or_else(|| {
+        let text = "the shared connection's holder gave a hash that is none";
+        Fault::new(session.peer().hop.clone(), Stage::Hash, Cause::Protocol, text)
+    })
+}
+
+/// The reply's body.
+pub fn encode(answer: &Result<Digest, NoHash>) -> Bytes {
+    let mut out = BytesMut::new();
+    match answer {
+        Ok(digest) => {
+            out.put_u8(if digest.algorithm == Algorithm::Blake3 { BLAKE3 } else { SHA256 });
+            out.put_slice(&digest.bytes);
+        }
+        Err(NoHash::Skipped) => out.put_u8(SKIPPED),
+        Err(NoHash::Gone(why)) => {
+            out.put_u8(GONE);
+            out.put_slice(&why.as_bytes()[..why.len().min(1024)]);
+        }
+    }
+    out.freeze()
+}
+
+fn decode(body: &[u8]) -> Option<Result<Digest, NoHash>> {
+    let (kind, rest) = body.split_first()?;
+    let digest = |algorithm| Some(Ok(Digest { algorithm, bytes: rest.try_into().ok()? }));
+    match *kind {
+        BLAKE3 => digest(Algorithm::Blake3),
+        SHA256 => digest(Algorithm::Sha256),
+        SKIPPED => Some(Err(NoHash::Skipped)),
+        GONE => Some(Err(NoHash::Gone(String::from_utf8_lossy(rest).into_owned()))),
+        _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_answer_survives_the_way_and_half_a_hash_is_none() {
+        for answer in [
+            Ok(Digest::of(Algorithm::Blake3, b"x")),
+            Ok(Digest::of(Algorithm::Sha256, b"x")),
+            Err(NoHash::Skipped),
+            Err(NoHash::Gone("killed".to_owned())),
+        ] {
+            assert_eq!(decode(&encode(&answer)), Some(answer));
+        }
+        assert_eq!(decode(&[BLAKE3, 1, 2]), None);
+        assert_eq!(decode(&[]), None);
+        assert_eq!(decode(&[99]), None);
+    }
+}

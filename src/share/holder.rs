@@ -1,0 +1,441 @@
+//! The holder: a process that has the connection, and lets clients use it until none has come for a while.
+
+use std::collections::HashMap;
+use std::io;
+use std::os::fd::AsFd;
+use std::process::ExitCode;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard};
+use std::time::Duration;
+
+use rustix::fs::{Mode, OFlags};
+use rustix::net::{AddressFamily, SocketAddrUnix, SocketType};
+use rustix::process::{Resource, Rlimit};
+use tokio::net::{UnixListener, UnixStream};
+use tokio::sync::watch;
+
+use super::place::{Lock, remove};
+use super::protocol::{self, Facts, Probe, Start, Told, Want, Word};
+use super::relay::{self, Client, Ended};
+use super::starter::Starter;
+use crate::engine::retry::{Retry, Scope};
+use crate::fault::Fault;
+use crate::ledger::{self, Ledger};
+use crate::ssh::connection::Context;
+use crate::tree::remote::link::{Connector, SshConnector};
+use crate::tree::remote::{Remote, pool};
+use crate::verify::ladder::FarEnd;
+
+/// Threads, as in a process of its own connection.
+const WORKERS: usize = 4;
+
+/// Clients in the queue before accept(2): hundreds come in one moment. The kernel cuts it to `somaxconn` (4,096).
+const BACKLOG: i32 = 4096;
+
+/// A client says what it wants at once.
+const GREETING: Duration = Duration::from_secs(30);
+
+/// How often those who wait are told to.
+const PATIENCE: Duration = Duration::from_secs(5);
+
+/// Silence on a channel, with requests outstanding, that ends it. Clients have their own `--timeout`.
+const STALL: Duration = Duration::from_secs(300);
+
+/// For those who still wait for an answer, when the holder leaves.
+const FAREWELL: Duration = Duration::from_secs(5);
+
+/// Descriptors that are not clients'.
+const OTHER_FILES: u64 = 64;
+
+/// What everyone waits for.
+#[derive(Clone)]
+enum State {
+    Connecting,
+    Up(Arc<Remote>),
+    /// No connection, for good; all who come are told.
+    Failed(Fault),
+    Leaving,
+}
+
+struct Holder {
+    start: Start,
+    state: watch::Sender<State>,
+    /// Sockets that are being served.
+    sockets: watch::Sender<usize>,
+    linger: AtomicU64,
+    /// The connection, if there ever was one.
+    up: std::sync::OnceLock<Arc<Remote>>,
+    /// Clients with their open channels.
+    clients: Mutex<HashMap<u64, (usize, Arc<Client>)>>,
+}
+
+/// `hopsync --share-holder`: standard input is the line to the starter, standard output the lock.
+pub fn main() -> ExitCode {
+    match prepare().and_then(|(line, lock)| {
+        let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(WORKERS).enable_all().build()?;
+        let done = runtime.block_on(run(line, lock));
+        runtime.shutdown_background();
+        done
+    }) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            tracing::warn!(%error, "the holder has ended");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// Leaves the starter's session, and takes what it handed down off the standard streams.
+fn prepare() -> io::Result<(std::os::unix::net::UnixStream, Lock)> {
+    // Ctrl-C at the starter's terminal is not for us. It fails only if we are a leader already.
+    let _ = rustix::process::setsid();
+    rustix::process::umask(Mode::RWXG | Mode::RWXO);
+    let line = io::stdin().as_fd().try_clone_to_owned()?;
+    let lock = io::stdout().as_fd().try_clone_to_owned()?;
+    let nowhere = rustix::fs::open("/dev/null", OFlags::RDWR | OFlags::CLOEXEC, Mode::empty())?;
+    let log = match std::env::var_os("HOPSYNC_HOLDER_LOG") {
+        Some(path) => {
+            let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::APPEND | OFlags::CLOEXEC;
+            rustix::fs::open(path, flags, Mode::RUSR | Mode::WUSR)?
+        }
+        None => nowhere.try_clone()?,
+    };
+    rustix::stdio::dup2_stdin(&nowhere)?;
+    rustix::stdio::dup2_stdout(&nowhere)?;
+    rustix::stdio::dup2_stderr(&log)?;
+    let _ = tracing_subscriber::fmt()
+        .with_env_filter(tracing_subscriber::EnvFilter::from_env("HOPSYNC_LOG"))
+        .with_ansi(false)
+        .with_writer(io::stderr)
+        .try_init();
+    if rustix::net::sockopt::socket_type(&line).ok() != Some(SocketType::STREAM) {
+        return Err(io::Error::other("a holder is only started by hopsync itself"));
+    }
+    let line = std::os::unix::net::UnixStream::from(line);
+    line.set_nonblocking(true)?;
+    // Each client is a descriptor.
+    let files = rustix::process::getrlimit(Resource::Nofile);
+    let _ = rustix::process::setrlimit(Resource::Nofile, Rlimit { current: files.maximum, maximum: files.maximum });
+    Ok((line, Lock::inherited(lock)))
+}
+
+async fn run(line: std::os::unix::net::UnixStream, lock: Lock) -> io::Result<()> {
+    let mut line = UnixStream::from_std(line)?;
+    let start = tokio::time::timeout(GREETING, protocol::receive::<Start>(&mut line)).await??;
+    let start = start.ok_or_else(|| io::Error::other("the starter has gone"))?;
+    let listener = match listen(&start) {
+        Ok(listener) => listener,
+        Err(error) => {
+            let shown = start.socket.display();
+            return protocol::send(&mut line, &Word::Cannot(format!("{shown}: {error}"))).await;
+        }
+    };
+    lock.release();
+    protocol::send(&mut line, &Word::Listening).await?;
+    let holder = Arc::new(Holder {
+        linger: AtomicU64::new(millis(start.linger)),
+        start,
+        state: watch::Sender::new(State::Connecting),
+        sockets: watch::Sender::new(0),
+        up: std::sync::OnceLock::new(),
+        clients: Mutex::default(),
+    });
+    tokio::spawn(connect(holder.clone(), Starter::new(line)));
+    accept(&holder, listener).await
+}
+
+fn millis(time: Duration) -> u64 {
+    u64::try_from(time.as_millis()).unwrap_or(u64::MAX)
+}
+
+/// Listens, in place of whoever has died there. Under the lock.
+fn listen(start: &Start) -> io::Result<UnixListener> {
+    remove(&[&start.socket]);
+    let socket = rustix::net::socket_with(
+        AddressFamily::UNIX,
+        SocketType::STREAM,
+        rustix::net::SocketFlags::CLOEXEC | rustix::net::SocketFlags::NONBLOCK,
+        None,
+    )?;
+    rustix::net::bind(&socket, &SocketAddrUnix::new(&start.socket)?)?;
+    rustix::net::listen(&socket, BACKLOG)?;
+    UnixListener::from_std(socket.into())
+}
+
+/// Makes the connection that everyone waits for.
+async fn connect(holder: Arc<Holder>, starter: Starter) {
+    let Start { route, compress, patience, person, .. } = &holder.start;
+    let ledger = Arc::new(Ledger::new(ledger::Settings::default()));
+    let context = Context {
+        prompt: Arc::new(starter.prompt(route, *person)),
+        ledger: ledger.clone(),
+        patience: *patience,
+        compress: *compress,
+        notice: starter.notice(),
+    };
+    let connector = SshConnector { route: route.clone(), context };
+    let settings = pool::Settings {
+        hop: connector.hop(),
+        ledger,
+        most: pool::ENOUGH,
+        stall: STALL,
+        hashing: true,
+        traffic: Arc::default(),
+    };
+    let state = match Remote::connect(Box::new(connector), settings, Retry::new(Scope::Connect)).await {
+        Ok(remote) => {
+            // Clients begin with what the far end's shell says.
+            remote.algorithm().await;
+            let _ = holder.up.set(remote.clone());
+            State::Up(remote)
+        }
+        Err(fault) => {
+            tracing::info!(%fault, "no connection");
+            State::Failed(fault)
+        }
+    };
+    // What the starter is to be told it is told before its answer.
+    starter.close().await;
+    holder.state.send_if_modified(|now| {
+        let waited_for = matches!(now, State::Connecting);
+        if waited_for {
+            *now = state;
+        }
+        waited_for
+    });
+}
+
+/// Takes clients until it is time to leave.
+async fn accept(holder: &Arc<Holder>, listener: UnixListener) -> io::Result<()> {
+    let mut state = holder.state.subscribe();
+    let most = rustix::process::getrlimit(Resource::Nofile).current.unwrap_or(u64::MAX);
+    let most = usize::try_from(most.saturating_sub(OTHER_FILES)).unwrap_or(usize::MAX).max(1);
+    let mut sockets = holder.sockets.subscribe();
+    loop {
+        let leave = tokio::select! {
+            accepted = listener.accept(), if *holder.sockets.borrow() < most => match accepted {
+                Ok((stream, _)) => {
+                    holder.take(stream);
+                    None
+                }
+                Err(error) => {
+                    // Out of descriptors or memory: those who are here will leave some.
+                    tracing::warn!(%error, "accept");
+                    tokio::time::sleep(Duration::from_millis(50)).await;
+                    None
+                }
+            },
+            // Below the limit again, or nobody left.
+            _ = sockets.changed() => None,
+            idle = holder.idle() => idle.then_some(State::Leaving),
+            ended = state.wait_for(|state| matches!(state, State::Failed(_) | State::Leaving)) => {
+                ended.ok().map(|state| state.clone())
+            }
+        };
+        if let Some(why) = leave
+            && holder.leave(&listener, why).await?
+        {
+            return Ok(());
+        }
+    }
+}
+
+impl Holder {
+    fn clients(&self) -> MutexGuard<'_, HashMap<u64, (usize, Arc<Client>)>> {
+        self.clients.lock().unwrap_or_else(|p| p.into_inner())
+    }
+
+    /// Returns when nobody has been here for as long as it lingers.
+    async fn idle(&self) -> bool {
+        if *self.sockets.borrow() > 0 {
+            return std::future::pending().await;
+        }
+        let _ = self.state.subscribe().wait_for(|state| !matches!(state, State::Connecting)).await;
+        let linger = Duration::from_millis(self.linger.load(Ordering::Relaxed));
+        tokio::time::sleep(linger.min(Duration::from_secs(u64::from(u32::MAX)))).await;
+        true
+    }
+
+    /// Serves one client in a task of its own.
+    fn take(self: &Arc<Self>, stream: UnixStream) {
+        self.sockets.send_modify(|sockets| *sockets += 1);
+        let holder = self.clone();
+        tokio::spawn(async move {
+            if let Err(error) = holder.serve(stream).await {
+                tracing::debug!(%error, "a client");
+            }
+            holder.sockets.send_modify(|sockets| *sockets -= 1);
+        });
+    }
+
+    async fn serve(self: &Arc<Self>, mut stream: UnixStream) -> io::Result<()> {
+        if stream.peer_cred()?.uid() != rustix::process::getuid().as_raw() {
+            return Err(io::Error::other("another user's"));
+        }
+        let want = tokio::time::timeout(GREETING, protocol::receive(&mut stream)).await??;
+        match want {
+            None => Ok(()),
+            Some(Want::Stop) => {
+                protocol::send(&mut stream, &Told::Leaving).await?;
+                self.state.send_replace(State::Leaving);
+                // Kept open: its end tells that we are gone.
+                std::future::pending().await
+            }
+            Some(Want::Probe) => {
+                let told = match self.remote(&mut stream).await? {
+                    Ok(remote) => Told::Probed(self.probe(&remote).await),
+                    Err(told) => told,
+                };
+                protocol::send(&mut stream, &told).await
+            }
+            Some(Want::Channel { client, linger }) => {
+                if let Some(linger) = linger {
+                    self.linger.store(millis(linger), Ordering::Relaxed);
+                }
+                let remote = match self.remote(&mut stream).await? {
+                    Ok(remote) => remote,
+                    Err(told) => return protocol::send(&mut stream, &told).await,
+                };
+                protocol::send(&mut stream, &Told::Ready(facts(&remote).await)).await?;
+                let shared = self.enter(client);
+                remote.want(*self.sockets.borrow());
+                let ended = relay::serve(stream, remote.clone(), shared.clone()).await;
+                if self.exit(client) && ended == Ended::Left {
+                    shared.clean(&remote).await;
+                }
+                Ok(())
+            }
+        }
+    }
+
+    /// The connection, or what to say in its place. Waits for it, and tells the client so.
+    async fn remote(&self, stream: &mut UnixStream) -> io::Result<Result<Arc<Remote>, Told>> {
+        let mut state = self.state.subscribe();
+        loop {
+            let now = state.borrow_and_update().clone();
+            let remote = match now {
+                State::Up(remote) => remote,
+                State::Failed(fault) => return Ok(Err(Told::Failed(fault))),
+                State::Leaving => return Ok(Err(Told::Leaving)),
+                State::Connecting => {
+                    if tokio::time::timeout(PATIENCE, state.changed()).await.is_err() {
+                        protocol::send(stream, &Told::Wait).await?;
+                    }
+                    continue;
+                }
+            };
+            // A connection that was lost is made again, once for all who are here.
+            let mut pool = Box::pin(remote.pool());
+            loop {
+                match tokio::time::timeout(PATIENCE, &mut pool).await {
+                    Ok(Ok(_)) => return Ok(Ok(remote.clone())),
+                    Ok(Err(fault)) => {
+                        self.state.send_replace(State::Failed(fault.clone()));
+                        return Ok(Err(Told::Failed(fault)));
+                    }
+                    Err(_) => protocol::send(stream, &Told::Wait).await?,
+                }
+            }
+        }
+    }
+
+    /// Another channel of this client.
+    fn enter(&self, client: u64) -> Arc<Client> {
+        let mut clients = self.clients();
+        let (channels, shared) = clients.entry(client).or_default();
+        *channels += 1;
+        shared.clone()
+    }
+
+    /// Whether that was its last one.
+    fn exit(&self, client: u64) -> bool {
+        let mut clients = self.clients();
+        let last = match clients.get_mut(&client) {
+            Some((channels, _)) => {
+                *channels -= 1;
+                *channels == 0
+            }
+            None => true,
+        };
+        if last {
+            clients.remove(&client);
+        }
+        last
+    }
+
+    async fn probe(&self, remote: &Arc<Remote>) -> Probe {
+        let facts = facts(remote).await;
+        let clients = self.clients().len();
+        let Ok((pool, lease)) = remote.lease().await else {
+            let limits = (0, 0, None);
+            let (round_trips, extensions) = (Vec::new(), Vec::new());
+            return Probe { facts, round_trips, channels: 0, clients, limits, extensions };
+        };
+        let (limits, known) = (lease.session.limits, lease.session.extensions);
+        let named = [
+            (known.posix_rename, "posix-rename"),
+            (known.fsync, "fsync"),
+            (known.lsetstat, "lsetstat"),
+            (known.limits, "limits"),
+        ];
+        Probe {
+            facts,
+            round_trips: pool.link.round_trips().await,
+            channels: pool.count(),
+            clients,
+            limits: (limits.read, limits.write, limits.handles),
+            extensions: named.iter().filter(|(has, _)| *has).map(|(_, name)| (*name).to_owned()).collect(),
+        }
+    }
+
+    /// Goes, unless somebody has come meanwhile. `false`: it stays.
+    async fn leave(self: &Arc<Self>, listener: &UnixListener, why: State) -> io::Result<bool> {
+        // From here on nobody can start another, until we are gone.
+        let lock = Lock::take(&self.start.lock).await?;
+        let idle = matches!((&why, &*self.state.borrow()), (State::Leaving, State::Up(_)));
+        if idle {
+            self.drain(listener).await;
+            if *self.sockets.borrow() > 0 {
+                lock.release();
+                return Ok(false);
+            }
+        }
+        remove(&[&self.start.socket, &self.start.lock]);
+        let up = self.up.get().cloned();
+        self.state.send_replace(why.clone());
+        // Those who were in the queue are told why we go.
+        self.drain(listener).await;
+        if matches!(why, State::Failed(_)) {
+            let mut sockets = self.sockets.subscribe();
+            let _ = tokio::time::timeout(FAREWELL, sockets.wait_for(|sockets| *sockets == 0)).await;
+        }
+        if let Some(remote) = up {
+            remote.close().await;
+        }
+        lock.release();
+        Ok(true)
+    }
+
+    /// Takes everyone who is in the queue.
+    async fn drain(self: &Arc<Self>, listener: &UnixListener) {
+        use futures::FutureExt;
+        while let Some(Ok((stream, _))) = listener.accept().now_or_never() {
+            self.take(stream);
+        }
+    }
+}
+
+/// What there is to tell a client now.
+async fn facts(remote: &Arc<Remote>) -> Facts {
+    let mut facts = Facts { holder: std::process::id(), ..Facts::default() };
+    if let Ok(pool) = remote.pool().await {
+        facts.openssh = pool.link.openssh();
+        facts.receive_window = pool.link.receive_window();
+        facts.hops = pool.link.hops();
+        let far = pool.far().await;
+        let hashing = far.hasher.is_some();
+        facts.far = FarEnd { hasher: far.hasher.map(|hasher| hasher.rung), ..far.end };
+        facts.limit = pool.limit().map(|files| (files as u32 + u32::from(hashing), files as u32, u32::from(hashing)));
+    }
+    facts
+}

@@ -1,0 +1,429 @@
+//! One virtual channel: a client's SFTP requests, passed on to a real channel, and the answers back.
+
+use std::collections::HashSet;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard};
+use std::time::Duration;
+
+use bytes::{BufMut, Bytes, BytesMut};
+use futures::FutureExt;
+use futures::stream::{FuturesUnordered, StreamExt};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::UnixStream;
+use tokio::net::unix::{OwnedReadHalf, OwnedWriteHalf};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
+
+use super::digest;
+use super::request::{self, Inspected, Passage, Weight};
+use crate::fault::Stage;
+use crate::sftp::frame::Frames;
+use crate::sftp::packet::{DIGEST, Handle, op, status};
+use crate::sftp::wire::BoxFuture;
+use crate::sftp::{Reply, Request};
+use crate::tree::remote::Remote;
+use crate::tree::remote::pool::{Lease, Pool};
+use crate::verify::remote::NoHash;
+
+/// Bytes that one virtual channel may have asked for or sent, and not yet been answered for: what a client that does not
+/// read can make a holder keep. More than the write budget of a real channel (1.8 MiB), so that this binds only readers.
+pub const OUTSTANDING: usize = 4 << 20;
+
+/// What a request without data counts as; 1,024 of them fit into [`OUTSTANDING`].
+const SMALL: usize = 4096;
+
+/// One read from a client takes this much at most.
+const READ: usize = 256 * 1024;
+
+/// Answers up to this many bytes are gathered before they are written.
+const GATHER: usize = 32 * 1024;
+
+/// Names of temporary files remembered for one client. It has 512 files under way at most.
+const TEMPS: usize = 4096;
+
+/// Closing and removing what a dead client left.
+const CLEANING: Duration = Duration::from_secs(60);
+
+/// What all virtual channels of one client have in common.
+#[derive(Default)]
+pub struct Client {
+    /// Files that it created, exclusively and under a hidden name, and has neither renamed nor removed.
+    temps: Mutex<HashSet<Bytes>>,
+}
+
+impl Client {
+    fn temps(&self) -> MutexGuard<'_, HashSet<Bytes>> {
+        self.temps.lock().unwrap_or_else(|p| p.into_inner())
+    }
+
+    /// Removes the temporary files of a client that has died. An orderly one has none.
+    pub async fn clean(&self, remote: &Remote) {
+        let left: Vec<Bytes> = self.temps().drain().collect();
+        if left.is_empty() {
+            return;
+        }
+        tracing::info!(files = left.len(), "removing what a client left");
+        let removing = async {
+            let Ok((_, lease)) = remote.lease().await else { return };
+            let asked: Vec<_> = left.iter().map(|path| lease.session.submit(&Request::Remove { path })).collect();
+            for (answer, path) in asked.into_iter().zip(&left) {
+                let _ = answer.done(Stage::Attributes, path).await;
+            }
+        };
+        let _ = tokio::time::timeout(CLEANING, removing).await;
+    }
+}
+
+/// The state that the two halves of a virtual channel share.
+struct Shared {
+    remote: Arc<Remote>,
+    client: Arc<Client>,
+    /// Open now, and opened here.
+    handles: Mutex<HashSet<Bytes>>,
+    /// Requests passed on and not yet answered.
+    outstanding: AtomicUsize,
+    /// The real channel has died.
+    cut: AtomicBool,
+}
+
+impl Shared {
+    fn handles(&self) -> MutexGuard<'_, HashSet<Bytes>> {
+        self.handles.lock().unwrap_or_else(|p| p.into_inner())
+    }
+}
+
+/// A real channel, with the pool whose windows count.
+type Real = (Arc<Pool>, Arc<Lease>);
+
+/// An answer to come, under the client's id.
+struct Awaited {
+    id: u32,
+    effect: request::Effect,
+    answer: BoxFuture<'static, Result<(u8, Bytes), ()>>,
+    /// Given back when the answer has been written.
+    _room: OwnedSemaphorePermit,
+    /// Keeps the channel's load counted.
+    _real: Option<Real>,
+}
+
+/// How a virtual channel ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Ended {
+    /// The client closed it, or died.
+    Left,
+    /// Its real channel died: the client goes on elsewhere, and wants what it has made so far.
+    Cut,
+}
+
+/// Serves one virtual channel until its client leaves or its real channel dies.
+pub async fn serve(stream: UnixStream, remote: Arc<Remote>, client: Arc<Client>) -> Ended {
+    let shared = Arc::new(Shared {
+        remote,
+        client,
+        handles: Mutex::default(),
+        outstanding: AtomicUsize::new(0),
+        cut: AtomicBool::new(false),
+    });
+    let (read, write) = stream.into_split();
+    // Bounded by the room that each entry holds.
+    let (awaited, queue) = mpsc::channel(OUTSTANDING / SMALL);
+    let writing = tokio::spawn(answer(write, queue, shared.clone()));
+    let mut reader = Reader { shared: shared.clone(), awaited, room: Arc::new(Semaphore::new(OUTSTANDING)), real: None };
+    if let Err(why) = reader.run(read).await {
+        tracing::debug!(%why, "a client's channel ended");
+    }
+    let Reader { real, awaited, .. } = reader;
+    drop(awaited);
+    let _ = writing.await;
+    // By now every OPEN has been answered: these are all.
+    let left: Vec<Bytes> = shared.handles().drain().collect();
+    if let (Some((_, lease)), false) = (real, left.is_empty()) {
+        let closing = left.into_iter().map(|handle| lease.session.submit(&Request::Close { handle: &Handle(handle) }));
+        let _ = tokio::time::timeout(CLEANING, futures::future::join_all(closing)).await;
+    }
+    if shared.cut.load(Ordering::Relaxed) { Ended::Cut } else { Ended::Left }
+}
+
+struct Reader {
+    shared: Arc<Shared>,
+    awaited: mpsc::Sender<Awaited>,
+    room: Arc<Semaphore>,
+    real: Option<Real>,
+}
+
+/// Why a virtual channel ends: a word for the log.
+type Why = String;
+
+impl Reader {
+    async fn run(&mut self, mut read: OwnedReadHalf) -> Result<(), Why> {
+        let mut frames = Frames::default();
+        let mut buffer = BytesMut::new();
+        let other_half = self.awaited.clone();
+        loop {
+            while let Some(packet) = frames.next().map_err(|bad| bad.to_string())? {
+                let inspected = request::inspect(packet).map_err(|bad| bad.to_string())?;
+                tokio::select! {
+                    passed = self.pass(inspected) => passed?,
+                    // The other half is gone: our real channel died, or the client.
+                    () = other_half.closed() => return Err("its other half has ended".to_owned()),
+                }
+            }
+            buffer.reserve(READ);
+            let taken = tokio::select! {
+                taken = read.read_buf(&mut buffer) => taken,
+                () = other_half.closed() => return Err("its other half has ended".to_owned()),
+            };
+            match taken {
+                Ok(0) => return Ok(()),
+                Ok(_) => frames.feed(buffer.split().freeze()),
+                Err(e) => return Err(e.to_string()),
+            }
+        }
+    }
+
+    async fn pass(&mut self, inspected: Inspected) -> Result<(), Why> {
+        let Inspected { id, passage } = inspected;
+        let relayed = match passage {
+            Passage::Init => {
+                // What would be an id is the version (filexfer-02 §4), which is ours as well.
+                let extensions = self.extensions().await?;
+                return self.say(id, Ok((op::VERSION, extensions))).await;
+            }
+            Passage::Limits => {
+                let limits = self.limits().await?;
+                return self.say(id, Ok((op::EXTENDED_REPLY, limits))).await;
+            }
+            Passage::Digest { path, size } => return self.digest(id, path, size).await,
+            Passage::Unknown => return self.say(id, Ok(refusal(status::OP_UNSUPPORTED, "not passed on"))).await,
+            Passage::Relayed(relayed) => relayed,
+        };
+        if let Some(handle) = &relayed.handle
+            && !self.shared.handles().contains(handle)
+        {
+            return self.say(id, Ok(refusal(status::FAILURE, "not a handle of this channel"))).await;
+        }
+        let (pool, lease) = self.real().await?;
+        let cost = match relayed.weight {
+            Weight::Nothing => SMALL,
+            Weight::Read(len) | Weight::Write(len) => len + SMALL,
+        };
+        let room = self.take_room(cost).await?;
+        let budget = match relayed.weight {
+            Weight::Nothing => None,
+            Weight::Read(len) => Some(pool.read_budget(len).await),
+            Weight::Write(len) => Some(lease.write_budget(len).await),
+        };
+        if let (request::Effect::Closes, Some(handle)) = (&relayed.effect, &relayed.handle) {
+            self.shared.handles().remove(handle);
+        }
+        self.shared.outstanding.fetch_add(1, Ordering::AcqRel);
+        let carried = match relayed.weight {
+            Weight::Nothing => None,
+            Weight::Read(len) | Weight::Write(len) => Some(lease.add_bytes(len)),
+        };
+        let request = Request::Relayed { kind: relayed.kind, body: relayed.body };
+        let pending = lease.session.submit_holding(&request, (budget, carried));
+        let answer = Box::pin(async move {
+            match pending.await {
+                Ok(Reply::Relayed(kind, body)) => Ok((kind, body)),
+                _ => Err(()),
+            }
+        });
+        let awaited = Awaited { id, effect: relayed.effect, answer, _room: room, _real: Some((pool, lease)) };
+        self.awaited.send(awaited).await.map_err(|_| "its other half has ended".to_owned())
+    }
+
+    /// The real channel: the same one while anything is open or unanswered there, else the least loaded.
+    async fn real(&mut self) -> Result<Real, Why> {
+        let idle = self.shared.outstanding.load(Ordering::Acquire) == 0 && self.shared.handles().is_empty();
+        match &self.real {
+            Some(real) if !idle => Ok(real.clone()),
+            _ => {
+                // Ours must not count against itself.
+                self.real = None;
+                let (pool, lease) = self.shared.remote.lease().await.map_err(|fault| fault.to_string())?;
+                let real = (pool, Arc::new(lease));
+                self.real = Some(real.clone());
+                Ok(real)
+            }
+        }
+    }
+
+    async fn take_room(&self, cost: usize) -> Result<OwnedSemaphorePermit, Why> {
+        let cost = cost.min(OUTSTANDING) as u32;
+        self.room.clone().acquire_many_owned(cost).await.map_err(|e| e.to_string())
+    }
+
+    /// An answer of our own.
+    async fn say(&mut self, id: u32, answer: Result<(u8, Bytes), ()>) -> Result<(), Why> {
+        let room = self.take_room(SMALL).await?;
+        self.promise(id, Box::pin(std::future::ready(answer)), room).await
+    }
+
+    async fn promise(
+        &mut self,
+        id: u32,
+        answer: BoxFuture<'static, Result<(u8, Bytes), ()>>,
+        room: OwnedSemaphorePermit,
+    ) -> Result<(), Why> {
+        self.shared.outstanding.fetch_add(1, Ordering::AcqRel);
+        let awaited = Awaited { id, effect: request::Effect::None, answer, _room: room, _real: None };
+        self.awaited.send(awaited).await.map_err(|_| "its other half has ended".to_owned())
+    }
+
+    /// What the server announced, as far as we pass it on, and what we offer ourselves.
+    async fn extensions(&mut self) -> Result<Bytes, Why> {
+        let (_, lease) = self.real().await?;
+        let have = lease.session.extensions;
+        let offered: [(bool, &[u8]); 5] = [
+            (have.posix_rename, request::POSIX_RENAME),
+            (have.fsync, request::FSYNC),
+            (have.lsetstat, request::LSETSTAT),
+            (have.limits, request::LIMITS),
+            (true, DIGEST),
+        ];
+        let mut out = BytesMut::new();
+        for (_, name) in offered.into_iter().filter(|(offered, _)| *offered) {
+            for text in [name, b"1"] {
+                out.put_u32(text.len() as u32);
+                out.put_slice(text);
+            }
+        }
+        Ok(out.freeze())
+    }
+
+    async fn limits(&mut self) -> Result<Bytes, Why> {
+        let (_, lease) = self.real().await?;
+        let limits = &lease.session.limits;
+        let mut out = BytesMut::new();
+        for number in [262_144, u64::from(limits.read), u64::from(limits.write), limits.handles.unwrap_or(0)] {
+            out.put_u64(number);
+        }
+        Ok(out.freeze())
+    }
+
+    async fn digest(&mut self, id: u32, path: Bytes, size: u64) -> Result<(), Why> {
+        let room = self.take_room(SMALL).await?;
+        let remote = self.shared.remote.clone();
+        let answer = async move {
+            let pool = remote.pool().await.map_err(|_| ())?;
+            let answer = match pool.far().await.hasher {
+                Some(hasher) => hasher.digest(&path, size).await,
+                None => Err(NoHash::Gone("there is no hasher at the far end".to_owned())),
+            };
+            if let Err(NoHash::Gone(why)) = &answer {
+                if pool.link.is_over() {
+                    return Err(());
+                }
+                pool.forget_hasher(why);
+            }
+            Ok((op::EXTENDED_REPLY, digest::encode(&answer)))
+        };
+        self.promise(id, Box::pin(answer), room).await
+    }
+}
+
+fn refusal(code: u32, text: &str) -> (u8, Bytes) {
+    let mut body = BytesMut::new();
+    body.put_u32(code);
+    for text in [text, ""] {
+        body.put_u32(text.len() as u32);
+        body.put_slice(text.as_bytes());
+    }
+    (op::STATUS, body.freeze())
+}
+
+/// The other half: takes answers as they come, and writes them. Goes on to the last one even if nobody reads any more, so
+/// that what has been opened is known.
+async fn answer(write: OwnedWriteHalf, mut queue: mpsc::Receiver<Awaited>, shared: Arc<Shared>) {
+    let mut waiting = FuturesUnordered::new();
+    let mut open = true;
+    let mut out = Answers { write: Some(write), buffer: BytesMut::new() };
+    loop {
+        let mut next = tokio::select! {
+            new = queue.recv(), if open => {
+                match new {
+                    Some(Awaited { id, effect, answer, _room, _real }) => {
+                        waiting.push(async move { (id, effect, answer.await, (_room, _real)) });
+                    }
+                    None => open = false,
+                }
+                continue;
+            }
+            Some(answered) = waiting.next(), if !waiting.is_empty() => Some(answered),
+            else => return,
+        };
+        // Those that have come meanwhile go with it.
+        while let Some((id, effect, answer, _room)) = next {
+            if let Ok((kind, body)) = &answer {
+                settle(&shared, effect, *kind, body);
+            }
+            shared.outstanding.fetch_sub(1, Ordering::AcqRel);
+            let Ok((kind, body)) = answer else {
+                // The real channel is dead, and with it all that was open on it. Dropping our half tells the client.
+                shared.cut.store(true, Ordering::Relaxed);
+                shared.handles().clear();
+                return;
+            };
+            out.put(id, kind, &body).await;
+            next = waiting.next().now_or_never().flatten();
+        }
+        out.flush().await;
+    }
+}
+
+/// Answers on their way to the client.
+struct Answers {
+    /// `None` once nobody reads any more.
+    write: Option<OwnedWriteHalf>,
+    buffer: BytesMut,
+}
+
+impl Answers {
+    async fn put(&mut self, id: u32, kind: u8, body: &Bytes) {
+        self.buffer.put_u32(5 + body.len() as u32);
+        self.buffer.put_u8(kind);
+        self.buffer.put_u32(id);
+        if body.len() <= GATHER {
+            self.buffer.put_slice(body);
+            if self.buffer.len() >= GATHER {
+                self.flush().await;
+            }
+        } else {
+            self.flush().await;
+            self.write(body).await;
+        }
+    }
+
+    async fn flush(&mut self) {
+        let buffer = std::mem::take(&mut self.buffer);
+        self.write(&buffer).await;
+        self.buffer = buffer;
+        self.buffer.clear();
+    }
+
+    async fn write(&mut self, bytes: &[u8]) {
+        if let Some(write) = &mut self.write
+            && write.write_all(bytes).await.is_err()
+        {
+            self.write = None;
+        }
+    }
+}
+
+/// What an answer changes: a handle that is open now, a temporary file that is there now, or no more.
+fn settle(shared: &Shared, effect: request::Effect, kind: u8, body: &Bytes) {
+    let well = kind == op::STATUS && body.starts_with(&status::OK.to_be_bytes());
+    match effect {
+        request::Effect::Opens { temp } if kind == op::HANDLE && body.len() > 4 => {
+            shared.handles().insert(body.slice(4..));
+            let mut temps = shared.client.temps();
+            if temps.len() < TEMPS {
+                temps.extend(temp);
+            }
+        }
+        request::Effect::Moves { from } if well => {
+            shared.client.temps().remove(&from);
+        }
+        _ => {}
+    }
+}
