@@ -160,11 +160,11 @@ async fn push_and_pull(options: Options, program: Program, mut signals: Signals)
     for (way, from, to, destination) in ways {
         let before = bed.counts();
         bed.target_server().stats().max_sessions.store(0, Relaxed);
-        note(format_args!("{way}: hopsync -a -e '{}' {from} {to}", bed.shell()));
+        note(format_args!("{way}: hopsync -a --no-share -e '{}' {from} {to}", bed.shell()));
         let started = Instant::now();
         let child = Command::new(&program.path)
             .arg0("hopsync")
-            .args(["-a", "-e", &bed.shell(), &from, &to])
+            .args(["-a", "--no-share", "-e", &bed.shell(), &from, &to])
             .kill_on_drop(true)
             .spawn()
             .map_err(|error| {

@@ -62,6 +62,18 @@ fn connect(ledger: &Ledger) {
     }
 }
 
+fn shared_hop(hop: &str) -> HopFacts {
+    HopFacts {
+        hop: hop.to_owned(),
+        via: (hop == "user").then(|| "head".to_owned()),
+        banner: "SSH-2.0-OpenSSH_9.2".to_owned(),
+        kex: "curve25519-sha256".to_owned(),
+        cipher: "aes128-gcm@openssh.com".to_owned(),
+        user: "me".to_owned(),
+        method: "publickey".to_owned(),
+    }
+}
+
 fn open_channels(ledger: &Ledger, count: u32) {
     for channel in 0..count {
         let (lane, purpose, elapsed) = (0, Purpose::Files, Duration::from_millis(2));
@@ -265,6 +277,9 @@ fn tell_everything(l: &Ledger, hand: &clock::Hand) {
     l.drop_counted(&start, What::Connection);
     tick();
     connect(l);
+    let hops = ["head", "user"].map(shared_hop);
+    let waited = Duration::from_millis(310);
+    l.event(Event::Shared { hop: "user", holder: 4711, waited, started: true, hops: &hops });
     open_channels(l, 1);
     l.event(Event::LimitFound { hop: "user", sessions: 10, files: 9, hashing: 1 });
     l.event(Event::HasherChosen { hop: "user", by: "b3sum", detail: "b3sum 1.8.2" });

@@ -13,6 +13,8 @@ const DEADLINE: Duration = Duration::from_secs(120);
 pub fn command<S: AsRef<OsStr>>(args: impl IntoIterator<Item = S>) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_hopsync"));
     command.args(args).env_remove("RSYNC_RSH").env_remove("SSH_AUTH_SOCK").env_remove("RUST_LOG");
+    // A connection of its own, that ends with it. Tests of the shared one ask for it (`--share`).
+    command.env("HOPSYNC_SHARE", "0");
     command
 }
 
