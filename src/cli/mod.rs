@@ -28,7 +28,10 @@ pub enum Command {
     Help(String),
     Version(String),
     /// End the shared connection to a host.
-    ShareStop { login: Login, shell: Vec<OsString> },
+    ShareStop {
+        login: Login,
+        shell: Vec<OsString>,
+    },
 }
 
 /// A command line that can not be honoured.

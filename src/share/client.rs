@@ -235,7 +235,9 @@ impl Receiver for SocketRx {
 async fn talk(shell: &[OsString], login: &Login, want: &Want) -> Result<Vec<Told>, Fault> {
     let fault = |text: String| Fault::new(login.host.as_str(), Stage::Session, Cause::Config, text);
     let Shell::Ssh(route) = resolve(shell, login).await? else {
-        return Err(fault("only connections by ssh are shared, and this remote shell (-e) is something else".to_owned()));
+        return Err(fault(
+            "only connections by ssh are shared, and this remote shell (-e) is something else".to_owned(),
+        ));
     };
     let mut told = Vec::new();
     for compress in [false, true] {

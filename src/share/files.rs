@@ -210,7 +210,9 @@ mod tests {
     fn what_depends_on_more_than_files_is_not_known() {
         let root = tempfile::tempdir().unwrap();
         let config = root.path().join("config");
-        for line in ["Match host a exec \"test -f /x\"", "CanonicalizeHostname yes", "Include ${HOME}/x", "Include a[bc]"] {
+        for line in
+            ["Match host a exec \"test -f /x\"", "CanonicalizeHostname yes", "Include ${HOME}/x", "Include a[bc]"]
+        {
             std::fs::write(&config, line).unwrap();
             assert_eq!(of(&config, &[]), None, "{line}");
         }

@@ -88,7 +88,9 @@ pub async fn connect(socket: &Path) -> Result<Option<UnixStream>, NotShared> {
                 }
                 return Ok(Some(stream));
             }
-            Err(e) if matches!(e.kind(), io::ErrorKind::NotFound | io::ErrorKind::ConnectionRefused) => return Ok(None),
+            Err(e) if matches!(e.kind(), io::ErrorKind::NotFound | io::ErrorKind::ConnectionRefused) => {
+                return Ok(None);
+            }
             // Hundreds are in the queue before us (connect(2), EAGAIN).
             Err(e) if e.kind() == io::ErrorKind::WouldBlock && begun.elapsed() < LOCKED => {
                 let pause = rand::rng().random_range(2..20);

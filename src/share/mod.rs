@@ -38,8 +38,8 @@
 //! # By hand
 //! `HOPSYNC_HOLDER_LOG=FILE` gives a holder that is started under it a log; `HOPSYNC_LOG` is its filter.
 
-pub mod digest;
 mod client;
+pub mod digest;
 mod files;
 mod holder;
 mod join;

@@ -128,10 +128,13 @@ pub async fn receive<T: DeserializeOwned>(stream: &mut (impl AsyncRead + Unpin))
     let bad = |text: String| io::Error::new(io::ErrorKind::InvalidData, text);
     let len = u32::from_be_bytes([head[0], head[1], head[2], head[3]]);
     if len == 0 || len > FRAME {
-        return Err(bad(format!("what speaks on the shared connection's socket is not hopsync (a frame of {len} bytes)")));
+        return Err(bad(format!(
+            "what speaks on the shared connection's socket is not hopsync (a frame of {len} bytes)"
+        )));
     }
     if head[4] != VERSION {
-        let text = format!("the shared connection is held by another version of hopsync ({} instead of {VERSION})", head[4]);
+        let text =
+            format!("the shared connection is held by another version of hopsync ({} instead of {VERSION})", head[4]);
         return Err(bad(text));
     }
     let mut body = vec![0; len as usize - 1];
@@ -140,7 +143,9 @@ pub async fn receive<T: DeserializeOwned>(stream: &mut (impl AsyncRead + Unpin))
         Err(e) if e.kind() == io::ErrorKind::UnexpectedEof => return Ok(None),
         Err(e) => return Err(e),
     }
-    serde_json::from_slice(&body).map(Some).map_err(|e| bad(format!("the shared connection's holder is not understood: {e}")))
+    serde_json::from_slice(&body)
+        .map(Some)
+        .map_err(|e| bad(format!("the shared connection's holder is not understood: {e}")))
 }
 
 #[cfg(test)]

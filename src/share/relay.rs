@@ -127,7 +127,8 @@ pub async fn serve(stream: UnixStream, remote: Arc<Remote>, client: Arc<Client>)
     // Bounded by the room that each entry holds.
     let (awaited, queue) = mpsc::channel(OUTSTANDING / SMALL);
     let writing = tokio::spawn(answer(write, queue, shared.clone()));
-    let mut reader = Reader { shared: shared.clone(), awaited, room: Arc::new(Semaphore::new(OUTSTANDING)), real: None };
+    let mut reader =
+        Reader { shared: shared.clone(), awaited, room: Arc::new(Semaphore::new(OUTSTANDING)), real: None };
     if let Err(why) = reader.run(read).await {
         tracing::debug!(%why, "a client's channel ended");
     }

@@ -2,7 +2,7 @@
 
 use bytes::{Buf, Bytes};
 
-use crate::sftp::packet::{Bad, Cursor, DIGEST, open, op};
+use crate::sftp::packet::{Bad, Cursor, DIGEST, op, open};
 
 pub const POSIX_RENAME: &[u8] = b"posix-rename@openssh.com";
 pub const FSYNC: &[u8] = b"fsync@openssh.com";
@@ -22,7 +22,10 @@ pub enum Passage {
     /// Answered by ourselves.
     Init,
     Limits,
-    Digest { path: Bytes, size: u64 },
+    Digest {
+        path: Bytes,
+        size: u64,
+    },
     /// An extension that we do not pass on.
     Unknown,
     Relayed(Relayed),
@@ -53,10 +56,14 @@ pub enum Weight {
 pub enum Effect {
     None,
     /// A handle; `temp` is the file's name if it did not exist before and is to be renamed later.
-    Opens { temp: Option<Bytes> },
+    Opens {
+        temp: Option<Bytes>,
+    },
     Closes,
     /// The name is no more.
-    Moves { from: Bytes },
+    Moves {
+        from: Bytes,
+    },
 }
 
 /// Looks at one packet, without its length.
@@ -67,7 +74,8 @@ pub fn inspect(packet: Bytes) -> Result<Inspected, Bad> {
     let mut cursor = Cursor(packet);
     let (kind, id) = (cursor.u8()?, cursor.u32()?);
     let body = cursor.0.clone();
-    let relayed = |handle, weight, effect| Passage::Relayed(Relayed { kind, body: body.clone(), handle, weight, effect });
+    let relayed =
+        |handle, weight, effect| Passage::Relayed(Relayed { kind, body: body.clone(), handle, weight, effect });
     let passage = match kind {
         op::INIT if id == 3 => Passage::Init,
         op::INIT => return Err(Bad::Version(id)),
@@ -151,9 +159,8 @@ mod tests {
         assert_eq!((read.handle.as_ref(), read.weight), (Some(&handle.0), Weight::Read(255 * 1024)));
         let close = relayed(&Request::Close { handle: &handle });
         assert_eq!((close.handle.as_ref(), close.effect), (Some(&handle.0), Effect::Closes));
-        let create = |path: &'static [u8], flags| {
-            relayed(&Request::Open { path, flags, attrs: Attrs::default() }).effect
-        };
+        let create =
+            |path: &'static [u8], flags| relayed(&Request::Open { path, flags, attrs: Attrs::default() }).effect;
         let exclusive = open::WRITE | open::CREATE | open::EXCLUSIVE;
         assert_eq!(create(b"d/.f.x", exclusive), Effect::Opens { temp: Some(Bytes::from_static(b"d/.f.x")) });
         assert_eq!(create(b"d/f", exclusive), Effect::Opens { temp: None });
