@@ -212,10 +212,59 @@ impl RemoteTree {
         Fault::new(self.remote.hop.clone(), stage, cause, format!("\"{}\": {text}", String::from_utf8_lossy(path)))
     }
 
-    async fn simple(&self, stage: Stage, path: &[u8], request: impl Fn(&[u8]) -> Request<'_>) -> Result<()> {
-        let path = self.at(path);
-        let (_, lease) = self.remote.lease().await?;
-        lease.session.submit(&request(&path)).done(stage, &path).await
+    /// A request whose effect is seen by `done` if its answer was lost on the way: then it is not asked for again.
+    async fn simple(
+        &self,
+        stage: Stage,
+        path: &[u8],
+        request: impl Fn(&[u8]) -> Request<'_> + Sync,
+        done: impl Fn(Option<Meta>) -> bool + Sync,
+    ) -> Result<()> {
+        let whole = self.at(path);
+        let mut again = Again::new();
+        loop {
+            let (_, lease) = self.remote.lease().await?;
+            let fault = match lease.session.submit(&request(&whole)).done(stage, &whole).await {
+                Ok(()) => return Ok(()),
+                Err(fault) => fault,
+            };
+            if again.tried && done(self.stat(path, false).await?) {
+                return Ok(());
+            }
+            again.after(fault).await?;
+        }
+    }
+}
+
+/// A request beside the files that was lost with its connection or channel, and is asked again on the next. (Files have their
+/// own retries, in the engine.)
+struct Again {
+    retry: Retry,
+    begun: Instant,
+    /// A try was lost: it may have had its effect.
+    tried: bool,
+}
+
+impl Again {
+    fn new() -> Again {
+        Again { retry: Retry::new(Scope::File), begun: Instant::now(), tried: false }
+    }
+
+    /// Waits until it is time to try again, or gives back the fault if it is not to be.
+    async fn after(&mut self, fault: Fault) -> Result<()> {
+        if !matches!(fault.cause, Cause::Lost) {
+            return Err(fault);
+        }
+        let decision = self.retry.after(&fault, self.begun.elapsed(), &mut rand::rng());
+        match decision {
+            Decision::Retry(wait) => {
+                tracing::debug!(%fault, ?wait, "asking again");
+                tokio::time::sleep(wait).await;
+                self.tried = true;
+                Ok(())
+            }
+            Decision::GiveUp(_) => Err(fault),
+        }
     }
 }
 
@@ -253,9 +302,16 @@ impl Tree for RemoteTree {
     fn stat<'a>(&'a self, path: &'a [u8], follow: bool) -> BoxFuture<'a, Result<Option<Meta>>> {
         Box::pin(async move {
             let path = self.at(path);
-            let (_, lease) = self.remote.lease().await?;
             let request = if follow { Request::Stat { path: &path } } else { Request::Lstat { path: &path } };
-            match lease.session.submit(&request).attrs(Stage::List, &path).await? {
+            let mut again = Again::new();
+            let attrs = loop {
+                let (_, lease) = self.remote.lease().await?;
+                match lease.session.submit(&request).attrs(Stage::List, &path).await {
+                    Ok(attrs) => break attrs,
+                    Err(fault) => again.after(fault).await?,
+                }
+            };
+            match attrs {
                 None => Ok(None),
                 Some(attrs) => attrs.to_meta().map(Some).ok_or_else(|| {
                     self.fault(Stage::List, Cause::Protocol, &path, "the server does not tell the file's type")
@@ -267,8 +323,14 @@ impl Tree for RemoteTree {
     fn read_link<'a>(&'a self, path: &'a [u8]) -> BoxFuture<'a, Result<Vec<u8>>> {
         Box::pin(async move {
             let path = self.at(path);
-            let (_, lease) = self.remote.lease().await?;
-            let names = lease.session.submit(&Request::Readlink { path: &path }).names(Stage::List, &path).await?;
+            let mut again = Again::new();
+            let names = loop {
+                let (_, lease) = self.remote.lease().await?;
+                match lease.session.submit(&Request::Readlink { path: &path }).names(Stage::List, &path).await {
+                    Ok(names) => break names,
+                    Err(fault) => again.after(fault).await?,
+                }
+            };
             listing::one_name(names)
                 .ok_or_else(|| self.fault(Stage::List, Cause::Protocol, &path, "READLINK was answered without a name"))
         })
@@ -276,8 +338,14 @@ impl Tree for RemoteTree {
 
     fn list<'a>(&'a self, path: &'a [u8], follow: bool) -> BoxFuture<'a, Result<Listing>> {
         Box::pin(async move {
-            let (_, lease) = self.remote.lease().await?;
-            listing::list(&lease, &self.at(path), follow).await
+            let mut again = Again::new();
+            loop {
+                let (_, lease) = self.remote.lease().await?;
+                match listing::list(&lease, &self.at(path), follow).await {
+                    Ok(listing) => return Ok(listing),
+                    Err(fault) => again.after(fault).await?,
+                }
+            }
         })
     }
 
@@ -392,23 +460,32 @@ impl Tree for RemoteTree {
         Box::pin(async move {
             let Some(mut attrs) = attrs(&change) else { return Ok(()) };
             let path = self.at(path);
-            let (_, lease) = self.remote.lease().await?;
-            let session = &lease.session;
-            if !symlink {
-                return session.submit(&Request::Setstat { path: &path, attrs }).done(Stage::Attributes, &path).await;
+            // Links have no mode of their own on Linux.
+            attrs.permissions = attrs.permissions.filter(|_| !symlink);
+            let mut again = Again::new();
+            loop {
+                let (_, lease) = self.remote.lease().await?;
+                let session = &lease.session;
+                let request = match symlink {
+                    false => Request::Setstat { path: &path, attrs },
+                    true if session.extensions.lsetstat && attrs != Attrs::default() => {
+                        Request::Lsetstat { path: &path, attrs }
+                    }
+                    // Without lsetstat@ the link's time stays: nothing can be done.
+                    true => return Ok(()),
+                };
+                match session.submit(&request).done(Stage::Attributes, &path).await {
+                    Ok(()) => return Ok(()),
+                    Err(fault) => again.after(fault).await?,
+                }
             }
-            // Links have no mode of their own on Linux. Without lsetstat@ the link's time stays: nothing can be done.
-            attrs.permissions = None;
-            if !session.extensions.lsetstat || attrs == Attrs::default() {
-                return Ok(());
-            }
-            session.submit(&Request::Lsetstat { path: &path, attrs }).done(Stage::Attributes, &path).await
         })
     }
 
     fn mkdir<'a>(&'a self, path: &'a [u8], mode: u32) -> BoxFuture<'a, Result<()>> {
         let attrs = Attrs { permissions: Some(mode & 0o777), ..Attrs::default() };
-        Box::pin(async move { self.simple(Stage::Attributes, path, |path| Request::Mkdir { path, attrs }).await })
+        let made = |found: Option<Meta>| found.is_some_and(|meta| meta.is_dir());
+        Box::pin(async move { self.simple(Stage::Attributes, path, |path| Request::Mkdir { path, attrs }, made).await })
     }
 
     fn symlink<'a>(&'a self, target: &'a [u8], path: &'a [u8]) -> BoxFuture<'a, Result<()>> {
@@ -422,11 +499,13 @@ impl Tree for RemoteTree {
     }
 
     fn remove<'a>(&'a self, path: &'a [u8]) -> BoxFuture<'a, Result<()>> {
-        Box::pin(async move { self.simple(Stage::Attributes, path, |path| Request::Remove { path }).await })
+        let gone = |found: Option<Meta>| found.is_none();
+        Box::pin(async move { self.simple(Stage::Attributes, path, |path| Request::Remove { path }, gone).await })
     }
 
     fn rmdir<'a>(&'a self, path: &'a [u8]) -> BoxFuture<'a, Result<()>> {
-        Box::pin(async move { self.simple(Stage::Attributes, path, |path| Request::Rmdir { path }).await })
+        let gone = |found: Option<Meta>| found.is_none();
+        Box::pin(async move { self.simple(Stage::Attributes, path, |path| Request::Rmdir { path }, gone).await })
     }
 
     fn identity(&self) -> BoxFuture<'_, Result<Identity>> {
