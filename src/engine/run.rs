@@ -7,10 +7,10 @@ use std::time::{Duration, Instant};
 use tokio::sync::{OnceCell, watch};
 
 use crate::cli::exit::{self, Ended, Exit};
+use crate::entry::Meta;
 use crate::fault::{Cause, Fault, Stage};
 use crate::job::{Job, Verify};
 use crate::ledger::{Class, Ledger};
-use crate::entry::Meta;
 use crate::output::{Printer, Stats};
 use crate::plan::quick_check::Context;
 use crate::ssh::prompt::Prompt;
@@ -118,9 +118,7 @@ impl Run {
 
     /// Who we are at the destination. Asked for only where owner, group or umask decide: a far end tells it late.
     pub async fn identity(&self) -> &Identity {
-        self.identity
-            .get_or_init(|| async { self.dest.identity().await.unwrap_or_default() })
-            .await
+        self.identity.get_or_init(|| async { self.dest.identity().await.unwrap_or_default() }).await
     }
 
     /// What the plan's decisions depend on.

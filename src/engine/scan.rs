@@ -540,13 +540,7 @@ async fn make_directory(
     directory.made(made);
 }
 
-async fn make_link(
-    run: &Run,
-    filter: &Filter,
-    place: &Place,
-    entry: &Entry,
-    decision: Decision,
-) -> Result<(), Fault> {
+async fn make_link(run: &Run, filter: &Filter, place: &Place, entry: &Entry, decision: Decision) -> Result<(), Fault> {
     place.directory.ready().await?;
     let change = Change { mode: None, ..run.change(&entry.meta, None).await? };
     let path = &place.dest_path;
