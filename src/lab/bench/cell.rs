@@ -22,13 +22,17 @@ impl Workload {
         self.files.saturating_mul(self.size)
     }
 
-    /// The same kind of work, smaller or larger: fewer files, or a smaller one where there is only one.
+    /// The same kind of work, smaller or larger: fewer files, or a smaller one where there is only one. Its name says so:
+    /// its figures are not those of the whole.
     pub fn scaled(mut self, by: f64) -> Workload {
         let scale = |n: u64| ((n as f64 * by).round() as u64).max(1);
         if self.files > 1 {
             self.files = scale(self.files);
         } else {
             self.size = scale(self.size);
+        }
+        if by != 1.0 {
+            self.name += &format!(" × {by}");
         }
         self
     }
@@ -140,6 +144,8 @@ mod tests {
         assert_eq!(scaled("900x1M", 0.02), (18, 1 << 20));
         assert_eq!(scaled("2G", 0.5), (1, 1 << 30));
         assert_eq!(scaled("10x4K", 0.0001), (1, 4096));
+        assert_eq!(work("2G").scaled(0.5).name, "2G × 0.5");
+        assert_eq!(work("2G").scaled(1.0).name, "2G");
     }
 
     #[test]
