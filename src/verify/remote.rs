@@ -185,7 +185,8 @@ impl Driver {
         }
         tx.finish().await;
         // Drained to its end, so that the channel closes in order and its session slot is free again.
-        let _ = tokio::time::timeout(Duration::from_secs(5), async { while let Ok(Some(_)) = rx.recv().await {} }).await;
+        let _ =
+            tokio::time::timeout(Duration::from_secs(5), async { while let Ok(Some(_)) = rx.recv().await {} }).await;
     }
 
     /// Sends a batch, and takes what the hasher prints meanwhile: one that waits for us to read reads nothing.

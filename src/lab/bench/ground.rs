@@ -258,10 +258,12 @@ impl Executor for Ground {
             lists: &source.lists,
         });
         self.clear(&self.work.join("nothing to remove"))?;
-        let (cost, text) = cost(&self.lab, &command, self.limit, &self.stop)?;
+        let measured = cost(&self.lab, &command, self.limit, &self.stop);
+        // First of all: what a signal ended can hardly be measured, and that is no failure.
         if self.stop.asked() {
             return Err(Halt::Interrupted);
         }
+        let (cost, text) = measured?;
         let (whole, extra) = self.inspect(source, &dest)?;
         self.clear(&fresh)?;
         let start = text.char_indices().rev().nth(MESSAGE - 1).map_or(0, |(at, _)| at);
