@@ -1,6 +1,8 @@
 //! `hopsync-lab bench` as a person runs it, small, on embedded servers: that it measures, keeps, and leaves nothing behind.
 //! No time is asserted.
 
+#![expect(clippy::disallowed_methods, reason = "scratch trees and results, which are no delivery")]
+
 use std::error::Error;
 use std::fs;
 use std::io::{BufRead, BufReader};
