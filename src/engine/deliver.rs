@@ -7,7 +7,7 @@ use crate::entry::Meta;
 use crate::fault::{Cause, Fault, Stage};
 use crate::ledger::{Attempt, Class, FileId};
 use crate::plan::quick_check::Decision;
-use crate::tree::{Change, How, Tree};
+use crate::tree::{How, Tree};
 
 use super::copy::{self, Proof, Trace};
 use super::directory::Directory;
@@ -24,8 +24,8 @@ pub struct FileItem {
     pub shown: Vec<u8>,
     /// As listed.
     pub meta: Meta,
-    /// What the destination has to show in the end.
-    pub change: Change,
+    /// What the destination has under the name, if it is a file too.
+    pub old: Option<Meta>,
     pub directory: Directory,
     /// `-L`.
     pub follow: bool,
@@ -59,7 +59,8 @@ pub async fn deliver(run: &Run, item: FileItem) {
 }
 
 async fn settle(run: &Run, item: &FileItem) -> Result<Class, Fault> {
-    run.dest.set(&item.dest_path, item.change, false).await?;
+    let change = run.change(&item.meta, item.old.as_ref()).await?;
+    run.dest.set(&item.dest_path, change, false).await?;
     Ok(Class::Unchanged)
 }
 

@@ -110,6 +110,8 @@ pub struct Pool {
     settings: Settings,
     channels: Mutex<Vec<Arc<Channel>>>,
     next_index: AtomicU32,
+    /// How many were ever opened.
+    opened: watch::Sender<usize>,
     /// How many file channels the work could use.
     wanted: AtomicUsize,
     growing: AtomicBool,
@@ -136,6 +138,7 @@ impl Pool {
             settings,
             channels: Mutex::default(),
             next_index: AtomicU32::new(0),
+            opened: watch::Sender::new(0),
             wanted: AtomicUsize::new(1),
             growing: AtomicBool::new(false),
             limit: Mutex::new(None),
@@ -186,6 +189,7 @@ impl Pool {
             bytes: AtomicUsize::new(0),
         };
         self.channels().push(Arc::new(channel));
+        self.opened.send_modify(|opened| *opened += 1);
         let elapsed = started.elapsed();
         ledger.event(Event::ChannelOpened { hop, lane, channel: index, purpose: Purpose::Files, elapsed });
         Ok(())
@@ -318,6 +322,8 @@ impl Pool {
                 let refusal = opened.into_iter().filter_map(Result::err).next();
                 if let Some(fault) = refusal {
                     if fault.cause == Cause::SessionLimit {
+                        // The first channel was asked for before these, but may be answered after them.
+                        let _ = pool.opened.subscribe().wait_for(|opened| *opened > 0).await;
                         // The hashing channel is asked for before any second one and counts if it was granted.
                         let hashing = usize::from(pool.settings.hashing && pool.far().await.hasher.is_some());
                         pool.found_limit(pool.count() + hashing);
