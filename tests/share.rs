@@ -1,5 +1,7 @@
 //! Many invocations at once on one shared connection: embedded servers and real sshd's, holders killed, logins refused.
 
+#![expect(clippy::disallowed_methods, reason = "tests make and read files of their own")]
+
 use std::collections::HashSet;
 use std::error::Error;
 use std::fs;

@@ -174,6 +174,7 @@ fn list(directory: &Path) -> Vec<PathBuf> {
 }
 
 #[cfg(test)]
+#[expect(clippy::disallowed_methods, reason = "the tests' own scratch files")]
 mod tests {
     use super::*;
     use std::ffi::OsString;

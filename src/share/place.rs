@@ -109,6 +109,7 @@ pub fn remove(paths: &[&Path]) {
 }
 
 #[cfg(test)]
+#[expect(clippy::disallowed_methods, reason = "the tests' own scratch files")]
 mod tests {
     use super::*;
     use std::os::unix::fs::PermissionsExt;

@@ -160,7 +160,7 @@ impl Reader {
         let mut buffer = BytesMut::new();
         let other_half = self.awaited.clone();
         loop {
-            while let Some(packet) = frames.next().map_err(|bad| bad.to_string())? {
+            while let Some(packet) = frames.take().map_err(|bad| bad.to_string())? {
                 let inspected = request::inspect(packet).map_err(|bad| bad.to_string())?;
                 tokio::select! {
                     passed = self.pass(inspected) => passed?,

@@ -72,6 +72,7 @@ fn remember(path: &Path, route: &Route) -> io::Result<()> {
 }
 
 #[cfg(test)]
+#[expect(clippy::disallowed_methods, reason = "the tests' own scratch files")]
 mod tests {
     use super::*;
     use crate::ssh::route::{First, Hop};
