@@ -71,20 +71,19 @@ impl ShareConnector {
 }
 
 /// Where the holder for a route listens, and its lock.
-fn names(route: &Route, compress: bool) -> Result<(PathBuf, PathBuf), String> {
+fn names(route: &Route) -> Result<(PathBuf, PathBuf), String> {
     let place = Place::find()?;
-    let key = key::of(route, compress).ok_or("the route has names that are not UTF-8")?;
+    let key = key::of(route).ok_or("the route has names that are not UTF-8")?;
     Ok((place.file(&key, "sock"), place.file(&key, "lock")))
 }
 
 fn describe(route: &Route, context: &Context, linger: Option<Duration>) -> Result<Start, String> {
     let route = key::rooted(route.clone());
-    let (socket, lock) = names(&route, context.compress)?;
+    let (socket, lock) = names(&route)?;
     let persist = route.hops.last().and_then(|hop| hop.control_persist);
     Ok(Start {
         socket,
         lock,
-        compress: context.compress,
         patience: context.patience,
         linger: linger.or(persist).unwrap_or(LINGER),
         person: route.hops.iter().any(|hop| context.prompt.reaches(hop)),
@@ -231,51 +230,43 @@ impl Receiver for SocketRx {
     }
 }
 
-/// Asks the holders for this route (with and without compression there may be two); nothing if there is none.
-async fn talk(shell: &[OsString], login: &Login, want: &Want) -> Result<Vec<Told>, Fault> {
+/// Asks the holder for this route; `None` if there is none.
+async fn talk(shell: &[OsString], login: &Login, want: &Want) -> Result<Option<Told>, Fault> {
     let fault = |text: String| Fault::new(login.host.as_str(), Stage::Session, Cause::Config, text);
     let Shell::Ssh(route) = resolve(shell, login).await? else {
         return Err(fault(
             "only connections by ssh are shared, and this remote shell (-e) is something else".to_owned(),
         ));
     };
-    let mut told = Vec::new();
-    for compress in [false, true] {
-        let (socket, _) = names(&key::rooted(route.clone()), compress).map_err(fault)?;
-        let asked = match join::connect(&socket).await {
-            Ok(None) => Ok(None),
-            Ok(Some(mut stream)) => {
-                let told = join::ask(&mut stream, want).await;
-                if *want == Want::Stop {
-                    // It closes when it is gone.
-                    let _ = tokio::time::timeout(GOING, stream.read(&mut [0; 64])).await;
-                }
-                told
+    let (socket, _) = names(&key::rooted(route)).map_err(fault)?;
+    let asked = match join::connect(&socket).await {
+        Ok(None) => return Ok(None),
+        Ok(Some(mut stream)) => {
+            let told = join::ask(&mut stream, want).await;
+            if *want == Want::Stop {
+                // It closes when it is gone.
+                let _ = tokio::time::timeout(GOING, stream.read(&mut [0; 64])).await;
             }
-            Err(why) => Err(why),
-        };
-        match asked {
-            Ok(answer) => told.extend(answer),
-            Err(NotShared::Fault(fault)) => return Err(fault),
-            Err(NotShared::Alone(why)) => return Err(fault(why)),
+            told
         }
-    }
-    Ok(told)
+        Err(why) => Err(why),
+    };
+    asked.map_err(|why| match why {
+        NotShared::Fault(fault) => fault,
+        NotShared::Alone(why) => fault(why),
+    })
 }
 
 /// `--share-stop`: ends the holder for this route and returns when it is gone. `false` if there was none.
 pub async fn stop(shell: &[OsString], login: &Login) -> Result<bool, Fault> {
-    Ok(!talk(shell, login, &Want::Stop).await?.is_empty())
+    Ok(talk(shell, login, &Want::Stop).await?.is_some())
 }
 
 /// What the holder for this route knows of the far end; `None` if there is no holder.
 pub async fn probe(shell: &[OsString], login: &Login) -> Result<Option<Probe>, Fault> {
-    for told in talk(shell, login, &Want::Probe).await? {
-        match told {
-            Told::Probed(probe) => return Ok(Some(probe)),
-            Told::Failed(fault) => return Err(fault),
-            _ => {}
-        }
+    match talk(shell, login, &Want::Probe).await? {
+        Some(Told::Probed(probe)) => Ok(Some(probe)),
+        Some(Told::Failed(fault)) => Err(fault),
+        _ => Ok(None),
     }
-    Ok(None)
 }

@@ -164,13 +164,14 @@ fn listen(start: &Start) -> io::Result<UnixListener> {
 
 /// Makes the connection that everyone waits for.
 async fn connect(holder: Arc<Holder>, starter: Starter) {
-    let Start { route, compress, patience, person, .. } = &holder.start;
+    let Start { route, patience, person, .. } = &holder.start;
     let ledger = Arc::new(Ledger::new(ledger::Settings::default()));
     let context = Context {
         prompt: Arc::new(starter.prompt(route, *person)),
         ledger: ledger.clone(),
         patience: *patience,
-        compress: *compress,
+        // Not by -z, see the module above; by ssh_config's Compression still.
+        compress: false,
         notice: starter.notice(),
     };
     let connector = SshConnector { route: route.clone(), context };

@@ -26,7 +26,7 @@ pub fn rooted(mut route: Route) -> Route {
 /// The key, 32 hexadecimal digits; `None` for a route that cannot be written down (a path that is no UTF-8).
 ///
 /// The route is already what all options, configuration files and variables amount to, so it stands for them.
-pub fn of(route: &Route, compress: bool) -> Option<String> {
+pub fn of(route: &Route) -> Option<String> {
     let mut hasher = blake3::Hasher::new_derive_key("hopsync 2026 the key of a shared connection");
     let mut add = |part: &[u8]| {
         hasher.update(&(part.len() as u64).to_be_bytes());
@@ -45,7 +45,6 @@ pub fn of(route: &Route, compress: bool) -> Option<String> {
             add(&number.to_be_bytes());
         }
     }
-    add(&[u8::from(compress)]);
     add(&serde_json::to_vec(route).ok()?);
     if matches!(route.first, First::ProxyCommand(_)) {
         // It may name files, and runs where it was started.
@@ -65,9 +64,8 @@ mod tests {
 
     #[test]
     fn whatever_decides_the_way_or_the_login_is_in_the_key() {
-        let ours = of(&route(), false).unwrap();
-        assert_eq!(of(&route(), false), Some(ours.clone()));
-        assert_ne!(of(&route(), true), Some(ours.clone()));
+        let ours = of(&route()).unwrap();
+        assert_eq!(of(&route()), Some(ours.clone()));
         let changes: [fn(&mut Route); 6] = [
             |r| r.hops[1].user = "you".to_owned(),
             |r| r.hops[0].port = 2222,
@@ -79,7 +77,7 @@ mod tests {
         for change in changes {
             let mut other = route();
             change(&mut other);
-            assert_ne!(of(&other, false), Some(ours.clone()));
+            assert_ne!(of(&other), Some(ours.clone()));
         }
     }
 

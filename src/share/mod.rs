@@ -31,9 +31,12 @@
 //!
 //! # What a client may have
 //! The key covers everything that the way there and the login are decided by: the whole route as resolved (hosts, ports,
-//! users, jumps, keys, agent, known_hosts, algorithms), the user id, the mount and network namespaces, compression, and the
-//! program itself. Resolving needs `ssh -G`, which costs more than the rest of a small transfer: [`routes`] remembers its
-//! answer for as long as the configuration files say the same. Both ends check the user id of the other (SO_PEERCRED).
+//! users, jumps, keys, agent, known_hosts, algorithms), the user id, the mount and network namespaces, and the program
+//! itself. Resolving needs `ssh -G`, which costs more than the rest of a small transfer: [`routes`] remembers its answer for
+//! as long as the configuration files say the same. Both ends check the user id of the other (SO_PEERCRED).
+//!
+//! `-z` is not honoured here. SSH compresses in one thread at each end of the session, so all clients together would get what
+//! one zlib can do (measured: 900 pulls of 1 MiB took 57 s with it, 12 s without). ssh_config's `Compression` still is.
 //!
 //! # By hand
 //! `HOPSYNC_HOLDER_LOG=FILE` gives a holder that is started under it a log; `HOPSYNC_LOG` is its filter.

@@ -85,7 +85,6 @@ pub struct Start {
     pub socket: std::path::PathBuf,
     pub lock: std::path::PathBuf,
     pub route: Route,
-    pub compress: bool,
     /// `--contimeout`.
     pub patience: Option<Duration>,
     pub linger: Duration,
