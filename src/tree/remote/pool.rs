@@ -27,6 +27,9 @@ const INIT_PATIENCE: Duration = Duration::from_secs(60);
 /// server.
 pub const ENOUGH: usize = 16;
 
+/// Channels opened together. A refused one costs the server nothing, a step costs several round trips.
+pub const STEP: usize = 8;
+
 /// What the pool is told.
 #[derive(Clone)]
 pub struct Settings {
@@ -34,6 +37,9 @@ pub struct Settings {
     pub ledger: Arc<Ledger>,
     /// File channels at most.
     pub most: usize,
+    /// File channels to be opened at once, because there is a tree to be moved: at distance each step of opening more is
+    /// several round trips.
+    pub eager: usize,
     /// Silence, with requests outstanding, that ends a channel.
     pub stall: Duration,
     /// Whether a channel is to be kept for hashing.
@@ -157,6 +163,7 @@ impl Pool {
         } else {
             pool.far.send_replace(Some(Far::default()));
         }
+        pool.want(pool.settings.eager);
         match early {
             std::task::Poll::Ready(opened) => opened?,
             std::task::Poll::Pending => first.await?,
@@ -295,7 +302,7 @@ impl Pool {
         self.grow();
     }
 
-    /// Opens what is wanted, in steps that double, until the server refuses. One growth at a time.
+    /// Opens what is wanted, a step at a time, until the server refuses. One growth at a time.
     fn grow(self: &Arc<Self>) {
         if self.room() == 0 || self.growing.swap(true, Ordering::AcqRel) {
             return;
@@ -303,7 +310,7 @@ impl Pool {
         let pool = self.clone();
         tokio::spawn(async move {
             loop {
-                let step = pool.room().min(pool.count().max(1));
+                let step = pool.room().min(STEP);
                 if step == 0 || pool.link.is_over() {
                     break;
                 }
@@ -331,7 +338,8 @@ impl Pool {
 
     fn room(&self) -> usize {
         let limit = self.limit.lock().unwrap_or_else(|p| p.into_inner()).unwrap_or(usize::MAX);
-        self.wanted.load(Ordering::Relaxed).min(limit).saturating_sub(self.count())
+        // The first channel counts although it may still be opening.
+        self.wanted.load(Ordering::Relaxed).min(limit).saturating_sub(self.count().max(1))
     }
 
     fn found_limit(&self, sessions: usize) {
