@@ -6,6 +6,7 @@ use std::time::Instant;
 use crate::entry::Meta;
 use crate::fault::{Cause, Fault, Stage};
 use crate::ledger::{Attempt, Class, FileId};
+use crate::output::{Item, Update};
 use crate::plan::quick_check::Decision;
 use crate::tree::{Change, How, Tree};
 
@@ -30,6 +31,15 @@ pub struct FileItem {
     /// `-L`.
     pub follow: bool,
     pub decision: Decision,
+    /// What its printed line needs, if that has to wait until both ends are hashed.
+    pub line: Option<Box<Line>>,
+}
+
+/// The rest of an [`Item`] that is printed once the hashes are known.
+pub struct Line {
+    pub old: Option<Meta>,
+    pub sets_owner: bool,
+    pub sets_group: bool,
 }
 
 /// Does what the item's decision says, and gives it its class.
@@ -37,11 +47,16 @@ pub async fn deliver(run: &Run, item: FileItem) {
     let class = match item.decision {
         Decision::Attributes(_) => settle(run, &item).await,
         Decision::NeedHash(_) => match same_content(run, &item).await {
-            Ok(same) => match item.decision.after_hash(same) {
-                Decision::Unchanged => Ok(Class::Unchanged),
-                Decision::Attributes(_) => settle(run, &item).await,
-                _ => send(run, &item).await,
-            },
+            Ok(same) => {
+                let decision = item.decision.after_hash(same);
+                print(run, &item, decision.transfers());
+                match decision {
+                    Decision::Unchanged => Ok(Class::Unchanged),
+                    _ if run.job.options.dry_run => Ok(Class::Skipped("dry run")),
+                    Decision::Attributes(_) => settle(run, &item).await,
+                    _ => send(run, &item).await,
+                }
+            }
             Err(fault) => Err(fault),
         },
         _ => send(run, &item).await,
@@ -56,6 +71,27 @@ pub async fn deliver(run: &Run, item: FileItem) {
         }
     };
     run.finished(&item, class);
+}
+
+/// The line of a file of which only its hash could tell what happens to it.
+fn print(run: &Run, item: &FileItem, transfers: bool) {
+    let Some(line) = &item.line else { return };
+    if transfers && run.job.options.dry_run {
+        let mut tally = run.tally();
+        tally.stats.transferred += 1;
+        tally.stats.transferred_size += item.meta.size;
+    }
+    run.printer.item(&Item {
+        path: &item.shown,
+        new: &item.meta,
+        old: line.old.as_ref(),
+        target: None,
+        update: if transfers { Update::Transfer } else { Update::Attributes },
+        content_differs: transfers,
+        push: !run.pull,
+        sets_owner: line.sets_owner,
+        sets_group: line.sets_group,
+    });
 }
 
 async fn settle(run: &Run, item: &FileItem) -> Result<Class, Fault> {

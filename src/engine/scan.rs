@@ -360,7 +360,8 @@ impl Scan<'_> {
             run.ledger.class(id, &place.shown, Class::Unchanged);
             return;
         }
-        if run.job.options.dry_run {
+        let hashes = matches!(decision, Decision::NeedHash(_));
+        if run.job.options.dry_run && !hashes {
             if decision.transfers() {
                 let mut tally = run.tally();
                 tally.stats.transferred += 1;
@@ -384,8 +385,16 @@ impl Scan<'_> {
             run.ledger.class(id, &place.shown, Class::Failed(fault));
             return;
         }
+        let line = hashes.then(|| {
+            Box::new(deliver::Line {
+                old: old.as_ref().map(|old| old.meta.clone()),
+                sets_owner: run.job.options.owner && self.ctx.may_chown,
+                sets_group: run.job.options.group && self.may_chgrp(meta.gid),
+            })
+        });
         let item = FileItem {
             id,
+            line,
             change: self.change(&meta, old.as_ref().map(|old| &old.meta)),
             source: place.source,
             source_path: place.source_path,

@@ -228,16 +228,19 @@ fn wire_time(seconds: i64) -> u32 {
     u32::try_from(seconds.max(0)).unwrap_or(u32::MAX)
 }
 
-/// `None` where nothing is to be set. Owner and group go together or not at all (filexfer-02 §5): whoever wants one has
-/// found out the other.
-fn attrs(change: &Change) -> Option<Attrs> {
+/// What is to be set, in one request or in two; none where there is nothing. Owner and group go together or not at all
+/// (filexfer-02 §5): whoever wants one has found out the other.
+fn attrs(change: &Change) -> impl Iterator<Item = Attrs> {
     let attrs = Attrs {
         size: None,
         owner: change.owner.zip(change.group),
         permissions: change.mode,
         times: change.mtime.map(|(seconds, _)| (wire_time(seconds), wire_time(seconds))),
     };
-    (attrs != Attrs::default()).then_some(attrs)
+    // A chown clears setuid and setgid, and OpenSSH's server changes the owner last (sftp-server.c, process_setstat).
+    let special = attrs.owner.is_some() && attrs.permissions.is_some_and(|mode| mode & 0o6000 != 0);
+    let again = special.then_some(Attrs { size: None, owner: None, permissions: change.mode, times: None });
+    (attrs != Attrs::default()).then_some(attrs).into_iter().chain(again)
 }
 
 impl Tree for RemoteTree {
@@ -357,7 +360,8 @@ impl Tree for RemoteTree {
             let (_, lease) = self.remote.lease().await?;
             let session = &lease.session;
             // One after the other on one channel: the server takes them in this order, and both are one round trip.
-            let set = attrs(&change).map(|attrs| session.submit(&Request::Setstat { path: &from, attrs }));
+            let set: Vec<_> =
+                attrs(&change).map(|attrs| session.submit(&Request::Setstat { path: &from, attrs })).collect();
             let replaces = session.extensions.posix_rename;
             let rename = if replaces {
                 Request::PosixRename { from: &from, to: &to }
@@ -365,7 +369,7 @@ impl Tree for RemoteTree {
                 Request::Rename { from: &from, to: &to }
             };
             let renamed = session.submit(&rename);
-            if let Some(set) = set {
+            for set in set {
                 set.done(Stage::Attributes, &to).await?;
             }
             renamed.done(Stage::Rename, &to).await.map_err(|mut fault| {
@@ -382,16 +386,20 @@ impl Tree for RemoteTree {
 
     fn set<'a>(&'a self, path: &'a [u8], change: Change, symlink: bool) -> BoxFuture<'a, Result<()>> {
         Box::pin(async move {
-            let Some(mut attrs) = attrs(&change) else { return Ok(()) };
             let path = self.at(path);
             let (_, lease) = self.remote.lease().await?;
             let session = &lease.session;
             if !symlink {
-                return session.submit(&Request::Setstat { path: &path, attrs }).done(Stage::Attributes, &path).await;
+                let set: Vec<_> =
+                    attrs(&change).map(|attrs| session.submit(&Request::Setstat { path: &path, attrs })).collect();
+                for set in set {
+                    set.done(Stage::Attributes, &path).await?;
+                }
+                return Ok(());
             }
             // Links have no mode of their own on Linux. Without lsetstat@ the link's time stays: nothing can be done.
-            attrs.permissions = None;
-            if !session.extensions.lsetstat || attrs == Attrs::default() {
+            let Some(attrs) = attrs(&Change { mode: None, ..change }).next() else { return Ok(()) };
+            if !session.extensions.lsetstat {
                 return Ok(());
             }
             session.submit(&Request::Lsetstat { path: &path, attrs }).done(Stage::Attributes, &path).await
