@@ -9,9 +9,9 @@ use tokio::time::Instant;
 /// Bytes of file data in memory, all files together. Twice what any path needs that we measured (4 connections × 8 MiB).
 const BYTES: usize = 64 << 20;
 
-/// Files under way at once. Fewer than 64 per channel leave a server waiting for us; 256 per channel pay at distance
-/// (measured with eight channels).
-const FILES: usize = 512;
+/// Files under way at once. Fewer than 64 per channel leave a server waiting for us, 256 per channel pay at distance (measured
+/// with eight channels), and those whose hashes are being made cost nothing but their names.
+const FILES: usize = 2048;
 
 /// Shared by everything that holds data or works on files.
 pub struct Budget {

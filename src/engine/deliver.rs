@@ -43,7 +43,7 @@ pub struct Line {
 }
 
 /// Does what the item's decision says, and gives it its class.
-pub async fn deliver(run: &Run, item: FileItem) {
+pub async fn deliver(run: &Run, mut item: FileItem) {
     let class = match item.decision {
         Decision::Attributes(_) => settle(run, &item).await,
         Decision::NeedHash(_) => match same_content(run, &item).await {
@@ -54,12 +54,12 @@ pub async fn deliver(run: &Run, item: FileItem) {
                     Decision::Unchanged => Ok(Class::Unchanged),
                     _ if run.job.options.dry_run => Ok(Class::Skipped("dry run")),
                     Decision::Attributes(_) => settle(run, &item).await,
-                    _ => send(run, &item).await,
+                    _ => send(run, &mut item).await,
                 }
             }
             Err(fault) => Err(fault),
         },
-        _ => send(run, &item).await,
+        _ => send(run, &mut item).await,
     };
     let class = match class {
         Ok(class) => class,
@@ -109,7 +109,7 @@ async fn same_content(run: &Run, item: &FileItem) -> Result<bool, Fault> {
     Ok(here?.0 == there?.0)
 }
 
-async fn send(run: &Run, item: &FileItem) -> Result<Class, Fault> {
+async fn send(run: &Run, item: &mut FileItem) -> Result<Class, Fault> {
     let mut retry = Retry::new(Scope::File);
     let mut meta = item.meta.clone();
     let begun = Instant::now();
@@ -140,7 +140,10 @@ async fn send(run: &Run, item: &FileItem) -> Result<Class, Fault> {
         }
         match fault.cause {
             // Whatever the source is now is what the next try sends.
-            Cause::Changed => meta = again(item).await?,
+            Cause::Changed => {
+                meta = again(item).await?;
+                item.change.mtime = item.change.mtime.map(|_| (meta.mtime, meta.mtime_nsec));
+            }
             Cause::NotFound if matches!(fault.stage, Stage::Open | Stage::Read) => {
                 // Which end it is missing at: a vanished source is a warning, a vanished directory is not.
                 if item.source.stat(&item.source_path, item.follow).await?.is_none() {

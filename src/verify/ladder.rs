@@ -1,18 +1,17 @@
 //! The far end's hashers as data: the script that finds the best one, the lines it prints, and how names are batched.
 //!
-//! Names travel NUL-separated on standard input, never on a command line. `xargs -0 -n BATCH` runs the hasher for each
-//! batch; it starts one only when the batch is full, and GNU's only when one name more has come, so a batch that should run
-//! now is filled up with `/dev/null`. A line of output is `HASH  NAME`: names that a hasher would print otherwise than they
-//! are (see [`is_plain`]) are not given to it.
+//! Names travel on standard input, never on a command line that a shell parses. A batch is its names, one to a line, then
+//! [`SENTINEL`] and an empty line; `awk` collects them and runs `tr | xargs -0 HASHER` for each batch, of any size, so that
+//! one name is answered as readily as a thousand (measured: 8 ms for one, 46 ms for 2,000). A line of output is
+//! `HASH  NAME`; names that a hasher would print otherwise than they are (see [`is_plain`]) are not given to it.
 
 use super::digest::{Algorithm, Digest};
 
-/// Names per process. 128 empty fillers cost a hasher under a millisecond, and a full batch of names of 1,000 bytes stays
-/// within xargs' default command line of 128 KiB.
-pub const BATCH: usize = 128;
+/// Names in one batch at most: bounds what one answer can hold up.
+pub const BATCH: usize = 4096;
 
-/// What a batch is filled up with: hashed in no time everywhere.
-pub const FILLER: &[u8] = b"/dev/null";
+/// The last name of each batch: hashed in no time everywhere, and its line says that the batch is done.
+pub const SENTINEL: &[u8] = b"/dev/null";
 
 /// First line of the script's output; anything else means that no shell ran it (`ForceCommand internal-sftp`).
 pub const GREETING: &[u8] = b"hopsync-far 1";
@@ -21,9 +20,10 @@ pub const GREETING: &[u8] = b"hopsync-far 1";
 /// an impossible packet and hangs up, instead of waiting with us for what comes.
 pub const KNOCK: &[u8] = b"hopsync\n";
 
-/// The script, for the login shell whatever it is: one line, no quotes within the quotes.
+/// The script, for the login shell whatever it is: one line, no single quotes within.
 ///
-/// It says who we are there (for owner and group), the umask, and the hasher that it then becomes.
+/// It says who we are there (for owner and group), the umask, and the hasher that it then becomes. `-W interactive` makes
+/// mawk, Debian's awk, read line by line; other awks ignore it.
 pub const SCRIPT: &str = concat!(
     "exec sh -c '",
     "read knock; ",
@@ -32,13 +32,16 @@ pub const SCRIPT: &str = concat!(
     "echo umask $(umask); ",
     "PATH=$PATH:/usr/local/bin:/usr/bin:/bin; ",
     "has() { command -v $1 >/dev/null 2>&1; }; ",
+    "become() { echo hasher $1; shift; C=\"tr \\\\012 \\\\000 | xargs -0 $*\"; export C; ",
+    "exec awk -W interactive ",
+    "\"{ if (\\$0 == \\\"\\\") close(ENVIRON[\\\"C\\\"]); else print | ENVIRON[\\\"C\\\"] }\"; }; ",
     "if has hopsync && [ \"$(hopsync --hash-server=probe 2>/dev/null)\" = hash-server-1 ]; then ",
     "echo hasher hopsync; exec hopsync --hash-server; fi; ",
-    "if has xargs; then ",
-    "if has b3sum; then echo hasher b3sum; exec xargs -0 -n 128 b3sum --; fi; ",
+    "if has xargs && has awk && has tr; then ",
+    "if has b3sum; then become b3sum b3sum --; fi; ",
     "if has openssl && openssl dgst -sha256 -r /dev/null >/dev/null 2>&1; then ",
-    "echo hasher openssl; exec xargs -0 -n 128 openssl dgst -sha256 -r; fi; ",
-    "if has sha256sum; then echo hasher sha256sum; exec xargs -0 -n 128 sha256sum --; fi; ",
+    "become openssl openssl dgst -sha256 -r; fi; ",
+    "if has sha256sum; then become sha256sum sha256sum --; fi; ",
     "fi; echo hasher none'",
 );
 
@@ -69,7 +72,7 @@ impl Rung {
         }
     }
 
-    /// Whether names must be filled up to whole batches.
+    /// Whether names go in batches.
     pub fn batches(self) -> bool {
         self != Rung::Own
     }
@@ -150,13 +153,6 @@ pub fn parse_line(algorithm: Algorithm, line: &[u8]) -> Option<(Digest, &[u8])> 
     }
 }
 
-/// How many fillers make the names sent so far run now: up to a whole number of batches and one more. `sent` counts
-/// everything sent since the start, fillers too.
-pub fn fill(sent: u64) -> u64 {
-    let batch = BATCH as u64;
-    (batch - sent % batch) % batch + 1
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -185,15 +181,6 @@ mod tests {
     fn the_script_survives_any_login_shell() {
         let inner = SCRIPT.strip_prefix("exec sh -c '").and_then(|s| s.strip_suffix('\'')).unwrap();
         assert!(!inner.contains('\'') && !SCRIPT.contains('\n') && !SCRIPT.contains('!'));
-        assert!(SCRIPT.contains(&format!("-n {BATCH} ")));
-    }
-
-    #[test]
-    fn a_batch_is_filled_to_its_end_and_one_beyond() {
-        assert_eq!((fill(1), fill(127), fill(128), fill(129)), (128, 2, 1, 128));
-        for sent in 1..1000 {
-            assert_eq!((sent + fill(sent)) % BATCH as u64, 1);
-        }
     }
 
     #[test]

@@ -12,7 +12,7 @@ use crate::fault::{Cause, Fault, Stage};
 use crate::sftp::wire::{Receiver, Sender, Wire};
 
 use super::digest::Digest;
-use super::ladder::{self, FILLER, FarEnd, Introduction, Rung};
+use super::ladder::{self, BATCH, FarEnd, Introduction, Rung, SENTINEL};
 
 /// For the script's introduction. An SFTP server in its place hangs up at our knock; a slow login shell takes seconds.
 const PATIENCE: Duration = Duration::from_secs(30);
@@ -23,8 +23,12 @@ const LINE: usize = 16 * 1024;
 /// Names that wait to be sent; callers wait beyond.
 const QUEUE: usize = 1024;
 
-/// While a batch runs, names gather for this long before the next one is filled up and sent after it.
-const GATHER: Duration = Duration::from_millis(8);
+/// Batches at the far end: while one runs the next one waits there, so that the hasher never waits for us.
+const BATCHES: usize = 2;
+
+/// While a batch runs, names gather for this long, or until there are this many, before the next one goes.
+const GATHER: Duration = Duration::from_millis(10);
+const GATHERED: usize = 256;
 
 /// A file is given up when its hash has not come within this time plus its size, and all before it, at 4 MB/s.
 const SLOWEST: Duration = Duration::from_secs(120);
@@ -126,40 +130,41 @@ struct Driver {
     rung: Rung,
     tx: Box<dyn Sender>,
     lines: Lines,
-    /// Sent and unanswered, fillers included (without an answer to give).
-    waiting: VecDeque<(Vec<u8>, Option<oneshot::Sender<Result<Digest, NoHash>>>)>,
-    /// Real names among them.
-    outstanding: usize,
-    /// Names sent since the last fill, which may not run yet.
-    unfilled: usize,
-    sent: u64,
-    last_fill: Instant,
+    /// Names to be sent with the next batch.
+    gathered: Vec<Ask>,
+    /// Since when the first of them waits.
+    since: Instant,
+    /// Sent and unanswered, in order; a batch's last one has nobody to answer.
+    waiting: VecDeque<(Vec<u8>, Option<Answer>)>,
+    /// Batches sent and not done.
+    batches: usize,
     deadline: Instant,
 }
+
+type Answer = oneshot::Sender<Result<Digest, NoHash>>;
 
 impl Driver {
     fn new(rung: Rung, tx: Box<dyn Sender>, lines: Lines) -> Driver {
         let now = Instant::now();
-        let waiting = VecDeque::new();
-        Driver { rung, tx, lines, waiting, outstanding: 0, unfilled: 0, sent: 0, last_fill: now, deadline: now }
+        let (gathered, waiting) = (Vec::new(), VecDeque::new());
+        Driver { rung, tx, lines, gathered, since: now, waiting, batches: 0, deadline: now }
     }
 
     async fn run(mut self, mut rx: Box<dyn Receiver>, mut queue: mpsc::Receiver<Ask>) {
         let why = loop {
-            let fill_at = self.last_fill + GATHER;
+            if let Some(message) = self.batch()
+                && let Err(fault) = self.tx.send(message).await
+            {
+                break fault.to_string();
+            }
+            let full = self.gathered.len() >= BATCH;
+            let due = self.since + GATHER;
             tokio::select! {
-                ask = queue.recv() => {
+                ask = queue.recv(), if !full => {
                     let Some(first) = ask else { break "no longer needed".to_owned() };
-                    let mut message = BytesMut::new();
-                    self.add(first, &mut message);
-                    while let Ok(more) = queue.try_recv() {
-                        self.add(more, &mut message);
-                    }
-                    if self.outstanding == self.unfilled {
-                        self.fill(&mut message);
-                    }
-                    if let Err(fault) = self.tx.send(message.freeze()).await {
-                        break fault.to_string();
+                    self.gather(first);
+                    while self.gathered.len() < BATCH && let Ok(more) = queue.try_recv() {
+                        self.gather(more);
                     }
                 }
                 received = rx.recv() => match received {
@@ -167,59 +172,59 @@ impl Driver {
                     Ok(None) => break "the hasher has exited".to_owned(),
                     Err(fault) => break fault.to_string(),
                 },
-                () = tokio::time::sleep_until(fill_at), if self.unfilled > 0 => {
-                    let mut message = BytesMut::new();
-                    self.fill(&mut message);
-                    if let Err(fault) = self.tx.send(message.freeze()).await {
-                        break fault.to_string();
-                    }
-                }
-                () = tokio::time::sleep_until(self.deadline), if self.outstanding > 0 => {
+                () = tokio::time::sleep_until(due), if !self.gathered.is_empty() && self.batches < BATCHES => {}
+                () = tokio::time::sleep_until(self.deadline), if !self.waiting.is_empty() => {
                     break "the hasher no longer answers".to_owned();
                 }
             }
         };
         // The queue first: whoever asks from now on learns it from the closed queue.
         queue.close();
-        let rest = std::iter::from_fn(|| queue.try_recv().ok()).map(|ask| ask.answer);
-        for answer in self.waiting.into_iter().filter_map(|(_, answer)| answer).chain(rest) {
+        let rest = std::iter::from_fn(|| queue.try_recv().ok());
+        let unsent = self.gathered.into_iter().chain(rest).map(|ask| ask.answer);
+        for answer in self.waiting.into_iter().filter_map(|(_, answer)| answer).chain(unsent) {
             let _ = answer.send(Err(NoHash::Gone(why.clone())));
         }
         self.tx.finish().await;
         // Drained to its end, so that the channel closes in order and its session slot is free again.
-        let _ =
-            tokio::time::timeout(Duration::from_secs(5), async { while let Ok(Some(_)) = rx.recv().await {} }).await;
+        let _ = tokio::time::timeout(Duration::from_secs(5), async { while let Ok(Some(_)) = rx.recv().await {} }).await;
     }
 
-    fn add(&mut self, ask: Ask, message: &mut BytesMut) {
-        let now = Instant::now();
-        if self.outstanding == 0 {
-            self.deadline = now + SLOWEST;
+    fn gather(&mut self, ask: Ask) {
+        if self.gathered.is_empty() {
+            self.since = Instant::now();
         }
-        self.deadline += Duration::from_millis(ask.size / (SLOWEST_RATE / 1000));
-        self.put(&ask.path, message);
-        self.waiting.push_back((ask.path, Some(ask.answer)));
-        self.outstanding += 1;
-        self.unfilled += usize::from(self.rung.batches());
+        self.gathered.push(ask);
     }
 
-    fn put(&mut self, name: &[u8], message: &mut BytesMut) {
-        message.extend_from_slice(name);
-        message.extend_from_slice(b"\0");
-        self.sent += 1;
-    }
-
-    /// Makes everything sent so far run.
-    fn fill(&mut self, message: &mut BytesMut) {
-        if !self.rung.batches() {
-            return;
+    /// The next batch, if it is time for it: at once where nothing runs, else when enough has gathered.
+    fn batch(&mut self) -> Option<Bytes> {
+        let enough = self.gathered.len() >= GATHERED || self.since.elapsed() >= GATHER;
+        let ready = match self.rung.batches() {
+            false => true,
+            true => self.batches == 0 || self.batches < BATCHES && enough,
+        };
+        if self.gathered.is_empty() || !ready {
+            return None;
         }
-        for _ in 0..ladder::fill(self.sent) {
-            self.put(FILLER, message);
-            self.waiting.push_back((FILLER.to_vec(), None));
+        if self.waiting.is_empty() {
+            self.deadline = Instant::now() + SLOWEST;
         }
-        self.unfilled = 0;
-        self.last_fill = Instant::now();
+        let end: &[u8] = if self.rung.batches() { b"\n" } else { b"\0" };
+        let mut message = BytesMut::new();
+        for ask in self.gathered.drain(..) {
+            self.deadline += Duration::from_millis(ask.size / (SLOWEST_RATE / 1000));
+            message.extend_from_slice(&ask.path);
+            message.extend_from_slice(end);
+            self.waiting.push_back((ask.path, Some(ask.answer)));
+        }
+        if self.rung.batches() {
+            message.extend_from_slice(SENTINEL);
+            message.extend_from_slice(b"\n\n");
+            self.waiting.push_back((SENTINEL.to_vec(), None));
+            self.batches += 1;
+        }
+        Some(message.freeze())
     }
 
     /// Takes in output. A hasher skips what it cannot read (and complains on its standard error), so a line answers its
@@ -237,10 +242,12 @@ impl Driver {
                     return Err("the hasher printed a name that was not asked for".to_owned());
                 };
                 let hit = waited_for == name;
-                if let Some(answer) = answer {
-                    self.outstanding -= 1;
-                    self.deadline = self.deadline.max(Instant::now() + SLOWEST);
-                    let _ = answer.send(if hit { Ok(digest) } else { Err(NoHash::Skipped) });
+                match answer {
+                    Some(answer) => {
+                        self.deadline = self.deadline.max(Instant::now() + SLOWEST);
+                        let _ = answer.send(if hit { Ok(digest) } else { Err(NoHash::Skipped) });
+                    }
+                    None => self.batches -= 1,
                 }
                 if hit {
                     break;
@@ -287,7 +294,7 @@ mod tests {
     use crate::sftp::wire;
     use crate::verify::digest::Algorithm;
 
-    /// Plays the far end: introduces itself, then answers each name by `hash`, in batches as xargs would run them.
+    /// Plays the far end: introduces itself, then answers the names of each batch by `hash`, as the script would.
     async fn far_end(rung: &'static str, hash: impl Fn(&[u8]) -> Option<String> + Send + 'static) -> RemoteHasher {
         let (near, mut far) = wire::pair(64);
         tokio::spawn(async move {
@@ -298,16 +305,16 @@ mod tests {
             let mut held: Vec<Vec<u8>> = Vec::new();
             while let Ok(Some(data)) = far.rx.recv().await {
                 input.extend_from_slice(&data);
-                while let Some(end) = input.iter().position(|b| *b == 0) {
-                    // GNU xargs: a full batch runs when the next name comes.
-                    if held.len() == ladder::BATCH {
-                        let out: String = held.drain(..).filter_map(|name| hash(&name)).collect();
-                        if far.tx.send(Bytes::from(out)).await.is_err() {
-                            return;
-                        }
+                while let Some(end) = input.iter().position(|b| *b == b'\n') {
+                    let line: Vec<u8> = input.drain(..=end).collect();
+                    if line.len() > 1 {
+                        held.push(line[..line.len() - 1].to_vec());
+                        continue;
                     }
-                    let name: Vec<u8> = input.drain(..=end).collect();
-                    held.push(name[..name.len() - 1].to_vec());
+                    let out: String = held.drain(..).filter_map(|name| hash(&name)).collect();
+                    if far.tx.send(Bytes::from(out)).await.is_err() {
+                        return;
+                    }
                 }
             }
         });

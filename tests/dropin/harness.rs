@@ -17,7 +17,7 @@ use serde_json::Value;
 pub type Tried = Result<(), Box<dyn Error>>;
 
 /// The longest that a run in a test may take.
-pub const DEADLINE: Duration = Duration::from_secs(100);
+pub const DEADLINE: Duration = Duration::from_secs(30);
 
 /// `hopsync` with `args`, its environment free of what could change its ways. Ready for more settings.
 pub fn command<S: AsRef<OsStr>>(args: impl IntoIterator<Item = S>) -> Command {
