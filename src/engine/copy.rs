@@ -50,7 +50,8 @@ pub async fn attempt(run: &Run, item: &FileItem, meta: &Meta, number: u32, trace
     let tried = async {
         let sent = send(run, item, meta, &temp, trace).await?;
         let proof = prove(run, item, &temp, sent, number).await?;
-        run.dest.commit(&temp, &item.dest_path, item.change).await?;
+        let change = run.change(meta, item.old.as_ref()).await?;
+        run.dest.commit(&temp, &item.dest_path, change).await?;
         Ok(proof)
     };
     match tried.await {
@@ -98,14 +99,13 @@ async fn send(run: &Run, item: &FileItem, meta: &Meta, temp: &[u8], trace: &mut 
     let (data, after, used) = item.source.read_small(&item.source_path, meta.size, item.follow).await?;
     trace.used = used;
     unchanged(item, meta, &after, data.len() as u64)?;
-    let algorithm = run.algorithm();
-    let digest = algorithm.map(|algorithm| Digest::of(algorithm, &data));
     let size = data.len() as u64;
-    let used = run.dest.write_small(temp, data, 0o600).await?;
+    let used = run.dest.write_small(temp, data.clone(), 0o600).await?;
     if used.channel.is_some() {
         trace.used = used;
     }
     trace.bytes = size;
+    let digest = run.algorithm().await.map(|algorithm| Digest::of(algorithm, &data));
     Ok(Sent { digest, size })
 }
 
@@ -130,7 +130,7 @@ async fn pump(run: &Run, item: &FileItem, meta: &Meta, temp: &[u8], trace: &mut 
     let sink = run.dest.open_write(temp, size, 0o600, true).await?;
     trace.used = if sink.used().channel.is_some() { sink.used() } else { source.used() };
     let chunk = run.chunk();
-    let mut hasher = run.algorithm().map(Hasher::new);
+    let mut hasher = run.algorithm().await.map(Hasher::new);
     let mut reads = VecDeque::new();
     let mut writes = FuturesUnordered::new();
     let (mut asked, mut written) = (0u64, 0u64);

@@ -8,7 +8,7 @@ use crate::fault::{Cause, Fault, Stage};
 use crate::ledger::{Attempt, Class, FileId};
 use crate::output::{Item, Update};
 use crate::plan::quick_check::Decision;
-use crate::tree::{Change, How, Tree};
+use crate::tree::{How, Tree};
 
 use super::copy::{self, Proof, Trace};
 use super::directory::Directory;
@@ -25,41 +25,20 @@ pub struct FileItem {
     pub shown: Vec<u8>,
     /// As listed.
     pub meta: Meta,
-    /// What the destination has to show in the end.
-    pub change: Change,
+    /// What the destination has under the name, if it is a file too.
+    pub old: Option<Meta>,
     pub directory: Directory,
     /// `-L`.
     pub follow: bool,
     pub decision: Decision,
-    /// What its printed line needs, if that has to wait until both ends are hashed.
-    pub line: Option<Box<Line>>,
-}
-
-/// The rest of an [`Item`] that is printed once the hashes are known.
-pub struct Line {
-    pub old: Option<Meta>,
-    pub sets_owner: bool,
-    pub sets_group: bool,
 }
 
 /// Does what the item's decision says, and gives it its class.
-pub async fn deliver(run: &Run, mut item: FileItem) {
+pub async fn deliver(run: &Run, item: FileItem) {
     let class = match item.decision {
         Decision::Attributes(_) => settle(run, &item).await,
-        Decision::NeedHash(_) => match same_content(run, &item).await {
-            Ok(same) => {
-                let decision = item.decision.after_hash(same);
-                print(run, &item, decision.transfers());
-                match decision {
-                    Decision::Unchanged => Ok(Class::Unchanged),
-                    _ if run.job.options.dry_run => Ok(Class::Skipped("dry run")),
-                    Decision::Attributes(_) => settle(run, &item).await,
-                    _ => send(run, &mut item).await,
-                }
-            }
-            Err(fault) => Err(fault),
-        },
-        _ => send(run, &mut item).await,
+        Decision::NeedHash(_) => compare(run, &item).await,
+        _ => send(run, &item).await,
     };
     let class = match class {
         Ok(class) => class,
@@ -73,29 +52,43 @@ pub async fn deliver(run: &Run, mut item: FileItem) {
     run.finished(&item, class);
 }
 
+/// Hashes both ends' files, and does what that decides.
+async fn compare(run: &Run, item: &FileItem) -> Result<Class, Fault> {
+    let decision = item.decision.after_hash(same_content(run, item).await?);
+    print(run, item, decision.transfers()).await?;
+    match decision {
+        Decision::Unchanged => Ok(Class::Unchanged),
+        _ if run.job.options.dry_run => Ok(Class::Skipped("dry run")),
+        Decision::Attributes(_) => settle(run, item).await,
+        _ => send(run, item).await,
+    }
+}
+
 /// The line of a file of which only its hash could tell what happens to it.
-fn print(run: &Run, item: &FileItem, transfers: bool) {
-    let Some(line) = &item.line else { return };
+async fn print(run: &Run, item: &FileItem, transfers: bool) -> Result<(), Fault> {
     if transfers && run.job.options.dry_run {
         let mut tally = run.tally();
         tally.stats.transferred += 1;
         tally.stats.transferred_size += item.meta.size;
     }
+    let (options, context) = (&run.job.options, run.context().await?);
     run.printer.item(&Item {
         path: &item.shown,
         new: &item.meta,
-        old: line.old.as_ref(),
+        old: item.old.as_ref(),
         target: None,
         update: if transfers { Update::Transfer } else { Update::Attributes },
         content_differs: transfers,
         push: !run.pull,
-        sets_owner: line.sets_owner,
-        sets_group: line.sets_group,
+        sets_owner: options.owner && context.may_chown,
+        sets_group: options.group && run.may_chgrp(item.meta.gid).await,
     });
+    Ok(())
 }
 
 async fn settle(run: &Run, item: &FileItem) -> Result<Class, Fault> {
-    run.dest.set(&item.dest_path, item.change, false).await?;
+    let change = run.change(&item.meta, item.old.as_ref()).await?;
+    run.dest.set(&item.dest_path, change, false).await?;
     Ok(Class::Unchanged)
 }
 
@@ -109,7 +102,7 @@ async fn same_content(run: &Run, item: &FileItem) -> Result<bool, Fault> {
     Ok(here?.0 == there?.0)
 }
 
-async fn send(run: &Run, item: &mut FileItem) -> Result<Class, Fault> {
+async fn send(run: &Run, item: &FileItem) -> Result<Class, Fault> {
     let mut retry = Retry::new(Scope::File);
     let mut meta = item.meta.clone();
     let begun = Instant::now();
@@ -140,10 +133,7 @@ async fn send(run: &Run, item: &mut FileItem) -> Result<Class, Fault> {
         }
         match fault.cause {
             // Whatever the source is now is what the next try sends.
-            Cause::Changed => {
-                meta = again(item).await?;
-                item.change.mtime = item.change.mtime.map(|_| (meta.mtime, meta.mtime_nsec));
-            }
+            Cause::Changed => meta = again(item).await?,
             Cause::NotFound if matches!(fault.stage, Stage::Open | Stage::Read) => {
                 // Which end it is missing at: a vanished source is a warning, a vanished directory is not.
                 if item.source.stat(&item.source_path, item.follow).await?.is_none() {

@@ -18,7 +18,7 @@ use crate::tree::remote::pool;
 use crate::tree::{Tree, join, split};
 
 use super::retry::{Retry, Scope};
-use super::run::{Facts, Run, Settings};
+use super::run::{Run, Settings};
 use super::scan::Root;
 
 /// Without `--timeout`: silence on a channel, with requests outstanding, that ends it. A tape library may take minutes.
@@ -169,12 +169,7 @@ async fn find_rooted(
         });
     }
     let sources: Vec<Arc<dyn Tree>> = roots.iter().map(|root| root.source.clone()).collect();
-    let algorithm = match &remote {
-        Some(remote) if options.verify == Verify::Auto => remote.algorithm().await,
-        _ => crate::verify::Algorithm::Blake3,
-    };
-    let facts = Facts { algorithm, identity: dest_tree.identity().await? };
-    let run = Run::new(job.clone(), settings, dest_tree, &sources, remote, facts);
+    let run = Run::new(job.clone(), settings, dest_tree, &sources, remote);
     Ok(Ends { run, roots, missing })
 }
 

@@ -4,7 +4,7 @@
 use futures::StreamExt;
 use futures::stream;
 
-use crate::entry::Entry;
+use crate::entry::{Entry, Meta};
 use crate::fault::{Cause, Fault, Stage};
 use crate::ledger::Event;
 use crate::plan::filter::Filter;
@@ -22,12 +22,22 @@ pub const PARTIAL: Change = Change { mode: None, mtime: Some((0, 0)), owner: Non
 /// What the scan leaves to be done at the end.
 #[derive(Default)]
 pub struct Left {
-    /// Directories whose attributes are to be set: path at the destination, as shown, and what.
-    pub directories: Vec<(Vec<u8>, Vec<u8>, Change)>,
+    /// Directories whose attributes are to be set.
+    pub directories: Vec<LeftDirectory>,
     /// What `--delete` found: the destination directory's path, as shown, and the entries.
     pub extraneous: Vec<(Vec<u8>, Vec<u8>, Vec<Entry>)>,
-    /// Source files that `--remove-source-files` may remove are removed as they are delivered; nothing is kept for it.
     pub filter: Filter,
+}
+
+/// A directory whose attributes come last.
+pub struct LeftDirectory {
+    /// At the destination.
+    pub path: Vec<u8>,
+    pub shown: Vec<u8>,
+    /// The source's.
+    pub meta: Meta,
+    /// What the destination had before.
+    pub old: Option<Meta>,
 }
 
 pub async fn finish(run: &Run, left: Left) {
@@ -52,11 +62,15 @@ pub async fn finish(run: &Run, left: Left) {
         return;
     }
     // The deepest first: setting a directory's time must come after everything below it.
-    let set = left.directories.iter().rev().map(|(path, shown, change)| async move {
-        if let Err(fault) = run.dest.set(path, *change, false).await
+    let set = left.directories.iter().rev().map(|directory| async move {
+        let set = async {
+            let change = run.change(&directory.meta, directory.old.as_ref()).await?;
+            run.dest.set(&directory.path, change, false).await
+        };
+        if let Err(fault) = set.await
             && !run.is_over()
         {
-            run.trouble(&fault, Some(shown));
+            run.trouble(&fault, Some(&directory.shown));
         }
     });
     stream::iter(set).buffer_unordered(AT_ONCE).for_each(|()| std::future::ready(())).await;

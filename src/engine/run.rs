@@ -4,16 +4,18 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::{Duration, Instant};
 
-use tokio::sync::watch;
+use tokio::sync::{OnceCell, watch};
 
 use crate::cli::exit::{self, Ended, Exit};
+use crate::entry::Meta;
 use crate::fault::{Cause, Fault, Stage};
 use crate::job::{Job, Verify};
 use crate::ledger::{Class, Ledger};
 use crate::output::{Printer, Stats};
+use crate::plan::quick_check::Context;
 use crate::ssh::prompt::Prompt;
 use crate::tree::remote::Remote;
-use crate::tree::{Identity, Tree};
+use crate::tree::{Change, Identity, Tree};
 use crate::verify::Algorithm;
 
 use super::budget::Budget;
@@ -53,9 +55,7 @@ pub struct Run {
     pub remote: Option<Arc<Remote>>,
     /// The source is the far end.
     pub pull: bool,
-    /// Who we are at the destination.
-    pub identity: Identity,
-    algorithm: Option<Algorithm>,
+    identity: OnceCell<Identity>,
     /// The largest piece that both ends can take in one request.
     chunk: usize,
     tally: Mutex<Tally>,
@@ -80,7 +80,6 @@ impl Run {
         dest: Arc<dyn Tree>,
         sources: &[Arc<dyn Tree>],
         remote: Option<Arc<Remote>>,
-        facts: Facts,
     ) -> Run {
         let chunk = sources.iter().map(|source| source.chunk()).fold(dest.chunk(), usize::min);
         Run {
@@ -89,8 +88,7 @@ impl Run {
             printer: settings.printer.clone(),
             temps: Temps::default(),
             pull: sources.first().is_some_and(|_| job.sources.iter().any(|place| place.is_remote())),
-            algorithm: (job.options.verify != Verify::Off).then_some(facts.algorithm),
-            identity: facts.identity,
+            identity: OnceCell::new(),
             job,
             dest,
             remote,
@@ -101,9 +99,13 @@ impl Run {
         }
     }
 
-    /// The hash in use; none with `--verify=off`.
-    pub fn algorithm(&self) -> Option<Algorithm> {
-        self.algorithm
+    /// The hash in use; none with `--verify=off`. Waits until the far end has told which it makes best.
+    pub async fn algorithm(&self) -> Option<Algorithm> {
+        match self.job.options.verify {
+            Verify::Off => None,
+            Verify::Auto => Some(self.far_algorithm().await),
+            Verify::Readback => Some(Algorithm::Blake3),
+        }
     }
 
     /// The hash that the far end makes best, whether or not deliveries are verified.
@@ -112,6 +114,57 @@ impl Run {
             Some(remote) => remote.algorithm().await,
             None => Algorithm::Blake3,
         }
+    }
+
+    /// Who we are at the destination. Asked for only where owner, group or umask decide: a far end tells it late.
+    pub async fn identity(&self) -> &Identity {
+        self.identity.get_or_init(|| async { self.dest.identity().await.unwrap_or_default() }).await
+    }
+
+    /// What the plan's decisions depend on.
+    ///
+    /// # Errors
+    /// A `--chmod` that makes no sense.
+    pub async fn context(&self) -> Result<Context<'_>, Fault> {
+        let options = &self.job.options;
+        let wrong = |text| Fault::new("local", Stage::Attributes, Cause::Config, text);
+        let needed = options.owner || options.group || !options.perms || options.chmod.is_some();
+        let unknown = Identity::default();
+        let identity = if needed { self.identity().await } else { &unknown };
+        let over_sftp = self.remote.is_some() && !self.pull;
+        let umask = identity.umask.unwrap_or_else(crate::tree::local::umask);
+        let context = Context::new(options, umask).map_err(wrong)?;
+        Ok(Context {
+            may_chown: identity.uid == Some(0),
+            may_chgrp: identity.uid.is_some(),
+            may_set_links: !over_sftp || self.remote.as_ref().is_some_and(|remote| remote.sets_links()),
+            dest_is_sftp: over_sftp,
+            ..context
+        })
+    }
+
+    /// Root may set any group, others one that they are in.
+    pub async fn may_chgrp(&self, gid: u32) -> bool {
+        let identity = self.identity().await;
+        identity.uid == Some(0) || identity.uid.is_some() && identity.groups.contains(&gid)
+    }
+
+    /// What the destination has to show for a source's entry; `old` is what it has of the same kind.
+    pub async fn change(&self, new: &Meta, old: Option<&Meta>) -> Result<Change, Fault> {
+        let options = &self.job.options;
+        let context = self.context().await?;
+        let owner = (options.owner && context.may_chown).then_some(new.uid);
+        let group = (options.group && self.may_chgrp(new.gid).await).then_some(new.gid);
+        let times = options.times && !(new.is_dir() && options.omit_dir_times);
+        // SFTP sets owner and group together: the one that stays is told as what it is.
+        let both = owner.is_some() || group.is_some();
+        let (uid, gid) = if both { (self.identity().await.uid, self.identity().await.gid) } else { (None, None) };
+        Ok(Change {
+            mode: Some(context.target_mode(new, old)),
+            mtime: times.then_some((new.mtime, new.mtime_nsec)),
+            owner: owner.or(old.map(|old| old.uid).or(uid).filter(|_| both)),
+            group: group.or(old.map(|old| old.gid).or(gid).filter(|_| both)),
+        })
     }
 
     /// How many channels the work could use.
@@ -198,12 +251,6 @@ impl Run {
             watch.channels(remote.channels() as u64);
         }
     }
-}
-
-/// What is found out of the ends before anything moves.
-pub struct Facts {
-    pub algorithm: Algorithm,
-    pub identity: Identity,
 }
 
 /// Runs a job to its end. Everything is printed; the exit code is the caller's to return.

@@ -18,7 +18,7 @@ use crate::tree::{Change, Listing, Tree};
 
 use super::deliver::{self, FileItem};
 use super::directory::Directory;
-use super::finish::{self, Left, below};
+use super::finish::{self, Left, LeftDirectory, below};
 use super::run::Run;
 
 /// Directories that are listed ahead of the one that is decided.
@@ -60,7 +60,6 @@ struct Waiting {
 
 struct Scan<'a> {
     run: &'a Arc<Run>,
-    ctx: Context<'a>,
     filter: Filter,
     left: Left,
     /// Directories still to be compared; the next one is last.
@@ -73,26 +72,9 @@ struct Scan<'a> {
 /// Walks all roots and waits until every file has its class. Returns what is left for the end.
 pub async fn scan(run: &Arc<Run>, roots: Vec<Root>) -> Left {
     let options = &run.job.options;
-    let umask = run.identity.umask.unwrap_or_else(crate::tree::local::umask);
-    let ctx = match Context::new(options, umask) {
-        Ok(ctx) => ctx,
-        Err(text) => {
-            run.trouble(&Fault::new("local", Stage::Attributes, Cause::Config, text), None);
-            return Left::default();
-        }
-    };
-    let root_there = run.identity.uid == Some(0);
-    let over_sftp = run.remote.is_some() && !run.pull;
-    let ctx = Context {
-        may_chown: root_there,
-        may_chgrp: run.identity.uid.is_some(),
-        may_set_links: !over_sftp || run.remote.as_ref().is_some_and(|remote| remote.sets_links()),
-        dest_is_sftp: over_sftp,
-        ..ctx
-    };
     let filter = Filter::new(&options.rules).delete_excluded(options.delete.excluded);
     let left = Left { filter: filter.clone(), ..Left::default() };
-    let mut scan = Scan { run, ctx, filter, left, waiting: Vec::new(), tasks: JoinSet::new(), files: 0, bytes: 0 };
+    let mut scan = Scan { run, filter, left, waiting: Vec::new(), tasks: JoinSet::new(), files: 0, bytes: 0 };
     run.printer.heading();
     for root in roots {
         scan.root(root).await;
@@ -144,7 +126,8 @@ impl Scan<'_> {
         // The directory that the destination's root is was made for us, or is there.
         let made = dest_is_new && dest_name.is_empty();
         let same_target = old_entry.as_ref().map(|old| target.is_some() && old.target == target);
-        let mut decision = decide(&self.ctx, &meta, old_entry.as_ref().map(|old| &old.meta), same_target);
+        let Some(context) = self.context(old_entry.is_some()).await else { return };
+        let mut decision = decide(&context, &meta, old_entry.as_ref().map(|old| &old.meta), same_target);
         if made {
             decision = Decision::Create;
         }
@@ -217,7 +200,9 @@ impl Scan<'_> {
             None => None,
         };
         let recursive = run.job.options.recursive || run.job.options.dirs;
-        let plan = diff_dir(&shown_dir, entries, old, &self.ctx, &self.filter, whole && recursive);
+        let compares = old.as_ref().is_some_and(|old| !old.is_empty());
+        let Some(context) = self.context(compares).await else { return };
+        let plan = diff_dir(&shown_dir, entries, old, &context, &self.filter, whole && recursive);
         for refused in &plan.refused {
             run.tally().listing_errors = true;
             let hop = if refused.side == Side::Sender { source.hop() } else { run.dest.hop() };
@@ -264,41 +249,44 @@ impl Scan<'_> {
         }
     }
 
-    /// What the destination has to show for an entry.
-    fn change(&self, new: &Meta, old: Option<&Meta>) -> Change {
+    /// What decisions depend on. Where there is nothing to compare with, nothing has to be known of the far end, and nobody
+    /// waits for it.
+    async fn context(&self, compares: bool) -> Option<Context<'_>> {
         let options = &self.run.job.options;
-        let identity = &self.run.identity;
-        let owner = (options.owner && self.ctx.may_chown).then_some(new.uid);
-        let group = (options.group && self.may_chgrp(new.gid)).then_some(new.gid);
-        let times = options.times && !(new.is_dir() && options.omit_dir_times);
-        // SFTP sets owner and group together: the one that stays is told as what it is.
-        let both = owner.is_some() || group.is_some();
-        Change {
-            mode: Some(self.ctx.target_mode(new, old)),
-            mtime: times.then_some((new.mtime, new.mtime_nsec)),
-            owner: owner.or(old.map(|old| old.uid).or(identity.uid).filter(|_| both)),
-            group: group.or(old.map(|old| old.gid).or(identity.gid).filter(|_| both)),
-        }
-    }
-
-    /// Root may set any group, others one that they are in.
-    fn may_chgrp(&self, gid: u32) -> bool {
-        self.ctx.may_chgrp && (self.ctx.may_chown || self.run.identity.groups.contains(&gid))
+        let context = match compares {
+            true => self.run.context().await,
+            false => Context::new(options, 0)
+                .map_err(|text| Fault::new("local", Stage::Attributes, Cause::Config, text))
+                .map(|context| Context { dest_is_sftp: self.run.remote.is_some() && !self.run.pull, ..context }),
+        };
+        context.map_err(|fault| self.run.trouble(&fault, None)).ok()
     }
 
     /// Differences that cannot be set do not count: rsync skips them silently too.
-    fn settable(&self, decision: Decision, new: &Meta) -> Decision {
-        let clear = |differs: Differs| Differs { group: differs.group && self.may_chgrp(new.gid), ..differs };
+    async fn settable(&self, decision: Decision, new: &Meta) -> Decision {
+        let (Decision::Attributes(differs) | Decision::Update(differs) | Decision::NeedHash(differs)) = decision else {
+            return decision;
+        };
+        let group = differs.group && self.run.may_chgrp(new.gid).await;
+        let differs = Differs { group, ..differs };
         match decision {
-            Decision::Attributes(differs) if !clear(differs).any() => Decision::Unchanged,
-            Decision::Attributes(differs) => Decision::Attributes(clear(differs)),
-            Decision::Update(differs) => Decision::Update(clear(differs)),
-            Decision::NeedHash(differs) => Decision::NeedHash(clear(differs)),
-            other => other,
+            Decision::Attributes(_) if !differs.any() => Decision::Unchanged,
+            Decision::Attributes(_) => Decision::Attributes(differs),
+            Decision::Update(_) => Decision::Update(differs),
+            _ => Decision::NeedHash(differs),
         }
     }
 
-    fn print(&self, place: &Place, entry: &Entry, old: Option<&Entry>, update: Update, content_differs: bool) {
+    async fn print(&self, place: &Place, entry: &Entry, old: Option<&Entry>, update: Update, content_differs: bool) {
+        let options = &self.run.job.options;
+        // Of what is new, `-i` shows no owner and no group.
+        let (sets_owner, sets_group) = match old {
+            None => (false, false),
+            Some(_) => (
+                options.owner && self.run.identity().await.uid == Some(0),
+                options.group && self.run.may_chgrp(entry.meta.gid).await,
+            ),
+        };
         self.run.printer.item(&Item {
             path: &place.shown,
             new: &entry.meta,
@@ -307,14 +295,14 @@ impl Scan<'_> {
             update,
             content_differs,
             push: !self.run.pull,
-            sets_owner: self.run.job.options.owner && self.ctx.may_chown,
-            sets_group: self.run.job.options.group && self.may_chgrp(entry.meta.gid),
+            sets_owner,
+            sets_group,
         });
     }
 
     async fn entry(&mut self, place: Place, entry: Entry, old: Option<Entry>, decision: Decision) {
         let run = self.run;
-        let decision = self.settable(decision, &entry.meta);
+        let decision = self.settable(decision, &entry.meta).await;
         {
             let mut tally = run.tally();
             tally.stats.files.add(entry.meta.kind);
@@ -337,7 +325,7 @@ impl Scan<'_> {
         };
         // Whether a file of equal size is sent is known only when both ends are hashed; its line comes then.
         if !matches!(decision, Decision::NeedHash(_)) {
-            self.print(&place, &entry, old_same_kind, update, content);
+            self.print(&place, &entry, old_same_kind, update, content).await;
         }
         match entry.meta.kind {
             Kind::File => self.file(place, entry, old, decision).await,
@@ -385,17 +373,9 @@ impl Scan<'_> {
             run.ledger.class(id, &place.shown, Class::Failed(fault));
             return;
         }
-        let line = hashes.then(|| {
-            Box::new(deliver::Line {
-                old: old.as_ref().map(|old| old.meta.clone()),
-                sets_owner: run.job.options.owner && self.ctx.may_chown,
-                sets_group: run.job.options.group && self.may_chgrp(meta.gid),
-            })
-        });
         let item = FileItem {
             id,
-            line,
-            change: self.change(&meta, old.as_ref().map(|old| &old.meta)),
+            old: old.map(|old| old.meta),
             source: place.source,
             source_path: place.source_path,
             dest_path: place.dest_path,
@@ -432,9 +412,11 @@ impl Scan<'_> {
         let options = &run.job.options;
         let new = matches!(decision, Decision::Create | Decision::Replace(_));
         let old_meta = old.as_ref().map(|old| &old.meta).filter(|old| old.is_dir());
-        let mut change = self.change(&entry.meta, old_meta);
         // Work in a directory needs write and search permission; the final mode comes last.
-        let closed = old_meta.is_some_and(|old| old.mode & 0o300 != 0o300) && run.identity.uid != Some(0);
+        let closed = match old_meta {
+            Some(old) if old.mode & 0o300 != 0o300 => run.identity().await.uid != Some(0),
+            _ => false,
+        };
         let directory = if !new || options.dry_run {
             if closed && !options.dry_run {
                 let open = Change { mode: Some(old_meta.map_or(0, |old| old.mode) | 0o700), ..Change::default() };
@@ -451,7 +433,7 @@ impl Scan<'_> {
                 Decision::Replace(way) => Some(way),
                 _ => None,
             };
-            let mode = self.ctx.target_mode(&entry.meta, None) | 0o700;
+            let mode = entry.meta.mode | 0o700;
             let task = make_directory(
                 run.clone(),
                 self.filter.clone(),
@@ -467,11 +449,13 @@ impl Scan<'_> {
         };
         // What is put into a directory changes its time, so even one that needs nothing is set again if anything may.
         let touched = new || closed || matches!(decision, Decision::Attributes(_)) || options.times;
-        if !options.times && !new && !closed {
-            change.mtime = None;
-        }
-        if touched && !change.is_empty() {
-            self.left.directories.push((place.dest_path.clone(), place.shown.clone(), change));
+        if touched {
+            self.left.directories.push(LeftDirectory {
+                path: place.dest_path.clone(),
+                shown: place.shown.clone(),
+                meta: entry.meta.clone(),
+                old: old_meta.cloned(),
+            });
         }
         let crossing = options.one_file_system && place.dev != 0 && place.dev != entry.meta.dev;
         if options.recursive && !crossing || place.shown == b"." {
@@ -493,10 +477,9 @@ impl Scan<'_> {
         if decision == Decision::Unchanged || run.job.options.dry_run {
             return;
         }
-        let change = Change { mode: None, ..self.change(&entry.meta, None) };
         let filter = self.filter.clone();
         self.small_task(async move {
-            let made = make_link(&run, &filter, &place, &entry, change, decision).await;
+            let made = make_link(&run, &filter, &place, &entry, decision).await;
             match made {
                 Ok(()) => {
                     let target = entry.target.as_deref().unwrap_or_default();
@@ -558,15 +541,9 @@ async fn make_directory(
     directory.made(made);
 }
 
-async fn make_link(
-    run: &Run,
-    filter: &Filter,
-    place: &Place,
-    entry: &Entry,
-    change: Change,
-    decision: Decision,
-) -> Result<(), Fault> {
+async fn make_link(run: &Run, filter: &Filter, place: &Place, entry: &Entry, decision: Decision) -> Result<(), Fault> {
     place.directory.ready().await?;
+    let change = Change { mode: None, ..run.change(&entry.meta, None).await? };
     let path = &place.dest_path;
     let target = entry.target.as_deref().unwrap_or_default();
     match decision {

@@ -101,7 +101,7 @@ pub async fn start(mut wire: Wire, hop: Arc<str>) -> Result<Found, Fault> {
     let hasher = match far.hasher {
         Some(rung) => {
             let (asks, queue) = mpsc::channel(QUEUE);
-            tokio::spawn(Driver::new(rung, wire.tx, lines).run(wire.rx, queue));
+            tokio::spawn(Driver::new(rung, lines).run(wire, queue));
             Some(RemoteHasher { rung, asks })
         }
         None => {
@@ -128,7 +128,6 @@ impl RemoteHasher {
 
 struct Driver {
     rung: Rung,
-    tx: Box<dyn Sender>,
     lines: Lines,
     /// Names to be sent with the next batch.
     gathered: Vec<Ask>,
@@ -144,18 +143,19 @@ struct Driver {
 type Answer = oneshot::Sender<Result<Digest, NoHash>>;
 
 impl Driver {
-    fn new(rung: Rung, tx: Box<dyn Sender>, lines: Lines) -> Driver {
+    fn new(rung: Rung, lines: Lines) -> Driver {
         let now = Instant::now();
         let (gathered, waiting) = (Vec::new(), VecDeque::new());
-        Driver { rung, tx, lines, gathered, since: now, waiting, batches: 0, deadline: now }
+        Driver { rung, lines, gathered, since: now, waiting, batches: 0, deadline: now }
     }
 
-    async fn run(mut self, mut rx: Box<dyn Receiver>, mut queue: mpsc::Receiver<Ask>) {
+    async fn run(mut self, wire: Wire, mut queue: mpsc::Receiver<Ask>) {
+        let Wire { mut tx, mut rx } = wire;
         let why = loop {
             if let Some(message) = self.batch()
-                && let Err(fault) = self.tx.send(message).await
+                && let Err(why) = self.send(message, tx.as_mut(), rx.as_mut()).await
             {
-                break fault.to_string();
+                break why;
             }
             let full = self.gathered.len() >= BATCH;
             let due = self.since + GATHER;
@@ -185,9 +185,25 @@ impl Driver {
         for answer in self.waiting.into_iter().filter_map(|(_, answer)| answer).chain(unsent) {
             let _ = answer.send(Err(NoHash::Gone(why.clone())));
         }
-        self.tx.finish().await;
+        tx.finish().await;
         // Drained to its end, so that the channel closes in order and its session slot is free again.
-        let _ = tokio::time::timeout(Duration::from_secs(5), async { while let Ok(Some(_)) = rx.recv().await {} }).await;
+        let _ =
+            tokio::time::timeout(Duration::from_secs(5), async { while let Ok(Some(_)) = rx.recv().await {} }).await;
+    }
+
+    /// Sends a batch, and takes what the hasher prints meanwhile: one that waits for us to read reads nothing.
+    async fn send(&mut self, message: Bytes, tx: &mut dyn Sender, rx: &mut dyn Receiver) -> Result<(), String> {
+        let mut sending = tx.send(message);
+        loop {
+            tokio::select! {
+                sent = &mut sending => return sent.map_err(|fault| fault.to_string()),
+                received = rx.recv() => match received {
+                    Ok(Some(data)) => self.take(&data)?,
+                    Ok(None) => return Err("the hasher has exited".to_owned()),
+                    Err(fault) => return Err(fault.to_string()),
+                },
+            }
+        }
     }
 
     fn gather(&mut self, ask: Ask) {

@@ -70,7 +70,12 @@ fn carried(bed: &dyn Bed, way: Way, options: &[&str]) -> Result<Ran, Box<dyn std
     let ran = ran.well()?;
     same(&source, &dest, ALL)?;
     assert_eq!(ran.report.count("planned"), FILES);
-    assert_eq!(ran.report.count("verified"), if options.contains(&"--verify=off") { 0 } else { FILES }, "{}", ran.said());
+    assert_eq!(
+        ran.report.count("verified"),
+        if options.contains(&"--verify=off") { 0 } else { FILES },
+        "{}",
+        ran.said()
+    );
     Ok(ran)
 }
 
@@ -141,9 +146,15 @@ fn cut_at(hop: &str, direction: Direction, bytes: u64) -> Result<Embedded, Box<d
 #[test]
 fn a_connection_cut_anywhere_is_made_again_and_everything_arrives() -> Tried {
     // In the handshakes, in the listing, early and late among the files.
-    for (way, direction) in [(Way::Push, Direction::In), (Way::Push, Direction::Out), (Way::Pull, Direction::In), (Way::Pull, Direction::Out)] {
+    for (way, direction) in [
+        (Way::Push, Direction::In),
+        (Way::Push, Direction::Out),
+        (Way::Pull, Direction::In),
+        (Way::Pull, Direction::Out),
+    ] {
         let heavy = (way == Way::Push) == (direction == Direction::In);
-        let sizes: &[u64] = if heavy { &[1000, 4000, 12_000, 100_000, 5_000_000, 15_000_000] } else { &[1000, 6000, 10_000, 15_000] };
+        let sizes: &[u64] =
+            if heavy { &[1000, 4000, 12_000, 100_000, 5_000_000, 15_000_000] } else { &[1000, 6000, 10_000, 15_000] };
         for hop in [HEAD, TARGET] {
             for &bytes in sizes {
                 let bed = cut_at(hop, direction, bytes)?;
@@ -261,7 +272,10 @@ fn a_file_that_cannot_be_read_far_away_harms_no_other() -> Tried {
 #[test]
 fn a_directory_not_listed_made_or_linked_is_told_and_disables_deletion() -> Tried {
     for (request, stage) in [(MKDIR, "attributes"), (SYMLINK, "attributes")] {
-        let bed = target([(Nth::Only(1 + u64::from(request == MKDIR)), Trouble::Answer { request, status: PERMISSION_DENIED, text: "" })])?;
+        let bed = target([(
+            Nth::Only(1 + u64::from(request == MKDIR)),
+            Trouble::Answer { request, status: PERMISSION_DENIED, text: "" },
+        )])?;
         let (ran, source, dest) = carry(&bed, Way::Push, &[])?;
         let ran = ran.exits(23)?;
         assert!(ran.report.trouble(TARGET, stage, "permission").is_some(), "{}", ran.said());

@@ -78,7 +78,10 @@ fn accounts_limited_to_sftp_are_verified_by_reading_back() -> Tried {
     for bed in [&embedded as &dyn Bed, &real] {
         let ran = there_and_back(bed, &["-a"])?;
         let by = ran.report.summary()["verified-by"].clone();
-        assert_eq!((by[0]["by"].as_str(), by[0]["files"].as_u64(), by[1].is_null()), (Some("read-back"), Some(151), true));
+        assert_eq!(
+            (by[0]["by"].as_str(), by[0]["files"].as_u64(), by[1].is_null()),
+            (Some("read-back"), Some(151), true)
+        );
     }
     Ok(())
 }

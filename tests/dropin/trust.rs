@@ -48,7 +48,8 @@ fn an_unknown_host_key_is_refused_on_either_hop_and_accept_new_learns_it() -> Tr
         let kept = known.lines().enumerate().filter(|(number, _)| (*number == 0) != (hop == HEAD));
         fs::write(&bed.client().known_hosts, kept.map(|(_, line)| format!("{line}\n")).collect::<String>())?;
         refused(&bed, hop, "host-key", "host-key")?;
-        let text = fs::read_to_string(bed.ssh_config())?.replace("StrictHostKeyChecking yes", "StrictHostKeyChecking accept-new");
+        let text = fs::read_to_string(bed.ssh_config())?
+            .replace("StrictHostKeyChecking yes", "StrictHostKeyChecking accept-new");
         fs::write(bed.ssh_config(), text)?;
         random_file(&bed.client().dir().join("file"), 1000, b"")?;
         go(&bed, ["-a", "file", &bed.operand("file")])?.well()?;
