@@ -2,6 +2,8 @@
 //!
 //! Generated trees × generated rules, local to local, from a fixed seed. It needs `rsync` on the PATH and fails without it.
 
+#![expect(clippy::disallowed_methods, reason = "tests make and read files of their own")]
+
 use std::collections::BTreeSet;
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;

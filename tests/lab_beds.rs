@@ -1,5 +1,7 @@
 //! The test beds themselves, tried with OpenSSH's own clients: what holds here, hopsync's tests may rely on.
 
+#![expect(clippy::disallowed_methods, reason = "tests make and read files of their own")]
+
 use std::error::Error;
 use std::fs;
 use std::path::Path;

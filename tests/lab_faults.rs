@@ -1,5 +1,7 @@
 //! Limits and faults of the beds, seen by a client that opens sessions and speaks SFTP packet by packet.
 
+#![expect(clippy::disallowed_methods, reason = "tests make and read files of their own")]
+
 use std::error::Error;
 use std::fs;
 use std::future::Future;

@@ -2,6 +2,8 @@
 //!
 //! Generated pairs of trees × options, local to local, from a fixed seed. It needs `rsync` on the PATH and fails without it.
 
+#![expect(clippy::disallowed_methods, reason = "tests make and read files of their own")]
+
 use std::fs::{self, FileTimes, OpenOptions, Permissions};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::os::unix::fs::{MetadataExt, PermissionsExt, symlink};

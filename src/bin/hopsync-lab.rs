@@ -4,7 +4,7 @@ use std::path::Path;
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
-use hopsync::lab::demo;
+use hopsync::lab::{bench, demo};
 
 /// Embedded SSH servers to try hopsync on, without a cluster
 #[derive(Debug, Parser)]
@@ -20,6 +20,11 @@ enum Command {
     Demo(demo::Options),
     /// Start the embedded head and target, print how to reach them, and keep them until Ctrl-C
     Serve(demo::Pair),
+    /// Time hopsync beside rsync and others, on servers of its own, and keep the numbers
+    Bench(bench::Options),
+    /// Run a command and print what it cost (`bench` calls it)
+    #[command(hide = true)]
+    Measure(bench::Measured),
 }
 
 fn main() -> ExitCode {
@@ -30,5 +35,7 @@ fn main() -> ExitCode {
     match Arguments::parse().command {
         Command::Demo(options) => demo::demo(&options),
         Command::Serve(pair) => demo::serve(&pair),
+        Command::Bench(options) => bench::bench(&options),
+        Command::Measure(measured) => bench::measure(&measured),
     }
 }

@@ -76,6 +76,7 @@ fn parse_with(
 const RULES_MAX: u64 = 64 << 20;
 
 /// The content of a rule file; `-` is standard input.
+#[expect(clippy::disallowed_methods, reason = "a file of rules is part of the command line")]
 fn read_rules(name: &OsStr) -> io::Result<Vec<u8>> {
     let mut content = Vec::new();
     let source: Box<dyn Read> =

@@ -77,7 +77,7 @@ mod tests {
         let budget = Budget::new(Some(1000));
         let started = Instant::now();
         for _ in 0..5 {
-            budget.bytes(500).await;
+            drop(budget.bytes(500).await);
         }
         // The first goes at once, the fifth after the four before it.
         assert_eq!(started.elapsed().as_millis(), 2000);
@@ -89,6 +89,6 @@ mod tests {
         let held = budget.bytes(BYTES).await;
         assert!(futures::poll!(std::pin::pin!(budget.bytes(1))).is_pending());
         drop(held);
-        budget.bytes(BYTES * 2).await;
+        drop(budget.bytes(BYTES * 2).await);
     }
 }

@@ -55,8 +55,11 @@ struct Waiting {
     directory: Directory,
     /// The source's device, for `-x`.
     dev: u64,
-    listings: Option<JoinHandle<(Result<Listing, Fault>, Option<Result<Listing, Fault>>)>>,
+    listings: Option<JoinHandle<Listings>>,
 }
+
+/// Both ends' listings; none of the destination's where it is new.
+type Listings = (Result<Listing, Fault>, Option<Result<Listing, Fault>>);
 
 struct Scan<'a> {
     run: &'a Arc<Run>,

@@ -19,7 +19,7 @@ use super::relay::Line;
 use super::trees;
 
 /// What the shell says of a process that Ctrl-C ended.
-const INTERRUPTED: u8 = 130;
+pub(super) const INTERRUPTED: u8 = 130;
 /// How long an interrupted `hopsync` may take to tidy up.
 const GRACE: Duration = Duration::from_secs(10);
 /// Names shown of what is wrong in a tree.
@@ -100,16 +100,16 @@ fn conclude(result: io::Result<Verdict>) -> ExitCode {
     }
 }
 
-/// The signals that end the demo. From the first moment on they no longer end the process: it tidies up itself.
-struct Signals([unix::Signal; 3]);
+/// The signals that end a demo or a bench. From the first moment on they no longer end the process: it tidies up itself.
+pub(super) struct Signals([unix::Signal; 3]);
 
 impl Signals {
-    fn new() -> io::Result<Signals> {
+    pub(super) fn new() -> io::Result<Signals> {
         let on = unix::signal;
         Ok(Signals([on(SignalKind::interrupt())?, on(SignalKind::terminate())?, on(SignalKind::hangup())?]))
     }
 
-    async fn next(&mut self) {
+    pub(super) async fn next(&mut self) {
         let [a, b, c] = &mut self.0;
         tokio::select! { _ = a.recv() => {}, _ = b.recv() => {}, _ = c.recv() => {} }
     }

@@ -6,11 +6,14 @@
 //! - [`relay`]: distance: a TCP relay that delays.
 //! - [`trees`]: trees with every odd thing in them, and what differs between two trees.
 //! - [`run`]: a child process with a deadline.
-//! - [`demo`]: `hopsync-lab demo`.
+//! - [`demo`]: `hopsync-lab demo`; [`bench`]: `hopsync-lab bench`.
 //!
 //! Nothing of the drop-in itself uses this module.
 
+#![expect(clippy::disallowed_methods, reason = "the lab makes trees, servers and configuration files of its own")]
+
 pub mod bed;
+pub mod bench;
 pub mod demo;
 pub mod faults;
 pub mod print;

@@ -13,14 +13,14 @@ pub struct Frames {
 }
 
 impl Frames {
-    /// Takes the next chunk. All packets must have been taken out before ([`Frames::next`] returned `None`).
+    /// Takes the next chunk. All packets must have been taken out before ([`Frames::take`] returned `None`).
     pub fn feed(&mut self, chunk: Bytes) {
         debug_assert!(self.chunk.is_empty());
         self.chunk = chunk;
     }
 
     /// The next whole packet; `None` if more bytes are needed.
-    pub fn next(&mut self) -> Result<Option<Bytes>, Bad> {
+    pub fn take(&mut self) -> Result<Option<Bytes>, Bad> {
         if self.partial.is_empty() {
             // The common case for small replies: the packet lies whole in the chunk and is not copied.
             if let Some(prefix) = self.chunk.get(..4) {
@@ -69,7 +69,7 @@ mod tests {
         for length in [0u32, MAX_MESSAGE + 1, u32::MAX] {
             let mut frames = Frames::default();
             frames.feed(Bytes::copy_from_slice(&length.to_be_bytes()));
-            assert_eq!(frames.next(), Err(Bad::Length(length)));
+            assert_eq!(frames.take(), Err(Bad::Length(length)));
         }
     }
 
@@ -91,7 +91,7 @@ mod tests {
             while !rest.is_empty() {
                 let n = (*cuts.next().unwrap()).min(rest.len());
                 frames.feed(rest.split_to(n));
-                while let Some(p) = frames.next().unwrap() {
+                while let Some(p) = frames.take().unwrap() {
                     seen.push(p.to_vec());
                 }
             }

@@ -270,7 +270,7 @@ impl Session {
                 heard += chunk.len();
                 let first = chunk.clone();
                 frames.feed(chunk);
-                match frames.next() {
+                match frames.take() {
                     Ok(Some(packet)) => break packet,
                     Ok(None) if heard < 4096 => {}
                     Ok(None) => return Err(init(Cause::Protocol, "the SFTP greeting is too long".to_owned())),
@@ -467,7 +467,7 @@ async fn read_loop(mut rx: Box<dyn Receiver>, mut frames: Frames, shared: Arc<Sh
 }
 
 fn drain(frames: &mut Frames, shared: &Shared) -> Result<(), Bad> {
-    while let Some(packet) = frames.next()? {
+    while let Some(packet) = frames.take()? {
         let (waiter, reply) = shared.state().table.answer(packet)?;
         // Whoever asked may have stopped waiting.
         let _ = waiter.answer.send(Ok(reply));

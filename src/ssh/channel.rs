@@ -42,6 +42,7 @@ pub async fn open(session: &HopSession, start: Start<'_>) -> Result<Started, Fau
     let opening = async {
         let opened = tokio::select! {
             opened = session.handle.channel_open_session() => opened,
+            () = nudge(session) => return Err(session.fate.fault()),
             () = session.fate.over() => return Err(session.fate.fault()),
         };
         let channel = match opened {
@@ -60,6 +61,20 @@ pub async fn open(session: &HopSession, start: Start<'_>) -> Result<Started, Fau
         Ok(result) => result,
         Err(_) => Err(fault(Stage::Session, Cause::Timeout, format!("no channel within {} s", PATIENCE.as_secs()))),
     }
+}
+
+/// After the login OpenSSH says several small things (its host keys, notes on the key), and the answer to our first channel
+/// waits by Nagle until those were acknowledged. Behind a jump the one to acknowledge is the *head's* kernel, which takes
+/// 40 ms unless it has something to send there: so we say something, a few times. Never returns. (Measured: 49 ms to the
+/// first channel, 4 with this.)
+async fn nudge(session: &HopSession) {
+    if session.fresh.swap(false, std::sync::atomic::Ordering::Relaxed) {
+        for milliseconds in [2, 3, 5, 10, 20] {
+            tokio::time::sleep(Duration::from_millis(milliseconds)).await;
+            let _ = session.handle.send_keepalive(false).await;
+        }
+    }
+    std::future::pending::<()>().await;
 }
 
 async fn begin(channel: Channel<Msg>, session: &HopSession, start: Start<'_>) -> Result<Started, Fault> {

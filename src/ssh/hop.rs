@@ -1,6 +1,7 @@
 //! One hop: an SSH session over whatever stream leads there, checked and logged in.
 
 use std::borrow::Cow;
+use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
@@ -54,6 +55,8 @@ pub struct HopSession {
     pub stages: Vec<(Stage, Duration)>,
     pub method: String,
     pub windows: Windows,
+    /// No channel was opened yet.
+    pub fresh: AtomicBool,
 }
 
 /// russh's callbacks: who is trusted, and what the server says.
@@ -190,7 +193,15 @@ pub async fn connect(
     };
     stages.push((Stage::Login, started.elapsed()));
     fate.enter(Stage::Session);
-    Ok(HopSession { handle, fate, hop: hop.clone(), stages, method: method.to_string(), windows })
+    Ok(HopSession {
+        handle,
+        fate,
+        hop: hop.clone(),
+        stages,
+        method: method.to_string(),
+        windows,
+        fresh: AtomicBool::new(true),
+    })
 }
 
 async fn config(hop: &Hop, windows: Windows, compress: bool) -> Result<client::Config, Fault> {

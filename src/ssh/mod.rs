@@ -6,6 +6,11 @@
 //! - [`socket`], [`tunnel`], [`hop`], [`connection`], [`channel`]: one connection, its jumps, lanes and channels, from the
 //!   bottom up; [`inbox`] is what keeps them from waiting on each other, [`fate`] what each knows of its end.
 
+#![expect(
+    clippy::disallowed_methods,
+    reason = "ssh_config, known_hosts and key files are no files that are transferred"
+)]
+
 pub mod auth;
 pub mod channel;
 pub mod config;

@@ -27,7 +27,7 @@ use tokio::io::AsyncWriteExt;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
 
-pub use self::sftp::Extensions;
+pub use self::sftp::{Extensions, serve_wire};
 pub use self::startups::MaxStartups;
 use crate::lab::faults::{Faults, Trouble};
 use crate::lab::stats::{Stats, count};

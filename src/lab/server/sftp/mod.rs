@@ -18,10 +18,11 @@ use russh::Channel;
 use russh::server::Msg;
 
 use self::files::Core;
-use super::Shared;
 use super::session::{Gone, finish, gone, next_data};
+use super::{Config, Shared};
 use crate::lab::faults::Trouble;
 use crate::lab::stats::count;
+use crate::sftp::wire::Wire;
 
 /// The largest packet that OpenSSH's server accepts (SFTP_MAX_MSG_LENGTH); a longer one ends the channel.
 const MAX_PACKET: usize = 256 << 10;
@@ -113,6 +114,31 @@ pub async fn run(channel: Channel<Msg>, shared: &Arc<Shared>, closed: &Gone) {
         () = gone(closed) => None,
     };
     finish(&to_client, if ended.is_some() { 0 } else { 255 }).await;
+}
+
+/// Serves over a wire in this process ([`crate::sftp::wire::pair`]) until the client has finished or breaks the protocol:
+/// SFTP from end to end without SSH between, for benches. Rules that concern channels do not apply.
+pub async fn serve_wire(mut wire: Wire, config: &Config) {
+    let mut core = Core::new(config);
+    let mut input = BytesMut::new();
+    let mut output = BytesMut::new();
+    loop {
+        while let Some(Some(packet)) = take_packet(&mut input) {
+            if core.answer(&packet, &mut output).is_none() {
+                return;
+            }
+            if output.len() >= BATCH && wire.tx.send(output.split().freeze()).await.is_err() {
+                return;
+            }
+        }
+        if !output.is_empty() && wire.tx.send(output.split().freeze()).await.is_err() {
+            return;
+        }
+        match wire.rx.recv().await {
+            Ok(Some(data)) => input.extend_from_slice(&data),
+            _ => return,
+        }
+    }
 }
 
 fn fate(shared: &Shared, kind: Option<u8>) -> Option<Fate> {

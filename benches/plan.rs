@@ -1,0 +1,111 @@
+//! The plan: a million entries in a thousand directories compared, filtered and sorted.
+
+use std::hint::black_box;
+
+use criterion::{BatchSize, Criterion, Throughput, criterion_group, criterion_main};
+use hopsync::entry::{Entry, Kind, Meta};
+use hopsync::job::Options;
+use hopsync::plan::diff::diff_dir;
+use hopsync::plan::filter::{Filter, Rule, Side};
+use hopsync::plan::order;
+use hopsync::plan::quick_check::Context;
+
+const DIRECTORIES: u64 = 1000;
+const ENTRIES: u64 = 1000;
+/// Coprime to [`ENTRIES`]: `i * STRIDE % ENTRIES` visits each once, in no order, as a listing comes.
+const STRIDE: u64 = 389;
+
+fn entry(i: u64, mtime: i64) -> Entry {
+    let kind = if i.is_multiple_of(20) { Kind::Dir } else { Kind::File };
+    let name = format!("measurement-{i:06}.{}", ["dat", "o", "txt", "c"][(i % 4) as usize]).into_bytes();
+    let meta = Meta { kind, size: i, mtime, mtime_nsec: 0, mode: 0o644, uid: 1000, gid: 1000, dev: 1, ino: i };
+    Entry { name, meta, target: None }
+}
+
+/// The listings of all directories.
+fn tree(mtime: i64) -> Vec<Vec<Entry>> {
+    (0..DIRECTORIES).map(|_| (0..ENTRIES).map(|i| entry(i * STRIDE % ENTRIES, mtime)).collect()).collect()
+}
+
+fn archive() -> Options {
+    Options { recursive: true, links: true, perms: true, times: true, ..Options::default() }
+}
+
+/// Fifty rules as people have them: names, suffixes, anchored directories, and one that matches at last.
+fn rules() -> Filter {
+    let mut rules = Vec::new();
+    for i in 0..10 {
+        rules.extend([
+            format!("- *.tmp{i}"),
+            format!("- /scratch-{i}/"),
+            format!("+ /keep-{i}/***"),
+            format!("- **/cache-{i}/*.bin"),
+        ]);
+    }
+    rules.extend((0..9).map(|i| format!("- core.[0-9]{i}")));
+    rules.push("- *.o".to_owned());
+    let rules: Vec<Rule> = rules.iter().map(|rule| Rule::parse(rule.as_bytes()).expect("a valid rule")).collect();
+    Filter::new(&rules)
+}
+
+fn diff(c: &mut Criterion) {
+    let opts = archive();
+    let mut deleting = archive();
+    deleting.delete.enabled = true;
+    let mut group = c.benchmark_group("plan/diff_dir of 1,000,000 entries");
+    group.throughput(Throughput::Elements(DIRECTORIES * ENTRIES)).sample_size(10);
+    let cases = [
+        ("all new", &opts, Filter::default(), None),
+        ("all unchanged", &opts, Filter::default(), Some(1)),
+        ("all changed, 50 rules, --delete", &deleting, rules(), Some(2)),
+    ];
+    for (name, opts, filter, there) in cases {
+        let ctx = Context::new(opts, 0o022).expect("no --chmod to be wrong");
+        let source = tree(1);
+        let dest = there.map(tree);
+        group.bench_function(name, |b| {
+            b.iter_batched(
+                || (source.clone(), dest.clone()),
+                |(source, dest)| {
+                    let mut dest = dest.map(Vec::into_iter);
+                    let mut steps = 0;
+                    for source in source {
+                        let dest = dest.as_mut().and_then(Iterator::next);
+                        steps += black_box(diff_dir(b"some/dir", source, dest, &ctx, &filter, true)).steps.len();
+                    }
+                    steps
+                },
+                BatchSize::PerIteration,
+            )
+        });
+    }
+}
+
+fn filter(c: &mut Criterion) {
+    let filter = rules();
+    let paths: Vec<Vec<u8>> = (0..10_000).map(|i| [b"some/dir/".as_slice(), &entry(i, 1).name].concat()).collect();
+    let mut group = c.benchmark_group("plan/filter");
+    group.throughput(Throughput::Elements(paths.len() as u64));
+    group.bench_function("50 rules, 10,000 paths", |b| {
+        b.iter(|| paths.iter().filter(|path| filter.excludes(path, false, Side::Sender)).count())
+    });
+}
+
+fn sort(c: &mut Criterion) {
+    let tree = tree(1);
+    let mut group = c.benchmark_group("plan/sort");
+    group.throughput(Throughput::Elements(DIRECTORIES * ENTRIES)).sample_size(10);
+    group.bench_function("1,000,000 entries in 1,000 directories", |b| {
+        b.iter_batched_ref(
+            || tree.clone(),
+            |tree| tree.iter_mut().for_each(|entries| order::sort(entries)),
+            BatchSize::PerIteration,
+        )
+    });
+    group.bench_function("1,000,000 entries in one directory", |b| {
+        b.iter_batched_ref(|| tree.concat(), |entries| order::sort(entries), BatchSize::PerIteration)
+    });
+}
+
+criterion_group!(plan, diff, filter, sort);
+criterion_main!(plan);
