@@ -154,7 +154,9 @@ async fn find_rooted(
     let mapping = map(job, end, &there, &dest_path, dest_state).await?;
     let made = create(&dest_end, &mapping, settings, options.dry_run).await?;
     let dest_dir = if made.missing { split(&mapping.dest_dir).0.to_vec() } else { mapping.dest_dir.clone() };
-    let dest_tree = dest_end.tree(if dest_dir == b"." { b"" } else { &dest_dir }).await?;
+    // With nothing to deliver, nothing was made, and the destination need not be there.
+    let here = dest_dir == b"." || there.is_empty();
+    let dest_tree = dest_end.tree(if here { b"" } else { &dest_dir }).await?;
     let mut roots = Vec::new();
     for ((place, _, meta), root) in there.iter().zip(&mapping.roots) {
         let source = end(place).tree(&root.source_dir).await?;

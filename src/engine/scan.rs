@@ -351,7 +351,8 @@ impl Scan<'_> {
             run.ledger.class(id, &place.shown, Class::Unchanged);
             return;
         }
-        if run.job.options.dry_run {
+        let hashes = matches!(decision, Decision::NeedHash(_));
+        if run.job.options.dry_run && !hashes {
             if decision.transfers() {
                 let mut tally = run.tally();
                 tally.stats.transferred += 1;

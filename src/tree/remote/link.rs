@@ -12,7 +12,7 @@ use tokio::process::{Child, ChildStdin, ChildStdout, Command};
 use crate::fault::{Cause, Fault, Stage};
 use crate::sftp::wire::{BoxFuture, Receiver, Sender, Wire};
 use crate::ssh::channel::{self, Start};
-use crate::ssh::connection::{self, Connection, Context, Lane};
+use crate::ssh::connection::{Connection, Context, Lane};
 use crate::ssh::route::Route;
 
 /// Makes links: the first, and the next ones when a link is lost.
@@ -92,7 +92,7 @@ impl Link for SshLink {
 
     fn close(&self) -> BoxFuture<'_, ()> {
         Box::pin(async move {
-            connection::close(&self.lane.session).await;
+            self.connection.close_lane(&self.lane).await;
             self.connection.close().await;
         })
     }
