@@ -146,6 +146,11 @@ async fn find_rooted(
             Err(fault) => missing.push(fault),
         }
     }
+    if let Some(remote) = &remote
+        && there.iter().any(|(_, _, meta)| meta.is_dir())
+    {
+        remote.want(pool::STEP);
+    }
     let mapping = map(job, end, &there, &dest_path, dest_state).await?;
     let made = create(&dest_end, &mapping, settings, options.dry_run).await?;
     let dest_dir = if made.missing { split(&mapping.dest_dir).0.to_vec() } else { mapping.dest_dir.clone() };
@@ -227,6 +232,7 @@ async fn connect(job: &Job, login: &Login, settings: &Settings) -> Result<Arc<Re
     };
     let pool = pool::Settings {
         hop: connector.hop(),
+        eager: if tree_to_push(job).await { pool::STEP } else { 1 },
         ledger: settings.ledger.clone(),
         most: options.channels.unwrap_or(pool::ENOUGH),
         stall: options.timeout.unwrap_or(STALL),
@@ -238,6 +244,22 @@ async fn connect(job: &Job, login: &Login, settings: &Settings) -> Result<Arc<Re
         retry = retry.within(patience);
     }
     Ok(Remote::connect(connector, pool, retry).await?)
+}
+
+/// Whether it is known before connecting that many files may have to be moved.
+async fn tree_to_push(job: &Job) -> bool {
+    if job.sources.len() > pool::STEP {
+        return true;
+    }
+    for place in &job.sources {
+        if let Place::Local(path) = place
+            && job.options.recursive
+            && matches!(local::stat_operand(path, true).await, Ok(Some(meta)) if meta.is_dir())
+        {
+            return true;
+        }
+    }
+    false
 }
 
 async fn state(end: &End, path: &[u8]) -> Result<DestState, Fault> {

@@ -34,6 +34,9 @@ const INIT_PATIENCE: Duration = Duration::from_secs(60);
 /// server.
 pub const ENOUGH: usize = 16;
 
+/// Channels opened together. A refused one costs the server nothing, a step costs several round trips.
+pub const STEP: usize = 8;
+
 /// What the pool is told.
 #[derive(Clone)]
 pub struct Settings {
@@ -41,6 +44,9 @@ pub struct Settings {
     pub ledger: Arc<Ledger>,
     /// File channels at most.
     pub most: usize,
+    /// File channels to be opened at once, because there is a tree to be moved: at distance each step of opening more is
+    /// several round trips.
+    pub eager: usize,
     /// Silence, with requests outstanding, that ends a channel.
     pub stall: Duration,
     /// Whether a channel is to be kept for hashing.
@@ -132,6 +138,8 @@ pub struct Pool {
     settings: Settings,
     channels: Mutex<Vec<Arc<Channel>>>,
     next_index: AtomicU32,
+    /// How many were ever opened.
+    opened: watch::Sender<usize>,
     /// How many file channels the work could use.
     wanted: AtomicUsize,
     growing: AtomicBool,
@@ -158,6 +166,7 @@ impl Pool {
             settings,
             channels: Mutex::default(),
             next_index: AtomicU32::new(0),
+            opened: watch::Sender::new(0),
             wanted: AtomicUsize::new(1),
             growing: AtomicBool::new(false),
             limit: Mutex::new(None),
@@ -176,6 +185,7 @@ impl Pool {
         } else {
             pool.far.send_replace(Some(Far::default()));
         }
+        pool.want(pool.settings.eager);
         match early {
             std::task::Poll::Ready(opened) => opened?,
             std::task::Poll::Pending => first.await?,
@@ -211,6 +221,7 @@ impl Pool {
             bytes: AtomicUsize::new(0),
         };
         self.channels().push(Arc::new(channel));
+        self.opened.send_modify(|opened| *opened += 1);
         let elapsed = started.elapsed();
         ledger.event(Event::ChannelOpened { hop, lane, channel: index, purpose: Purpose::Files, elapsed });
         Ok(())
@@ -316,7 +327,7 @@ impl Pool {
         self.grow();
     }
 
-    /// Opens what is wanted, in steps that double, until the server refuses. One growth at a time.
+    /// Opens what is wanted, a step at a time, until the server refuses. One growth at a time.
     fn grow(self: &Arc<Self>) {
         if self.room() == 0 || self.growing.swap(true, Ordering::AcqRel) {
             return;
@@ -324,7 +335,7 @@ impl Pool {
         let pool = self.clone();
         tokio::spawn(async move {
             loop {
-                let step = pool.room().min(pool.count().max(1));
+                let step = pool.room().min(STEP);
                 if step == 0 || pool.link.is_over() {
                     break;
                 }
@@ -332,6 +343,8 @@ impl Pool {
                 let refusal = opened.into_iter().filter_map(Result::err).next();
                 if let Some(fault) = refusal {
                     if fault.cause == Cause::SessionLimit {
+                        // The first channel was asked for before these, but may be answered after them.
+                        let _ = pool.opened.subscribe().wait_for(|opened| *opened > 0).await;
                         // The hashing channel is asked for before any second one and counts if it was granted.
                         let hashing = usize::from(pool.settings.hashing && pool.far().await.hasher.is_some());
                         pool.found_limit(pool.count() + hashing);
@@ -350,7 +363,8 @@ impl Pool {
 
     fn room(&self) -> usize {
         let limit = self.limit.lock().unwrap_or_else(|p| p.into_inner()).unwrap_or(usize::MAX);
-        self.wanted.load(Ordering::Relaxed).min(limit).saturating_sub(self.count())
+        // The first channel counts although it may still be opening.
+        self.wanted.load(Ordering::Relaxed).min(limit).saturating_sub(self.count().max(1))
     }
 
     fn found_limit(&self, sessions: usize) {
