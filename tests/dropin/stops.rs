@@ -33,7 +33,7 @@ fn scene(bed: &dyn Bed, pull: bool) -> Result<(PathBuf, PathBuf, [String; 3]), B
     let (near, far) = (bed.client().dir().join("near"), bed.far().join("far"));
     let (source, dest) = if pull { (far, near) } else { (near, far) };
     many_files(&source, 600, 200_000)?;
-    random_file(&source.join("zz-large"), 60 << 20, b"large")?;
+    random_file(&source.join("zz-large"), 20 << 20, b"large")?;
     let args = match pull {
         true => [bed.operand("far/"), slash(&dest)],
         false => [slash(&source), bed.operand("far/")],
@@ -73,7 +73,9 @@ fn a_second_signal_ends_it_at_once() -> Tried {
     let (_, dest, args) = scene(&bed, false)?;
     let ran = over(&bed, &args).command;
     let output = hopsync::lab::run::run_with(ran, DEADLINE, |child| {
-        wait_for(&dest.join("000"), 5);
+        while !dest.join("000").exists() {
+            std::thread::yield_now();
+        }
         kill(child, Signal::INT);
         std::thread::sleep(Duration::from_millis(300));
         kill(child, Signal::INT);
@@ -132,7 +134,10 @@ fn a_closed_standard_output_stops_nobody() -> Tried {
     let near = bed.client().dir().join("near");
     many_files(&near, 300, 100)?;
     let mut command = over(&bed, ["-avv", "--progress", &slash(&near), &bed.operand("there")]).command;
-    command.stdin(std::process::Stdio::null()).stdout(std::process::Stdio::piped()).stderr(std::process::Stdio::piped());
+    command
+        .stdin(std::process::Stdio::null())
+        .stdout(std::process::Stdio::piped())
+        .stderr(std::process::Stdio::piped());
     let mut child = command.spawn()?;
     drop(child.stdout.take());
     let mut said = String::new();

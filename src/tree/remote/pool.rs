@@ -316,6 +316,11 @@ impl Pool {
         }
     }
 
+    /// All file channels.
+    pub fn all(&self) -> Vec<Arc<Channel>> {
+        self.channels().clone()
+    }
+
     pub fn count(&self) -> usize {
         self.channels().len()
     }
