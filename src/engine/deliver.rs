@@ -136,7 +136,8 @@ async fn send(run: &Run, item: &FileItem) -> Result<Class, Fault> {
             Cause::Changed => meta = again(item).await?,
             Cause::NotFound if matches!(fault.stage, Stage::Open | Stage::Read) => {
                 // Which end it is missing at: a vanished source is a warning, a vanished directory is not.
-                if item.source.stat(&item.source_path, item.follow).await?.is_none() {
+                let there = item.source.stat(&item.source_path, item.follow).await?.is_some();
+                if !there {
                     fault.cause = Cause::Vanished;
                     fault.hop = item.source.hop().clone();
                     return Err(fault);
