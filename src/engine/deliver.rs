@@ -74,7 +74,7 @@ async fn print(run: &Run, item: &FileItem, transfers: bool) -> Result<(), Fault>
     let (options, context) = (&run.job.options, run.context().await?);
     run.printer.item(&Item {
         path: &item.shown,
-        new: &item.meta,
+        new: &context.shown(&item.meta, item.old.as_ref()),
         old: item.old.as_ref(),
         target: None,
         update: if transfers { Update::Transfer } else { Update::Attributes },

@@ -235,7 +235,8 @@ async fn connect(job: &Job, login: &Login, settings: &Settings) -> Result<Arc<Re
         eager: if tree_to_push(job).await { pool::STEP } else { 1 },
         ledger: settings.ledger.clone(),
         most: options.channels.unwrap_or(pool::ENOUGH),
-        stall: options.timeout.unwrap_or(STALL),
+        // A link that is wholly silent is the run's affair (exit 30); a channel beside others that work has longer.
+        stall: options.timeout.map_or(STALL, |limit| limit * 2),
         hashing: options.verify == Verify::Auto || options.checksum,
         traffic: Arc::default(),
     };
@@ -316,12 +317,13 @@ async fn create(end: &End, mapping: &Mapping, settings: &Settings, dry_run: bool
         Create::Dir(path) => (path, false),
         Create::Path(path) => (path, true),
     };
-    settings.printer.created_directory(path);
     if dry_run {
+        settings.printer.created_directory(path, 1);
         return Ok(Made { new: true, missing: true });
     }
+    let mut made = 1;
     if deep {
-        make_path(end.tree(if path.starts_with(b"/") { b"/" } else { b"" }).await?.as_ref(), path).await?;
+        made = make_path(end.tree(if path.starts_with(b"/") { b"/" } else { b"" }).await?.as_ref(), path).await?;
     } else {
         let (parent, name) = split(strip(path));
         let parent = if path.starts_with(b"/") && parent.is_empty() { b"/" } else { parent };
@@ -333,12 +335,14 @@ async fn create(end: &End, mapping: &Mapping, settings: &Settings, dry_run: bool
             }
         }
     }
+    settings.printer.created_directory(path, made);
     settings.ledger.event(crate::ledger::Event::DirectoryMade { path });
     Ok(Made { new: true, missing: false })
 }
 
-/// `mkdir -p`: what is missing of a path, from the top.
-async fn make_path(tree: &dyn Tree, path: &[u8]) -> Result<(), Fault> {
+/// `mkdir -p`: what is missing of a path, from the top. Returns how many directories were made.
+async fn make_path(tree: &dyn Tree, path: &[u8]) -> Result<usize, Fault> {
+    let mut made = 0;
     let root: &[u8] = if path.starts_with(b"/") { b"/" } else { b"" };
     let mut so_far = if tree.root() == b"/" { Vec::new() } else { root.to_vec() };
     for name in path.split(|byte| *byte == b'/').filter(|name| !name.is_empty() && *name != b".") {
@@ -351,6 +355,7 @@ async fn make_path(tree: &dyn Tree, path: &[u8]) -> Result<(), Fault> {
         {
             return Err(fault);
         }
+        made += 1;
     }
-    Ok(())
+    Ok(made)
 }

@@ -333,7 +333,17 @@ async fn silence(run: &Run) -> Fault {
 }
 
 /// Removes, or keeps as `--partial` asks, whatever temporary files there still are.
-async fn clean_up(run: &Run) {
+async fn clean_up(run: &Arc<Run>) {
+    if run.is_over() && !run.gave_up() {
+        // What was under way when the run was stopped must not make a file after its removal.
+        let settle = async {
+            while Arc::strong_count(run) > 1 {
+                tokio::time::sleep(Duration::from_millis(1)).await;
+            }
+            run.dest.settle().await;
+        };
+        let _ = tokio::time::timeout(CLEANUP / 2, settle).await;
+    }
     let left = run.temps.take();
     if left.is_empty() || run.gave_up() {
         return;

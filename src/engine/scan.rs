@@ -290,9 +290,11 @@ impl Scan<'_> {
                 options.group && self.run.may_chgrp(entry.meta.gid).await,
             ),
         };
+        let Some(context) = self.context(old.is_some()).await else { return };
+        let new = context.shown(&entry.meta, old.map(|old| &old.meta));
         self.run.printer.item(&Item {
             path: &place.shown,
-            new: &entry.meta,
+            new: &new,
             old: old.map(|old| &old.meta),
             target: entry.target.as_deref(),
             update,

@@ -1,9 +1,11 @@
 //! What servers allow, and the ways to them.
 
 use std::fs;
+use std::time::Duration;
 
 use hopsync::lab::bed::{Bed, Embedded, HEAD, Knobs, SshdPair, TARGET};
 use hopsync::lab::faults::{Faults, Nth, Trouble};
+use hopsync::lab::relay::Line;
 use hopsync::lab::server::{Commands, Config, Extensions, Route, Server};
 use hopsync::lab::trees::{Aspects, many_files, random_file};
 use serde_json::Value;
@@ -69,6 +71,22 @@ fn any_session_limit_is_worked_with_at_a_real_sshd() -> Tried {
         the_limit_is_found_and_told(&bed, sessions.into()).map_err(|e| format!("MaxSessions {sessions}: {e}"))?;
     }
     Ok(())
+}
+
+/// The embedded server has 1,019 handles on a channel, as OpenSSH has where 1,024 files may be open.
+#[test]
+fn more_files_than_a_server_has_handles_are_opened_one_after_the_other() -> Tried {
+    let line = Line { delay: Duration::from_millis(10), rate: None };
+    let bed = Embedded::with(|_| {}, |target| target.max_sessions = 2, Some(line))?;
+    let near = bed.client().dir().join("near");
+    many_files(&near, 3000, 10)?;
+    for options in ["-a", "-aI"] {
+        let ran = go(&bed, [options, &slash(&near), &bed.operand("there")])?.well()?;
+        assert_eq!((ran.report.count("verified"), ran.report.drops()), (3000, 0), "{}", ran.said());
+    }
+    same(&near, &bed.far().join("there"), ALL)?;
+    go(&bed, ["-a", &bed.operand("there/"), "back/"])?.well()?;
+    same(&near, &bed.client().dir().join("back"), ALL)
 }
 
 #[test]

@@ -500,6 +500,18 @@ impl Tree for RemoteTree {
         Box::pin(async move { self.gone(path, |path| Request::Rmdir { path }).await })
     }
 
+    fn settle(&self) -> BoxFuture<'_, ()> {
+        Box::pin(async move {
+            let Some(pool) = self.remote.living() else { return };
+            // Each channel's server takes its requests in order: what is answered now comes after all before it.
+            let root = &self.at(b"");
+            let asks = pool.all().into_iter().map(|channel| async move {
+                let _ = channel.session.submit(&Request::Lstat { path: root }).attrs(Stage::List, root).await;
+            });
+            futures::future::join_all(asks).await;
+        })
+    }
+
     fn identity(&self) -> BoxFuture<'_, Result<Identity>> {
         Box::pin(async move {
             let work = |pool: Arc<Pool>, _, _| async move {

@@ -20,6 +20,13 @@ use super::link::Link;
 /// any channel while one is blocked, never has to.
 const WRITE_BUDGET: usize = (2 << 20) - (192 << 10);
 
+/// Handles that may be open on one channel of a server that does not tell its limit; more brought nothing at any distance
+/// that we measured.
+const HANDLES: u64 = 256;
+
+/// Handles left unused of those that a server has: a file's CLOSE may still be under way.
+const SPARE_HANDLES: u64 = 16;
+
 /// For INIT and limits@.
 const INIT_PATIENCE: Duration = Duration::from_secs(60);
 
@@ -51,6 +58,7 @@ pub struct Settings {
 pub struct Channel {
     pub session: Session,
     writes: Arc<Semaphore>,
+    handles: Arc<Semaphore>,
     /// Jobs that use it now.
     load: AtomicUsize,
     /// Bytes asked for or sent, and unanswered.
@@ -66,6 +74,20 @@ impl Channel {
             Ok(permit) => permit,
             Err(_) => std::future::pending().await,
         }
+    }
+
+    /// Waits until one more handle may be open here (OpenSSH: RLIMIT_NOFILE − 5, told by `limits@openssh.com`); beyond its
+    /// limit a server fails every OPEN. To be held until the CLOSE is on its way.
+    pub async fn handle(&self) -> OwnedSemaphorePermit {
+        match self.handles.clone().acquire_owned().await {
+            Ok(permit) => permit,
+            Err(_) => std::future::pending().await,
+        }
+    }
+
+    /// The same, if nothing has to be waited for.
+    pub fn free_handle(&self) -> Option<OwnedSemaphorePermit> {
+        self.handles.clone().try_acquire_owned().ok()
     }
 
     pub fn outstanding(&self) -> usize {
@@ -189,8 +211,11 @@ impl Pool {
             traffic: traffic.clone(),
         };
         let session = Session::start(wire, peer, INIT_PATIENCE).await?;
+        let handles = session.limits.handles.unwrap_or(HANDLES).clamp(1, 1 << 20);
+        let handles = handles.saturating_sub(SPARE_HANDLES).max(1) as usize;
         let channel = Channel {
             session,
+            handles: Arc::new(Semaphore::new(handles)),
             writes: Arc::new(Semaphore::new(WRITE_BUDGET)),
             load: AtomicUsize::new(0),
             bytes: AtomicUsize::new(0),
@@ -289,6 +314,11 @@ impl Pool {
                 ledger.drop_counted(&fate, What::Channel);
             }
         }
+    }
+
+    /// All file channels.
+    pub fn all(&self) -> Vec<Arc<Channel>> {
+        self.channels().clone()
     }
 
     pub fn count(&self) -> usize {
