@@ -79,8 +79,6 @@ pub struct Options {
     pub omit_dir_times: bool,
     pub one_file_system: bool,
     pub relative: bool,
-    /// `-m`: directories that would arrive empty are left out.
-    pub prune_empty_dirs: bool,
     /// `--chmod`, unparsed clauses already validated by `cli`.
     pub chmod: Option<String>,
     // what is skipped
@@ -98,12 +96,10 @@ pub struct Options {
     pub max_delete: Option<u64>,
     // how it is written
     pub whole_file: bool,
-    pub inplace: bool,
     pub partial: bool,
     pub mkpath: bool,
     /// A directory that `--rsync-path="mkdir -p DIR && rsync"` asks to create at the far end.
     pub remote_mkdir: Vec<Vec<u8>>,
-    pub remove_source_files: bool,
     pub dry_run: bool,
     pub compress: bool,
     /// Bytes per second over all files; `None` is unlimited.

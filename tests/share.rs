@@ -4,6 +4,7 @@
 
 use std::collections::HashSet;
 use std::error::Error;
+use std::ffi::OsStr;
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
@@ -18,8 +19,6 @@ use hopsync::lab::trees::random_file;
 use rustix::process::{Pid, Signal, kill_process, test_kill_process};
 use serde_json::Value;
 
-mod common;
-
 type Tried = Result<(), Box<dyn Error>>;
 
 /// As long as the slowest storm may take on a loaded machine with two cores.
@@ -27,6 +26,16 @@ const DEADLINE: Duration = Duration::from_secs(120);
 
 /// Enough to be dropped by MaxStartups many times over, few enough for a small machine.
 const STORM: usize = 60;
+
+/// The built `hopsync`, its environment free of what could change its ways.
+fn hopsync<S: AsRef<OsStr>>(args: impl IntoIterator<Item = S>) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_hopsync"));
+    command.args(args);
+    for name in ["RSYNC_RSH", "SSH_AUTH_SOCK", "HOPSYNC_SHARE"] {
+        command.env_remove(name);
+    }
+    command
+}
 
 /// Invocations that share: a run-time directory of their own, so that they share with nobody else; and no holder outlives
 /// the value.
@@ -43,9 +52,9 @@ impl Crowd {
         Ok(Crowd { runtime, shell: bed.shell(), holders: Mutex::default() })
     }
 
-    fn command<S: AsRef<std::ffi::OsStr>>(&self, args: impl IntoIterator<Item = S>) -> Command {
-        let mut command = common::command(["-a", "--share", "-e", &self.shell]);
-        command.args(args).env("XDG_RUNTIME_DIR", self.runtime.path()).env_remove("HOPSYNC_SHARE");
+    fn command<S: AsRef<OsStr>>(&self, args: impl IntoIterator<Item = S>) -> Command {
+        let mut command = hopsync(["-a", "-e", &self.shell]);
+        command.args(args).env("XDG_RUNTIME_DIR", self.runtime.path());
         command
     }
 
@@ -104,7 +113,7 @@ impl Crowd {
     }
 
     fn stop(&self) -> io::Result<Output> {
-        let mut command = common::command(["-e", &self.shell, "--share-stop", TARGET]);
+        let mut command = hopsync(["-e", &self.shell, "--share-stop", TARGET]);
         command.env("XDG_RUNTIME_DIR", self.runtime.path());
         run(command, DEADLINE)
     }
@@ -216,8 +225,8 @@ fn a_holder_that_is_killed_is_replaced_and_nothing_is_lost() -> Tried {
     };
     let ran = crowd.storm(STORM, |n| vec![path(&sources[n]), bed.operand("there/")], kill)?;
     all_well(&ran);
-    for n in 0..STORM {
-        assert!(fs::read(&sources[n])? == fs::read(bed.far().join(format!("there/f{n}")))?);
+    for (n, source) in sources.iter().enumerate() {
+        assert!(fs::read(source)? == fs::read(bed.far().join(format!("there/f{n}")))?, "f{n} differs");
     }
     assert!(crowd.holders.lock().unwrap().len() > 1, "no holder was killed in time");
     Ok(())
@@ -325,7 +334,7 @@ fn a_refused_login_is_tried_once_and_told_to_everyone_as_without_sharing() -> Tr
     crowd.shell.push_str(" -o PubkeyAuthentication=no");
     let source = bed.client().dir().join("f");
     fs::write(&source, "x")?;
-    let alone = common::hopsync(["-a", "-e", &crowd.shell, &path(&source), &bed.operand("")]);
+    let alone = run(hopsync(["-a", "--no-share", "-e", &crowd.shell, &path(&source), &bed.operand("")]), DEADLINE)?;
     assert_eq!(alone.code, 255, "{}", alone.err());
     let before = bed.counts();
     let ran = crowd.storm(10, |_| vec![path(&source), bed.operand("")], |_| {})?;

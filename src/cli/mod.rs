@@ -8,7 +8,6 @@ use std::io::{self, Read};
 
 use crate::job::{Job, Login};
 
-pub mod chmod;
 pub mod exit;
 mod help;
 mod info;

@@ -9,9 +9,10 @@ use std::time::Duration;
 use super::info::Asked;
 use super::options::{Raw, Typed};
 use super::table::Meaning;
-use super::{Command, UsageError, chmod, help, operand, rsync_path, shell, size};
+use super::{Command, UsageError, help, operand, rsync_path, shell, size};
 use crate::fault::errno_text;
 use crate::job::{Job, Options, Place, Verify};
+use crate::plan::chmod::Chmod;
 use crate::plan::filter::{Action, Rule};
 
 /// What is only needed while folding.
@@ -114,7 +115,7 @@ impl Fold {
             Meaning::ConTimeout => o.contimeout = if on { seconds(typed)? } else { None },
             Meaning::Chmod => {
                 let clauses = text(typed)?;
-                chmod::parse(clauses).map_err(UsageError::syntax)?;
+                Chmod::parse(clauses).map_err(UsageError::syntax)?;
                 o.chmod = Some(match o.chmod.take() {
                     Some(before) => format!("{before},{clauses}"),
                     None => clauses.to_owned(),

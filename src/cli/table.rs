@@ -107,7 +107,6 @@ pub const ROWS: &[Row] = &[
     row("recursive", Some('r'), "recurse into directories", On(|o| &mut o.recursive)).no(&["recursive", "r"]),
     row("inc-recursive", None, "", Ignored).also(&["i-r"]).no(&["inc-recursive", "i-r"]),
     row("update", Some('u'), "skip files that are newer on the receiver", On(|o| &mut o.update)),
-    row("inplace", None, "update destination files in-place", On(|o| &mut o.inplace)).no(&["inplace"]),
     row("dirs", Some('d'), "transfer directories without recursing", On(|o| &mut o.dirs)).no(&["dirs", "d"]),
     row("mkpath", None, "create destination's missing path components", On(|o| &mut o.mkpath)).no(&["mkpath"]),
     row("links", Some('l'), "copy symlinks as symlinks", On(|o| &mut o.links)).no(&["links", "l"]),
@@ -128,7 +127,6 @@ pub const ROWS: &[Row] = &[
     row("rsync-path", None, "only \"mkdir -p DIR && rsync\" has an effect", Meaning::RsyncPath).takes("PROGRAM"),
     row("existing", None, "skip creating new files on receiver", On(|o| &mut o.existing)).also(&["ignore-non-existing"]),
     row("ignore-existing", None, "skip updating files that exist on receiver", On(|o| &mut o.ignore_existing)),
-    row("remove-source-files", None, "sender removes synchronized files (non-directory)", On(|o| &mut o.remove_source_files)),
     row("del", None, "an alias for --delete-during", Meaning::DeleteWhen("during")),
     row("delete", None, "delete extraneous files from dest directories", On(|o| &mut o.delete.enabled)),
     row("delete-before", None, "as --delete: deletions come last, whatever the WHEN", Meaning::DeleteWhen("before")),
@@ -140,7 +138,6 @@ pub const ROWS: &[Row] = &[
     row("max-size", None, "don't transfer any file larger than SIZE", Meaning::MaxSize).takes("SIZE"),
     row("min-size", None, "don't transfer any file smaller than SIZE", Meaning::MinSize).takes("SIZE"),
     row("partial", None, "keep partially transferred files", On(|o| &mut o.partial)).no(&["partial"]),
-    row("prune-empty-dirs", Some('m'), "prune empty directory chains from file-list", On(|o| &mut o.prune_empty_dirs)).no(&["prune-empty-dirs", "m"]),
     row("timeout", None, "set I/O timeout in seconds", Meaning::Timeout).takes("SECONDS").no(&["timeout"]),
     row("contimeout", None, "set connection timeout in seconds", Meaning::ConTimeout).takes("SECONDS").no(&["contimeout"]),
     row("ignore-times", Some('I'), "don't skip files that match size and time", On(|o| &mut o.ignore_times)),
@@ -187,6 +184,7 @@ pub const REFUSED_LONG: &[&str] = &[
     "backup",
     "backup-dir",
     "suffix",
+    "inplace",
     "append",
     "append-verify",
     "old-dirs",
@@ -216,6 +214,9 @@ pub const REFUSED_LONG: &[&str] = &[
     "checksum-choice",
     "cc",
     "block-size",
+    "remove-source-files",
+    "remove-sent-files",
+    "prune-empty-dirs",
     "ignore-missing-args",
     "delete-missing-args",
     "ignore-errors",
@@ -270,4 +271,4 @@ pub const REFUSED_LONG: &[&str] = &[
 ];
 
 /// The short ones of [`REFUSED_LONG`].
-pub const REFUSED_SHORT: &str = "RbkKHEAXUNJSBTyCFM@";
+pub const REFUSED_SHORT: &str = "RbkKHEAXUNJSBTyCFMm@";

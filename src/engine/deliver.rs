@@ -6,6 +6,7 @@ use std::time::Instant;
 use crate::entry::Meta;
 use crate::fault::{Cause, Fault, Stage};
 use crate::ledger::{Attempt, Class, FileId};
+use crate::output::{Item, Update};
 use crate::plan::quick_check::Decision;
 use crate::tree::{How, Tree};
 
@@ -36,14 +37,7 @@ pub struct FileItem {
 pub async fn deliver(run: &Run, item: FileItem) {
     let class = match item.decision {
         Decision::Attributes(_) => settle(run, &item).await,
-        Decision::NeedHash(_) => match same_content(run, &item).await {
-            Ok(same) => match item.decision.after_hash(same) {
-                Decision::Unchanged => Ok(Class::Unchanged),
-                Decision::Attributes(_) => settle(run, &item).await,
-                _ => send(run, &item).await,
-            },
-            Err(fault) => Err(fault),
-        },
+        Decision::NeedHash(_) => compare(run, &item).await,
         _ => send(run, &item).await,
     };
     let class = match class {
@@ -56,6 +50,40 @@ pub async fn deliver(run: &Run, item: FileItem) {
         }
     };
     run.finished(&item, class);
+}
+
+/// Hashes both ends' files, and does what that decides.
+async fn compare(run: &Run, item: &FileItem) -> Result<Class, Fault> {
+    let decision = item.decision.after_hash(same_content(run, item).await?);
+    print(run, item, decision.transfers()).await?;
+    match decision {
+        Decision::Unchanged => Ok(Class::Unchanged),
+        _ if run.job.options.dry_run => Ok(Class::Skipped("dry run")),
+        Decision::Attributes(_) => settle(run, item).await,
+        _ => send(run, item).await,
+    }
+}
+
+/// The line of a file of which only its hash could tell what happens to it.
+async fn print(run: &Run, item: &FileItem, transfers: bool) -> Result<(), Fault> {
+    if transfers && run.job.options.dry_run {
+        let mut tally = run.tally();
+        tally.stats.transferred += 1;
+        tally.stats.transferred_size += item.meta.size;
+    }
+    let (options, context) = (&run.job.options, run.context().await?);
+    run.printer.item(&Item {
+        path: &item.shown,
+        new: &context.shown(&item.meta, item.old.as_ref()),
+        old: item.old.as_ref(),
+        target: None,
+        update: if transfers { Update::Transfer } else { Update::Attributes },
+        content_differs: transfers,
+        push: !run.pull,
+        sets_owner: options.owner && context.may_chown,
+        sets_group: options.group && run.may_chgrp(item.meta.gid).await,
+    });
+    Ok(())
 }
 
 async fn settle(run: &Run, item: &FileItem) -> Result<Class, Fault> {
@@ -108,7 +136,8 @@ async fn send(run: &Run, item: &FileItem) -> Result<Class, Fault> {
             Cause::Changed => meta = again(item).await?,
             Cause::NotFound if matches!(fault.stage, Stage::Open | Stage::Read) => {
                 // Which end it is missing at: a vanished source is a warning, a vanished directory is not.
-                if item.source.stat(&item.source_path, item.follow).await?.is_none() {
+                let there = item.source.stat(&item.source_path, item.follow).await?.is_some();
+                if !there {
                     fault.cause = Cause::Vanished;
                     fault.hop = item.source.hop().clone();
                     return Err(fault);

@@ -147,10 +147,17 @@ async fn find_rooted(
             Err(fault) => missing.push(fault),
         }
     }
+    if let Some(remote) = &remote
+        && there.iter().any(|(_, _, meta)| meta.is_dir())
+    {
+        remote.want(pool::STEP);
+    }
     let mapping = map(job, end, &there, &dest_path, dest_state).await?;
     let made = create(&dest_end, &mapping, settings, options.dry_run).await?;
     let dest_dir = if made.missing { split(&mapping.dest_dir).0.to_vec() } else { mapping.dest_dir.clone() };
-    let dest_tree = dest_end.tree(if dest_dir == b"." { b"" } else { &dest_dir }).await?;
+    // With nothing to deliver, nothing was made, and the destination need not be there.
+    let here = dest_dir == b"." || there.is_empty();
+    let dest_tree = dest_end.tree(if here { b"" } else { &dest_dir }).await?;
     let mut roots = Vec::new();
     for ((place, _, meta), root) in there.iter().zip(&mapping.roots) {
         let source = end(place).tree(&root.source_dir).await?;
@@ -231,9 +238,11 @@ async fn connect(job: &Job, login: &Login, settings: &Settings) -> Result<Arc<Re
     };
     let pool = pool::Settings {
         hop: connector.hop(),
+        eager: if tree_to_push(job).await { pool::STEP } else { 1 },
         ledger: settings.ledger.clone(),
         most: options.channels.unwrap_or(pool::ENOUGH),
-        stall: options.timeout.unwrap_or(STALL),
+        // A link that is wholly silent is the run's affair (exit 30); a channel beside others that work has longer.
+        stall: options.timeout.map_or(STALL, |limit| limit * 2),
         hashing: options.verify == Verify::Auto || options.checksum,
         traffic: Arc::default(),
     };
@@ -242,6 +251,22 @@ async fn connect(job: &Job, login: &Login, settings: &Settings) -> Result<Arc<Re
         retry = retry.within(patience);
     }
     Ok(Remote::connect(connector, pool, retry).await?)
+}
+
+/// Whether it is known before connecting that many files may have to be moved.
+async fn tree_to_push(job: &Job) -> bool {
+    if job.sources.len() > pool::STEP {
+        return true;
+    }
+    for place in &job.sources {
+        if let Place::Local(path) = place
+            && job.options.recursive
+            && matches!(local::stat_operand(path, true).await, Ok(Some(meta)) if meta.is_dir())
+        {
+            return true;
+        }
+    }
+    false
 }
 
 async fn state(end: &End, path: &[u8]) -> Result<DestState, Fault> {
@@ -298,12 +323,13 @@ async fn create(end: &End, mapping: &Mapping, settings: &Settings, dry_run: bool
         Create::Dir(path) => (path, false),
         Create::Path(path) => (path, true),
     };
-    settings.printer.created_directory(path);
     if dry_run {
+        settings.printer.created_directory(path, 1);
         return Ok(Made { new: true, missing: true });
     }
+    let mut made = 1;
     if deep {
-        make_path(end.tree(if path.starts_with(b"/") { b"/" } else { b"" }).await?.as_ref(), path).await?;
+        made = make_path(end.tree(if path.starts_with(b"/") { b"/" } else { b"" }).await?.as_ref(), path).await?;
     } else {
         let (parent, name) = split(strip(path));
         let parent = if path.starts_with(b"/") && parent.is_empty() { b"/" } else { parent };
@@ -315,12 +341,14 @@ async fn create(end: &End, mapping: &Mapping, settings: &Settings, dry_run: bool
             }
         }
     }
+    settings.printer.created_directory(path, made);
     settings.ledger.event(crate::ledger::Event::DirectoryMade { path });
     Ok(Made { new: true, missing: false })
 }
 
-/// `mkdir -p`: what is missing of a path, from the top.
-async fn make_path(tree: &dyn Tree, path: &[u8]) -> Result<(), Fault> {
+/// `mkdir -p`: what is missing of a path, from the top. Returns how many directories were made.
+async fn make_path(tree: &dyn Tree, path: &[u8]) -> Result<usize, Fault> {
+    let mut made = 0;
     let root: &[u8] = if path.starts_with(b"/") { b"/" } else { b"" };
     let mut so_far = if tree.root() == b"/" { Vec::new() } else { root.to_vec() };
     for name in path.split(|byte| *byte == b'/').filter(|name| !name.is_empty() && *name != b".") {
@@ -333,6 +361,7 @@ async fn make_path(tree: &dyn Tree, path: &[u8]) -> Result<(), Fault> {
         {
             return Err(fault);
         }
+        made += 1;
     }
-    Ok(())
+    Ok(made)
 }

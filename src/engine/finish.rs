@@ -99,6 +99,7 @@ fn delete_all<'a>(
             }
             let (path, shown) = (below(path, &entry.name), below(shown, &entry.name));
             if entry.meta.is_dir() && !empty(run, filter, &path, &shown, deleted).await {
+                run.printer.not_empty(&shown);
                 all_gone = false;
                 continue;
             }

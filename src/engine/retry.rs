@@ -90,10 +90,12 @@ const LOST_CONNECTION: Pace = pace(6, 500, 15_000, 120);
 /// A session's slot is free a moment after the server's CLOSE: 1 ms was enough in 20 of 20 tries (measured, OpenSSH 9.2).
 const SESSION_SLOT: Pace = pace(8, 2, 1_000, 30);
 
-const LOST_CHANNEL: Pace = pace(5, 50, 2_000, 60);
+/// As for files: what is small beside them is asked again by this pace.
+const LOST_CHANNEL: Pace = pace(10, 50, 2_000, 60);
 
-/// A file goes to another channel at once, so there is little to wait for.
-const LOST_FILE: Pace = pace(5, 20, 5_000, 300);
+/// A file goes to another channel at once, so there is little to wait for. Mostly it is not the file that is at fault: ten
+/// tries outlast a connection, or its holder, that is lost several times in a row.
+const LOST_FILE: Pace = pace(10, 20, 5_000, 300);
 
 /// A source still being written, or bytes damaged on the way: a third time is no accident.
 const WRONG_FILE: Pace = pace(3, 100, 5_000, 300);

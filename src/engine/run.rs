@@ -333,7 +333,17 @@ async fn silence(run: &Run) -> Fault {
 }
 
 /// Removes, or keeps as `--partial` asks, whatever temporary files there still are.
-async fn clean_up(run: &Run) {
+async fn clean_up(run: &Arc<Run>) {
+    if run.is_over() && !run.gave_up() {
+        // What was under way when the run was stopped must not make a file after its removal.
+        let settle = async {
+            while Arc::strong_count(run) > 1 {
+                tokio::time::sleep(Duration::from_millis(1)).await;
+            }
+            run.dest.settle().await;
+        };
+        let _ = tokio::time::timeout(CLEANUP / 2, settle).await;
+    }
     let left = run.temps.take();
     if left.is_empty() || run.gave_up() {
         return;
@@ -355,6 +365,12 @@ async fn clean_up(run: &Run) {
 /// The last words of a run that did not come to move anything.
 fn end_early(settings: &Settings, exit: Exit) -> Outcome {
     settings.printer.watch().finish();
+    let summary = settings.ledger.summary();
+    // One failure has been told in its own sentence; what was tried before it is told here.
+    if summary.counts.drops() > 0 {
+        settings.printer.error(&summary.table());
+    }
+    let exit = finish_report(&settings.ledger, &settings.printer, exit);
     settings.printer.exit(exit);
     Outcome { exit }
 }
@@ -394,12 +410,16 @@ async fn close(run: &Run, interrupted: bool, elapsed: Duration) -> Outcome {
     } else {
         printer.error(&summary.table());
     }
-    if let Err(fault) = run.ledger.finish() {
-        printer.fault(&fault, None);
-        exit = if exit == Exit::Ok { Exit::FileIo } else { exit };
-    }
+    let exit = finish_report(&run.ledger, printer, exit);
     printer.exit(exit);
     Outcome { exit }
+}
+
+/// Writes the report's end; a report that is not complete is a failure of the run.
+fn finish_report(ledger: &Ledger, printer: &Printer, exit: Exit) -> Exit {
+    let Err(fault) = ledger.finish() else { return exit };
+    printer.fault(&fault, None);
+    if exit == Exit::Ok { Exit::FileIo } else { exit }
 }
 
 impl Run {

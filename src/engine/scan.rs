@@ -290,9 +290,11 @@ impl Scan<'_> {
                 options.group && self.run.may_chgrp(entry.meta.gid).await,
             ),
         };
+        let Some(context) = self.context(old.is_some()).await else { return };
+        let new = context.shown(&entry.meta, old.map(|old| &old.meta));
         self.run.printer.item(&Item {
             path: &place.shown,
-            new: &entry.meta,
+            new: &new,
             old: old.map(|old| &old.meta),
             target: entry.target.as_deref(),
             update,
@@ -351,7 +353,8 @@ impl Scan<'_> {
             run.ledger.class(id, &place.shown, Class::Unchanged);
             return;
         }
-        if run.job.options.dry_run {
+        let hashes = matches!(decision, Decision::NeedHash(_));
+        if run.job.options.dry_run && !hashes {
             if decision.transfers() {
                 let mut tally = run.tally();
                 tally.stats.transferred += 1;

@@ -63,7 +63,7 @@ pub enum Trouble {
     ShortRead { max: u32 },
     /// CLOSE of a file that was written: one byte of it is flipped on the disk before the reply.
     CorruptFile,
-    /// Command that contains this text: the first hex digit of its output is another one.
+    /// Command that contains this text: the first hex digit of the first hash in its output is another one.
     WrongHash { containing: &'static str },
     /// Command that contains this text: not run; prints bytes that are no hash, and exits 0.
     GarbageOutput { containing: &'static str },

@@ -151,7 +151,8 @@ impl Ledger {
     pub fn finish(&self) -> Result<(), Fault> {
         let Some(report) = &self.report else { return Ok(()) };
         let summary = self.summary();
-        self.write(Own::Summary(&summary));
+        let t = self.clock.elapsed();
+        report.last_line(|out| serde_json::to_writer(out, &Line { t, body: Own::Summary(&summary) }));
         report
             .close()
             .map_err(|why| Fault::new("local", Stage::Write, Cause::Io, format!("the report is not complete: {why}")))

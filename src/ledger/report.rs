@@ -45,6 +45,15 @@ impl Report {
 
     /// Appends what `line` writes, and a newline. Waits for room at most [`STALL`]; after a failure it does nothing.
     pub(super) fn line(&self, line: impl FnOnce(&mut Vec<u8>) -> serde_json::Result<()>) {
+        self.append(line, false);
+    }
+
+    /// The same, and nothing comes after it.
+    pub(super) fn last_line(&self, line: impl FnOnce(&mut Vec<u8>) -> serde_json::Result<()>) {
+        self.append(line, true);
+    }
+
+    fn append(&self, line: impl FnOnce(&mut Vec<u8>) -> serde_json::Result<()>, last: bool) {
         let deadline = Instant::now() + STALL;
         let mut state = self.shared.lock();
         while state.bytes.len() >= CAPACITY && state.failed.is_none() {
@@ -61,6 +70,7 @@ impl Report {
                 state.failed = Some(error.to_string());
             }
         }
+        state.closed = last;
         drop(state);
         self.shared.data.notify_one();
     }

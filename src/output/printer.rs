@@ -158,10 +158,20 @@ impl Printer {
     }
 
     /// The destination itself was created.
-    pub fn created_directory(&self, path: &[u8]) {
+    /// `count` directories were made for the destination; of several the last is `path`.
+    pub fn created_directory(&self, path: &[u8], count: usize) {
         if self.options.info.name >= 1 || self.options.itemize {
-            self.line(&[b"created directory ".as_slice(), &self.name(path)].concat());
+            let made = match count {
+                0 | 1 => "created directory ".to_owned(),
+                many => format!("created {many} directories for "),
+            };
+            self.line(&[made.as_bytes(), &self.name(path)].concat());
         }
+    }
+
+    /// A directory that should go has something in it that stays.
+    pub fn not_empty(&self, path: &[u8]) {
+        self.line(&[b"cannot delete non-empty directory: ".as_slice(), &self.name(path)].concat());
     }
 
     /// A file is, or would be, updated; or is found up to date (`-vv`, `-ii`).

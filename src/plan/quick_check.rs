@@ -54,6 +54,11 @@ impl<'a> Context<'a> {
         }
     }
 
+    /// The source's entry as it will be: what is printed is compared with this.
+    pub fn shown(&self, new: &Meta, old: Option<&Meta>) -> Meta {
+        Meta { mode: self.target_mode(new, old), ..new.clone() }
+    }
+
     fn differs(&self, new: &Meta, old: &Meta) -> Differs {
         let link = new.kind == Kind::Symlink;
         let settable = !link || self.may_set_links;

@@ -179,6 +179,8 @@ async fn connect(holder: Arc<Holder>, starter: Starter) {
         hop: connector.hop(),
         ledger,
         most: pool::ENOUGH,
+        // More are opened as clients come.
+        eager: 1,
         stall: STALL,
         hashing: true,
         traffic: Arc::default(),

@@ -1,6 +1,6 @@
 //! One virtual channel: a client's SFTP requests, passed on to a real channel, and the answers back.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
@@ -19,7 +19,7 @@ use crate::fault::Stage;
 use crate::sftp::frame::Frames;
 use crate::sftp::packet::{DIGEST, Handle, op, status};
 use crate::sftp::wire::BoxFuture;
-use crate::sftp::{Reply, Request};
+use crate::sftp::{Pending, Reply, Request};
 use crate::tree::remote::Remote;
 use crate::tree::remote::pool::{Lease, Pool};
 use crate::verify::remote::NoHash;
@@ -77,8 +77,8 @@ impl Client {
 struct Shared {
     remote: Arc<Remote>,
     client: Arc<Client>,
-    /// Open now, and opened here.
-    handles: Mutex<HashSet<Bytes>>,
+    /// Open now, and opened here; each with its place among those that the real channel can have.
+    handles: Mutex<HashMap<Bytes, OwnedSemaphorePermit>>,
     /// Requests passed on and not yet answered.
     outstanding: AtomicUsize,
     /// The real channel has died.
@@ -86,7 +86,7 @@ struct Shared {
 }
 
 impl Shared {
-    fn handles(&self) -> MutexGuard<'_, HashSet<Bytes>> {
+    fn handles(&self) -> MutexGuard<'_, HashMap<Bytes, OwnedSemaphorePermit>> {
         self.handles.lock().unwrap_or_else(|p| p.into_inner())
     }
 }
@@ -94,11 +94,14 @@ impl Shared {
 /// A real channel, with the pool whose windows count.
 type Real = (Arc<Pool>, Arc<Lease>);
 
+/// Type and body of an answer, and the place of the handle that it may bring. No answer: the real channel is dead.
+type Answer = Result<(u8, Bytes, Option<OwnedSemaphorePermit>), ()>;
+
 /// An answer to come, under the client's id.
 struct Awaited {
     id: u32,
     effect: request::Effect,
-    answer: BoxFuture<'static, Result<(u8, Bytes), ()>>,
+    answer: BoxFuture<'static, Answer>,
     /// Given back when the answer has been written.
     _room: OwnedSemaphorePermit,
     /// Keeps the channel's load counted.
@@ -136,7 +139,7 @@ pub async fn serve(stream: UnixStream, remote: Arc<Remote>, client: Arc<Client>)
     drop(awaited);
     let _ = writing.await;
     // By now every OPEN has been answered: these are all.
-    let left: Vec<Bytes> = shared.handles().drain().collect();
+    let left: Vec<Bytes> = shared.handles().drain().map(|(handle, _)| handle).collect();
     if let (Some((_, lease)), false) = (real, left.is_empty()) {
         let closing = left.into_iter().map(|handle| lease.session.submit(&Request::Close { handle: &Handle(handle) }));
         let _ = tokio::time::timeout(CLEANING, futures::future::join_all(closing)).await;
@@ -187,20 +190,20 @@ impl Reader {
             Passage::Init => {
                 // What would be an id is the version (filexfer-02 §4), which is ours as well.
                 let extensions = self.extensions().await?;
-                return self.say(id, Ok((op::VERSION, extensions))).await;
+                return self.say(id, (op::VERSION, extensions)).await;
             }
             Passage::Limits => {
                 let limits = self.limits().await?;
-                return self.say(id, Ok((op::EXTENDED_REPLY, limits))).await;
+                return self.say(id, (op::EXTENDED_REPLY, limits)).await;
             }
             Passage::Digest { path, size } => return self.digest(id, path, size).await,
-            Passage::Unknown => return self.say(id, Ok(refusal(status::OP_UNSUPPORTED, "not passed on"))).await,
+            Passage::Unknown => return self.say(id, refusal(status::OP_UNSUPPORTED, "not passed on")).await,
             Passage::Relayed(relayed) => relayed,
         };
         if let Some(handle) = &relayed.handle
-            && !self.shared.handles().contains(handle)
+            && !self.shared.handles().contains_key(handle)
         {
-            return self.say(id, Ok(refusal(status::FAILURE, "not a handle of this channel"))).await;
+            return self.say(id, refusal(status::FAILURE, "not a handle of this channel")).await;
         }
         let (pool, lease) = self.real().await?;
         let cost = match relayed.weight {
@@ -222,13 +225,18 @@ impl Reader {
             Weight::Read(len) | Weight::Write(len) => Some(lease.add_bytes(len)),
         };
         let request = Request::Relayed { kind: relayed.kind, body: relayed.body };
-        let pending = lease.session.submit_holding(&request, (budget, carried));
-        let answer = Box::pin(async move {
-            match pending.await {
-                Ok(Reply::Relayed(kind, body)) => Ok((kind, body)),
-                _ => Err(()),
+        let opens = matches!(relayed.effect, request::Effect::Opens { .. });
+        let answer: BoxFuture<'static, Answer> = match opens.then(|| lease.free_handle()) {
+            // As many are open as the server allows. Whoever waits for one to be closed must not keep closes from coming.
+            Some(None) => {
+                let lease = lease.clone();
+                Box::pin(async move {
+                    let place = lease.handle().await;
+                    passed(lease.session.submit(&request), Some(place)).await
+                })
             }
-        });
+            place => Box::pin(passed(lease.session.submit_holding(&request, (budget, carried)), place.flatten())),
+        };
         let awaited = Awaited { id, effect: relayed.effect, answer, _room: room, _real: Some((pool, lease)) };
         self.awaited.send(awaited).await.map_err(|_| "its other half has ended".to_owned())
     }
@@ -255,15 +263,15 @@ impl Reader {
     }
 
     /// An answer of our own.
-    async fn say(&mut self, id: u32, answer: Result<(u8, Bytes), ()>) -> Result<(), Why> {
+    async fn say(&mut self, id: u32, (kind, body): (u8, Bytes)) -> Result<(), Why> {
         let room = self.take_room(SMALL).await?;
-        self.promise(id, Box::pin(std::future::ready(answer)), room).await
+        self.promise(id, Box::pin(std::future::ready(Ok((kind, body, None)))), room).await
     }
 
     async fn promise(
         &mut self,
         id: u32,
-        answer: BoxFuture<'static, Result<(u8, Bytes), ()>>,
+        answer: BoxFuture<'static, Answer>,
         room: OwnedSemaphorePermit,
     ) -> Result<(), Why> {
         self.shared.outstanding.fetch_add(1, Ordering::AcqRel);
@@ -317,9 +325,16 @@ impl Reader {
                 }
                 pool.forget_hasher(why);
             }
-            Ok((op::EXTENDED_REPLY, digest::encode(&answer)))
+            Ok((op::EXTENDED_REPLY, digest::encode(&answer), None))
         };
         self.promise(id, Box::pin(answer), room).await
+    }
+}
+
+async fn passed(pending: Pending, place: Option<OwnedSemaphorePermit>) -> Answer {
+    match pending.await {
+        Ok(Reply::Relayed(kind, body)) => Ok((kind, body, place)),
+        _ => Err(()),
     }
 }
 
@@ -355,16 +370,14 @@ async fn answer(write: OwnedWriteHalf, mut queue: mpsc::Receiver<Awaited>, share
         };
         // Those that have come meanwhile go with it.
         while let Some((id, effect, answer, _room)) = next {
-            if let Ok((kind, body)) = &answer {
-                settle(&shared, effect, *kind, body);
-            }
-            shared.outstanding.fetch_sub(1, Ordering::AcqRel);
-            let Ok((kind, body)) = answer else {
+            let Ok((kind, body, place)) = answer else {
                 // The real channel is dead, and with it all that was open on it. Dropping our half tells the client.
                 shared.cut.store(true, Ordering::Relaxed);
                 shared.handles().clear();
                 return;
             };
+            settle(&shared, effect, kind, &body, place);
+            shared.outstanding.fetch_sub(1, Ordering::AcqRel);
             out.put(id, kind, &body).await;
             next = waiting.next().now_or_never().flatten();
         }
@@ -412,11 +425,12 @@ impl Answers {
 }
 
 /// What an answer changes: a handle that is open now, a temporary file that is there now, or no more.
-fn settle(shared: &Shared, effect: request::Effect, kind: u8, body: &Bytes) {
+fn settle(shared: &Shared, effect: request::Effect, kind: u8, body: &Bytes, place: Option<OwnedSemaphorePermit>) {
     let well = kind == op::STATUS && body.starts_with(&status::OK.to_be_bytes());
     match effect {
         request::Effect::Opens { temp } if kind == op::HANDLE && body.len() > 4 => {
-            shared.handles().insert(body.slice(4..));
+            let Some(place) = place else { return };
+            shared.handles().insert(body.slice(4..), place);
             let mut temps = shared.client.temps();
             if temps.len() < TEMPS {
                 temps.extend(temp);

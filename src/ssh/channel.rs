@@ -48,7 +48,7 @@ pub async fn open(session: &HopSession, start: Start<'_>) -> Result<Started, Fau
         let channel = match opened {
             Ok(channel) => channel,
             Err(russh::Error::ChannelOpenFailure(reason)) => {
-                let said = session.fate.open_failure().unwrap_or_else(|| format!("reason {}", reason.code()));
+                let said = session.fate.open_failure().await.unwrap_or_else(|| format!("reason {}", reason.code()));
                 let text = format!("the server refused a session: {said}");
                 return Err(fault(Stage::Session, Cause::SessionLimit, text));
             }

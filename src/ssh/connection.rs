@@ -121,8 +121,13 @@ impl Connection {
     /// Says goodbye to every jump, in order from the innermost.
     pub async fn close(&self) {
         for session in self.jumps.iter().rev() {
-            close(session).await;
+            close(session, &self.context.ledger).await;
         }
+    }
+
+    /// Says goodbye on a lane, which must come before its jumps'.
+    pub async fn close_lane(&self, lane: &Lane) {
+        close(&lane.session, &self.context.ledger).await;
     }
 
     async fn hop(
@@ -135,7 +140,9 @@ impl Connection {
         let hop = &self.route.hops[index];
         let Context { prompt, ledger, compress, .. } = &self.context;
         let compress = *compress && lane.is_some();
-        let session = hop::connect(hop, stream, self.windows, compress, prompt, spent).await?;
+        let fate = Fate::new(hop.alias.clone());
+        let connected = hop::connect(hop, fate.clone(), stream, self.windows, compress, prompt, spent).await;
+        let session = connected.inspect_err(|_| tell(ledger, &fate))?;
         for text in session.fate.notices() {
             (self.context.notice)(&text);
         }
@@ -152,7 +159,10 @@ impl Connection {
         let opening = async {
             tokio::select! {
                 opened = jump.handle.channel_open_direct_tcpip(hop.host.clone(), u32::from(hop.port), "127.0.0.1", 0) => {
-                    opened.map_err(|error| tunnel_fault(&jump.fate, hop.host.as_str(), hop.port, &error))
+                    match opened {
+                        Ok(channel) => Ok(channel),
+                        Err(error) => Err(tunnel_fault(&jump.fate, hop.host.as_str(), hop.port, &error).await),
+                    }
                 }
                 () = jump.fate.over() => Err(jump.fate.fault()),
             }
@@ -167,7 +177,10 @@ impl Connection {
 }
 
 /// Ends a session with a word (RFC 4253 §11.1), so that the server's log does not speak of a lost connection.
-pub async fn close(session: &HopSession) {
+async fn close(session: &HopSession, ledger: &Ledger) {
+    if let Some(text) = session.fate.disconnect() {
+        ledger.event(Event::ServerText { hop: &session.hop.alias, kind: TextKind::Disconnect, text: &text });
+    }
     let bye = session.handle.disconnect(russh::Disconnect::ByApplication, "done", "en");
     let _ = tokio::time::timeout(Duration::from_secs(2), async {
         let _ = bye.await;
@@ -196,11 +209,11 @@ async fn first_stream(
 
 /// sshd's two ways to refuse a tunnel: reason 1 (AllowTcpForwarding, PermitOpen), and reason 2 with strerror's or the
 /// resolver's text.
-fn tunnel_fault(fate: &Fate, host: &str, port: u16, error: &russh::Error) -> Fault {
+async fn tunnel_fault(fate: &Fate, host: &str, port: u16, error: &russh::Error) -> Fault {
     if fate.is_over() {
         return fate.fault();
     }
-    let said = fate.open_failure().unwrap_or_else(|| error.to_string());
+    let said = fate.open_failure().await.unwrap_or_else(|| error.to_string());
     let cause = match error {
         russh::Error::ChannelOpenFailure(russh::ChannelOpenFailure::AdministrativelyProhibited) => Cause::Denied,
         _ => Cause::Unreachable,
@@ -208,12 +221,20 @@ fn tunnel_fault(fate: &Fate, host: &str, port: u16, error: &russh::Error) -> Fau
     Fault::new(fate.hop.clone(), Stage::Tunnel, cause, format!("cannot connect on to {host}:{port}: {said}"))
 }
 
-fn announce(ledger: &Ledger, session: &HopSession, via: Option<&str>, lane: Option<u32>) {
-    let before = session.fate.before_banner();
+/// Keeps the server's own words.
+fn tell(ledger: &Ledger, fate: &Fate) {
+    let hop = &fate.hop;
+    let before = fate.before_banner();
     if !before.is_empty() {
-        let hop = &session.hop.alias;
         ledger.event(Event::ServerText { hop, kind: TextKind::PreBanner, text: &before });
     }
+    if let Some(text) = fate.disconnect() {
+        ledger.event(Event::ServerText { hop, kind: TextKind::Disconnect, text: &text });
+    }
+}
+
+fn announce(ledger: &Ledger, session: &HopSession, via: Option<&str>, lane: Option<u32>) {
+    tell(ledger, &session.fate);
     ledger.event(Event::HopConnected {
         hop: &session.hop.alias,
         via,

@@ -4,14 +4,22 @@
 //! callbacks; a login that ends by a dropped connection looks like a refused one. So everybody who learns something
 //! writes it here, and every error is explained from here.
 
+use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, MutexGuard};
+use std::time::Duration;
 
-use tokio::sync::watch;
+use tokio::sync::{Notify, watch};
 
 use crate::fault::{Cause, Fault, Stage};
 
 /// Bytes of server text that are kept, each.
 const TEXT: usize = 1024;
+
+/// Refused channels whose words are kept until somebody asks.
+const WORDS: usize = 64;
+
+/// Within this time the handler is called, at the latest, after the call that it explains has returned.
+const HANDLER: Duration = Duration::from_secs(1);
 
 /// One connection's record, shared by the socket adapter, russh's handler and everyone who waits on it.
 #[derive(Debug)]
@@ -19,6 +27,8 @@ pub struct Fate {
     pub hop: Arc<str>,
     known: Mutex<Known>,
     over: watch::Sender<bool>,
+    /// Told when there are words for a refused channel.
+    refusals: Notify,
 }
 
 #[derive(Debug, Default)]
@@ -29,7 +39,7 @@ struct Known {
     disconnect: Option<String>,
     error: Option<String>,
     refused: Option<Fault>,
-    open_failure: Option<String>,
+    open_failures: VecDeque<String>,
     cipher: Option<String>,
     kex: Option<String>,
     notices: Vec<String>,
@@ -37,7 +47,7 @@ struct Known {
 
 impl Fate {
     pub fn new(hop: Arc<str>) -> Arc<Fate> {
-        Arc::new(Fate { hop, known: Mutex::default(), over: watch::Sender::new(false) })
+        Arc::new(Fate { hop, known: Mutex::default(), over: watch::Sender::new(false), refusals: Notify::new() })
     }
 
     fn known(&self) -> MutexGuard<'_, Known> {
@@ -92,6 +102,11 @@ impl Fate {
         self.known().disconnect = Some(if text.is_empty() { reason.to_owned() } else { format!("{text} ({reason})") });
     }
 
+    /// The server's words when it ended the connection.
+    pub fn disconnect(&self) -> Option<String> {
+        self.known().disconnect.clone()
+    }
+
     pub fn failed(&self, error: &str) {
         let mut known = self.known();
         if known.error.is_none() {
@@ -106,11 +121,28 @@ impl Fate {
 
     /// The server's words for a channel that it did not open.
     pub fn open_failed(&self, text: &str) {
-        self.known().open_failure = Some(text.chars().take(TEXT).collect());
+        let mut known = self.known();
+        // Nobody may ask for some: only the newest are kept.
+        if known.open_failures.len() == WORDS {
+            known.open_failures.pop_front();
+        }
+        known.open_failures.push_back(text.chars().take(TEXT).collect());
+        drop(known);
+        self.refusals.notify_one();
     }
 
-    pub fn open_failure(&self) -> Option<String> {
-        self.known().open_failure.clone()
+    /// The server's words for the channel that was refused just now. russh tells the one who asked before it calls the handler:
+    /// the words may come a moment later.
+    pub async fn open_failure(&self) -> Option<String> {
+        let words = async {
+            loop {
+                if let Some(words) = self.known().open_failures.pop_front() {
+                    return words;
+                }
+                self.refusals.notified().await;
+            }
+        };
+        tokio::time::timeout(HANDLER, words).await.ok()
     }
 
     pub fn banner(&self) -> Option<String> {

@@ -145,16 +145,17 @@ fn describe(error: &russh::Error) -> String {
     }
 }
 
-/// Runs the handshake and the login on `stream`. `spent` is what was spent to get the stream.
+/// Runs the handshake and the login on `stream`, and writes down in `fate` what the server says. `spent` is what was spent to
+/// get the stream.
 pub async fn connect(
     hop: &Hop,
+    fate: Arc<Fate>,
     stream: Box<dyn Stream>,
     windows: Windows,
     compress: bool,
     prompt: &Arc<Prompt>,
     spent: Vec<(Stage, Duration)>,
 ) -> Result<HopSession, Fault> {
-    let fate = Fate::new(hop.alias.clone());
     fate.enter(Stage::Banner);
     let config = config(hop, windows, compress).await?;
     let changed = Arc::new(Mutex::new(false));

@@ -13,7 +13,7 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::FileExt;
 use std::path::Path;
-use std::sync::Arc;
+use std::sync::{Arc, PoisonError, RwLock};
 
 use bytes::Bytes;
 use rustix::fs::{self, AtFlags, Gid, Mode, OFlags, ResolveFlags, Timestamps, Uid};
@@ -42,6 +42,8 @@ pub struct Local {
 struct Root {
     path: Vec<u8>,
     dir: OwnedFd,
+    /// Held while a file is made; true once none may be made any more.
+    settled: RwLock<bool>,
 }
 
 impl Local {
@@ -51,7 +53,10 @@ impl Local {
         let shown = if path.is_empty() { b"." } else { path };
         let dir =
             fs::open(OsStr::from_bytes(shown), OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())?;
-        Ok(Local { root: Arc::new(Root { path: path.to_vec(), dir }), hop: "local".into() })
+        Ok(Local {
+            root: Arc::new(Root { path: path.to_vec(), dir, settled: RwLock::new(false) }),
+            hop: "local".into(),
+        })
     }
 
     async fn run<T, F>(&self, stage: Stage, path: &[u8], work: F) -> Result<T>
@@ -158,6 +163,10 @@ fn open_for_reading(root: &Root, path: &[u8], follow: bool) -> io::Result<File> 
 }
 
 fn create(root: &Root, path: &[u8], mode: u32, exclusive: bool) -> io::Result<File> {
+    let settled = root.settled.read().unwrap_or_else(PoisonError::into_inner);
+    if *settled {
+        return Err(io::ErrorKind::Interrupted.into());
+    }
     let (dir, name) = root.parent(path)?;
     let mut flags = OFlags::WRONLY | OFlags::CREATE | OFlags::CLOEXEC | OFlags::NOFOLLOW;
     if exclusive {
@@ -396,6 +405,18 @@ impl Tree for Local {
             let (dir, name) = root.parent(path)?;
             Ok(fs::unlinkat(&dir, name, AtFlags::REMOVEDIR)?)
         }))
+    }
+
+    fn settle(&self) -> BoxFuture<'_, ()> {
+        let root = self.root.clone();
+        Box::pin(async move {
+            let stop = blocking(move || {
+                *root.settled.write().unwrap_or_else(PoisonError::into_inner) = true;
+                Ok(())
+            });
+            // Its only failure is a panic in it.
+            let _ = stop.await;
+        })
     }
 
     fn identity(&self) -> BoxFuture<'_, Result<Identity>> {

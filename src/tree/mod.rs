@@ -116,6 +116,10 @@ pub trait Tree: Send + Sync {
     fn rmdir<'a>(&'a self, path: &'a [u8]) -> BoxFuture<'a, Result<()>>;
 
     fn identity(&self) -> BoxFuture<'_, Result<Identity>>;
+
+    /// Returns when nothing that was asked for, and whose answer nobody awaits any more, can still make a file. To be called
+    /// when a run is given up, before its temporary files are removed.
+    fn settle(&self) -> BoxFuture<'_, ()>;
 }
 
 /// How a hash is to be made.

@@ -16,6 +16,10 @@ pub const SENTINEL: &[u8] = b"/dev/null";
 /// First line of the script's output; anything else means that no shell ran it (`ForceCommand internal-sftp`).
 pub const GREETING: &[u8] = b"hopsync-far 1";
 
+/// What the script is sent first, and reads first. An SFTP server that was started in its place takes it for the length of
+/// an impossible packet and hangs up, instead of waiting with us for what comes.
+pub const KNOCK: &[u8] = b"hopsync\n";
+
 /// The script, for the login shell whatever it is: one line, no single quotes within.
 ///
 /// It says who we are there (for owner and group), the umask, and the hasher that it then becomes, having seen it hash
@@ -23,6 +27,7 @@ pub const GREETING: &[u8] = b"hopsync-far 1";
 /// mawk, Debian's awk, read line by line; other awks ignore it.
 pub const SCRIPT: &str = concat!(
     "exec sh -c '",
+    "read knock; ",
     "echo hopsync-far 1; ",
     "echo ids $(id -u) $(id -g) $(id -G); ",
     "echo umask $(umask); ",

@@ -14,7 +14,7 @@ use crate::sftp::wire::{Receiver, Sender, Wire};
 use super::digest::Digest;
 use super::ladder::{self, BATCH, FarEnd, Introduction, Rung, SENTINEL};
 
-/// For the script's introduction. An `internal-sftp` in its place exits at our EOF; a slow login shell takes seconds.
+/// For the script's introduction. An SFTP server in its place hangs up at our knock; a slow login shell takes seconds.
 const PATIENCE: Duration = Duration::from_secs(30);
 
 /// A line of output at most: a hash and a path (Linux: 4,096 bytes).
@@ -72,6 +72,8 @@ pub async fn start(mut wire: Wire, hop: Arc<str>) -> Result<Found, Fault> {
     let mut lines = Lines::default();
     let mut introduction = Introduction::default();
     let reading = async {
+        // Who does not take it says why in what we read.
+        let _ = wire.tx.send(Bytes::from_static(ladder::KNOCK)).await;
         loop {
             while let Some(line) = lines.next() {
                 match introduction.line(&line) {
@@ -323,6 +325,7 @@ mod tests {
         let (near, mut far) = wire::pair(64);
         tokio::spawn(async move {
             let hello = format!("hopsync-far 1\nids 0 0 0\numask 0022\nhasher {rung}\n");
+            assert_eq!(far.rx.recv().await.unwrap().as_deref(), Some(ladder::KNOCK));
             far.tx.send(Bytes::from(hello)).await.unwrap();
             let mut input = Vec::new();
             let mut held: Vec<Vec<u8>> = Vec::new();

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use bytes::{Bytes, BytesMut};
 use futures::future;
+use tokio::sync::OwnedSemaphorePermit;
 
 use crate::entry::Meta;
 use crate::fault::{Cause, Fault, Stage};
@@ -37,6 +38,7 @@ fn meta(channel: &Channel, stage: Stage, path: &[u8], attrs: Option<Attrs>) -> R
 /// OPEN; then READ, FSTAT and CLOSE together.
 pub async fn read_small(pool: &Pool, channel: &Arc<Channel>, path: &[u8], size: u64) -> Result<(Bytes, Meta)> {
     let session = &channel.session;
+    let _open = channel.handle().await;
     let opening = session.submit(&Request::Open { path, flags: open::READ, attrs: Attrs::default() });
     let handle = &opening.handle(Stage::Open, path).await?;
     let len = size as usize;
@@ -108,6 +110,7 @@ async fn fill(
 /// OPEN (exclusive); then WRITE, FSTAT and CLOSE together.
 pub async fn write_small(channel: &Arc<Channel>, path: &[u8], data: Bytes, mode: u32) -> Result<()> {
     let session = &channel.session;
+    let _open = channel.handle().await;
     let flags = open::WRITE | open::CREATE | open::EXCLUSIVE;
     let attrs = Attrs { permissions: Some(mode & 0o777), ..Attrs::default() };
     let handle = &session.submit(&Request::Open { path, flags, attrs }).handle(Stage::Open, path).await?;
@@ -146,6 +149,8 @@ pub struct RemoteFile {
     path: Arc<[u8]>,
     used: Used,
     _lease: Lease,
+    /// One for each handle.
+    _open: Vec<OwnedSemaphorePermit>,
 }
 
 impl RemoteFile {
@@ -157,13 +162,15 @@ impl RemoteFile {
         flags: u32,
         attrs: Attrs,
     ) -> Result<RemoteFile> {
+        let mut held = vec![lease.handle().await];
         let first = lease.session.submit(&Request::Open { path, flags, attrs }).handle(Stage::Open, path).await?;
         let mut stripes = vec![(Arc::clone(&lease), first)];
         if size >= STRIPED {
             // It exists by now; who opens it again must neither create nor empty it.
             let flags = flags & !(open::CREATE | open::EXCLUSIVE | open::TRUNCATE);
             let attrs = Attrs::default();
-            let others = pool.beside(&lease, STRIPES);
+            let mut others = pool.beside(&lease, STRIPES);
+            others.retain(|channel| channel.free_handle().map(|permit| held.push(permit)).is_some());
             let opened = others
                 .iter()
                 .map(|channel| channel.session.submit(&Request::Open { path, flags, attrs }).handle(Stage::Open, path));
@@ -175,7 +182,7 @@ impl RemoteFile {
             }
         }
         let used = super::used(&lease);
-        Ok(RemoteFile { pool, stripes, path: path.into(), used, _lease: lease })
+        Ok(RemoteFile { pool, stripes, path: path.into(), used, _lease: lease, _open: held })
     }
 
     /// The stripe with the least under way.

@@ -13,7 +13,7 @@ use crate::fault::{Cause, Fault, Stage};
 use crate::ledger::HopFacts;
 use crate::sftp::wire::{BoxFuture, Receiver, Sender, Wire};
 use crate::ssh::channel::{self, Start};
-use crate::ssh::connection::{self, Connection, Context, Lane};
+use crate::ssh::connection::{Connection, Context, Lane};
 use crate::ssh::route::Route;
 use crate::verify::ladder::FarEnd;
 
@@ -114,7 +114,7 @@ impl Link for SshLink {
 
     fn close(&self) -> BoxFuture<'_, ()> {
         Box::pin(async move {
-            connection::close(&self.lane.session).await;
+            self.connection.close_lane(&self.lane).await;
             self.connection.close().await;
         })
     }

@@ -25,6 +25,7 @@ const EMPTY: usize = 1000;
 
 pub async fn list(channel: &Arc<Channel>, path: &[u8], follow: bool) -> Result<Listing> {
     let session = &channel.session;
+    let _open = channel.handle().await;
     let handle = session.submit(&Request::Opendir { path }).handle(Stage::List, path).await?;
     let named = read_all(channel, path, &handle).await;
     let closing = session.submit(&Request::Close { handle: &handle });

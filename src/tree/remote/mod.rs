@@ -24,7 +24,7 @@ use crate::verify::{Algorithm, Digest};
 
 use super::{Change, How, Identity, Listing, Result, Sink, Source, Tree, Used, join};
 use link::Connector;
-use pool::{Lease, Pool, Settings};
+use pool::{Channel, Lease, Pool, Settings};
 
 /// The lowest rung of the ladder, in the ledger's words.
 pub const READBACK: &str = "read-back";
@@ -175,10 +175,14 @@ impl Remote {
 
     /// The hash that the far end can make; BLAKE3 where everything is read back.
     pub async fn algorithm(&self) -> Algorithm {
-        match self.pool().await {
-            Ok(pool) => pool.far().await.hasher.map_or(Algorithm::Blake3, |hasher| hasher.rung.algorithm()),
-            Err(_) => Algorithm::Blake3,
+        while let Ok(pool) = self.pool().await {
+            let far = pool.far().await;
+            // A connection that is lost meanwhile knows of none.
+            if !pool.link.is_over() {
+                return far.hasher.map_or(Algorithm::Blake3, |hasher| hasher.rung.algorithm());
+            }
         }
+        Algorithm::Blake3
     }
 
     pub async fn close(&self) {
@@ -212,59 +216,57 @@ impl RemoteTree {
         Fault::new(self.remote.hop.clone(), stage, cause, format!("\"{}\": {text}", String::from_utf8_lossy(path)))
     }
 
-    /// A request whose effect is seen by `done` if its answer was lost on the way: then it is not asked for again.
-    async fn simple(
-        &self,
-        stage: Stage,
-        path: &[u8],
-        request: impl Fn(&[u8]) -> Request<'_> + Sync,
-        done: impl Fn(Option<Meta>) -> bool + Sync,
-    ) -> Result<()> {
-        let whole = self.at(path);
-        let mut again = Again::new();
+    /// Does `work` on a channel, and once more on another one if its channel or connection is lost meanwhile: the loss itself
+    /// is counted, and nobody who asks for something small has to know of it. `work` is told whether it may have been done
+    /// before.
+    async fn again<T, F: Future<Output = Result<T>>>(&self, work: impl Fn(Arc<Pool>, Lease, bool) -> F) -> Result<T> {
+        let mut retry = Retry::new(Scope::Channel);
+        let started = Instant::now();
         loop {
-            let (_, lease) = self.remote.lease().await?;
-            let fault = match lease.session.submit(&request(&whole)).done(stage, &whole).await {
-                Ok(()) => return Ok(()),
-                Err(fault) => fault,
+            let (pool, lease) = self.remote.lease().await?;
+            let fault = match work(pool, lease, retry.failures() > 0).await {
+                Err(fault) if matches!(fault.cause, Cause::Lost | Cause::Timeout) => fault,
+                done => return done,
             };
-            if again.tried && done(self.stat(path, false).await?) {
-                return Ok(());
+            if self.remote.gave_up() {
+                return Err(fault);
             }
-            again.after(fault).await?;
+            let decision = retry.after(&fault, started.elapsed(), &mut rand::rng());
+            match decision {
+                Decision::Retry(wait) => tokio::time::sleep(wait).await,
+                Decision::GiveUp(_) => return Err(fault),
+            }
         }
+    }
+
+    /// Removes something: gone is gone, if it may have been us.
+    async fn gone(&self, path: &[u8], request: impl Fn(&[u8]) -> Request<'_>) -> Result<()> {
+        let (path, request) = (&self.at(path), &request);
+        let work = |_, lease: Lease, again| async move {
+            match lease.session.submit(&request(path)).done(Stage::Attributes, path).await {
+                Err(fault) if again && fault.cause == Cause::NotFound => Ok(()),
+                done => done,
+            }
+        };
+        self.again(work).await
     }
 }
 
-/// A request beside the files that was lost with its connection or channel, and is asked again on the next. (Files have their
-/// own retries, in the engine.)
-struct Again {
-    retry: Retry,
-    begun: Instant,
-    /// A try was lost: it may have had its effect.
-    tried: bool,
-}
-
-impl Again {
-    fn new() -> Again {
-        Again { retry: Retry::new(Scope::File), begun: Instant::now(), tried: false }
+async fn set(channel: &Channel, path: &[u8], change: Change, symlink: bool) -> Result<()> {
+    let session = &channel.session;
+    if !symlink {
+        let set: Vec<_> = attrs(&change).map(|attrs| session.submit(&Request::Setstat { path, attrs })).collect();
+        for set in set {
+            set.done(Stage::Attributes, path).await?;
+        }
+        return Ok(());
     }
-
-    /// Waits until it is time to try again, or gives back the fault if it is not to be.
-    async fn after(&mut self, fault: Fault) -> Result<()> {
-        if !matches!(fault.cause, Cause::Lost) {
-            return Err(fault);
+    // Links have no mode of their own on Linux. Without lsetstat@ the link's time stays: nothing can be done.
+    match attrs(&Change { mode: None, ..change }).next() {
+        Some(attrs) if session.extensions.lsetstat => {
+            session.submit(&Request::Lsetstat { path, attrs }).done(Stage::Attributes, path).await
         }
-        let decision = self.retry.after(&fault, self.begun.elapsed(), &mut rand::rng());
-        match decision {
-            Decision::Retry(wait) => {
-                tracing::debug!(%fault, ?wait, "asking again");
-                tokio::time::sleep(wait).await;
-                self.tried = true;
-                Ok(())
-            }
-            Decision::GiveUp(_) => Err(fault),
-        }
+        _ => Ok(()),
     }
 }
 
@@ -278,16 +280,19 @@ fn wire_time(seconds: i64) -> u32 {
     u32::try_from(seconds.max(0)).unwrap_or(u32::MAX)
 }
 
-/// `None` where nothing is to be set. Owner and group go together or not at all (filexfer-02 §5): whoever wants one has
-/// found out the other.
-fn attrs(change: &Change) -> Option<Attrs> {
+/// What is to be set, in one request or in two; none where there is nothing. Owner and group go together or not at all
+/// (filexfer-02 §5): whoever wants one has found out the other.
+fn attrs(change: &Change) -> impl Iterator<Item = Attrs> {
     let attrs = Attrs {
         size: None,
         owner: change.owner.zip(change.group),
         permissions: change.mode,
         times: change.mtime.map(|(seconds, _)| (wire_time(seconds), wire_time(seconds))),
     };
-    (attrs != Attrs::default()).then_some(attrs)
+    // A chown clears setuid and setgid, and OpenSSH's server changes the owner last (sftp-server.c, process_setstat).
+    let special = attrs.owner.is_some() && attrs.permissions.is_some_and(|mode| mode & 0o6000 != 0);
+    let again = special.then_some(Attrs { size: None, owner: None, permissions: change.mode, times: None });
+    (attrs != Attrs::default()).then_some(attrs).into_iter().chain(again)
 }
 
 impl Tree for RemoteTree {
@@ -301,20 +306,14 @@ impl Tree for RemoteTree {
 
     fn stat<'a>(&'a self, path: &'a [u8], follow: bool) -> BoxFuture<'a, Result<Option<Meta>>> {
         Box::pin(async move {
-            let path = self.at(path);
-            let request = if follow { Request::Stat { path: &path } } else { Request::Lstat { path: &path } };
-            let mut again = Again::new();
-            let attrs = loop {
-                let (_, lease) = self.remote.lease().await?;
-                match lease.session.submit(&request).attrs(Stage::List, &path).await {
-                    Ok(attrs) => break attrs,
-                    Err(fault) => again.after(fault).await?,
-                }
-            };
-            match attrs {
+            let path = &self.at(path);
+            let request = if follow { Request::Stat { path } } else { Request::Lstat { path } };
+            let request = &request;
+            let work = |_, lease: Lease, _| async move { lease.session.submit(request).attrs(Stage::List, path).await };
+            match self.again(work).await? {
                 None => Ok(None),
                 Some(attrs) => attrs.to_meta().map(Some).ok_or_else(|| {
-                    self.fault(Stage::List, Cause::Protocol, &path, "the server does not tell the file's type")
+                    self.fault(Stage::List, Cause::Protocol, path, "the server does not tell the file's type")
                 }),
             }
         })
@@ -322,30 +321,19 @@ impl Tree for RemoteTree {
 
     fn read_link<'a>(&'a self, path: &'a [u8]) -> BoxFuture<'a, Result<Vec<u8>>> {
         Box::pin(async move {
-            let path = self.at(path);
-            let mut again = Again::new();
-            let names = loop {
-                let (_, lease) = self.remote.lease().await?;
-                match lease.session.submit(&Request::Readlink { path: &path }).names(Stage::List, &path).await {
-                    Ok(names) => break names,
-                    Err(fault) => again.after(fault).await?,
-                }
+            let path = &self.at(path);
+            let work = |_, lease: Lease, _| async move {
+                lease.session.submit(&Request::Readlink { path }).names(Stage::List, path).await
             };
-            listing::one_name(names)
-                .ok_or_else(|| self.fault(Stage::List, Cause::Protocol, &path, "READLINK was answered without a name"))
+            listing::one_name(self.again(work).await?)
+                .ok_or_else(|| self.fault(Stage::List, Cause::Protocol, path, "READLINK was answered without a name"))
         })
     }
 
     fn list<'a>(&'a self, path: &'a [u8], follow: bool) -> BoxFuture<'a, Result<Listing>> {
         Box::pin(async move {
-            let mut again = Again::new();
-            loop {
-                let (_, lease) = self.remote.lease().await?;
-                match listing::list(&lease, &self.at(path), follow).await {
-                    Ok(listing) => return Ok(listing),
-                    Err(fault) => again.after(fault).await?,
-                }
-            }
+            let path = &self.at(path);
+            self.again(|_, lease: Lease, _| async move { listing::list(&lease, path, follow).await }).await
         })
     }
 
@@ -405,21 +393,28 @@ impl Tree for RemoteTree {
     fn digest<'a>(&'a self, path: &'a [u8], size: u64, how: How) -> BoxFuture<'a, Result<(Digest, &'static str)>> {
         Box::pin(async move {
             if let How::Best(algorithm) = how {
-                let pool = self.remote.pool().await?;
-                if let Some(hasher) = pool.far().await.hasher.filter(|h| h.rung.algorithm() == algorithm) {
-                    let path = self.at(path);
+                let at = &self.at(path);
+                let work = |pool: Arc<Pool>, lease: Lease, _| async move {
+                    let Some(hasher) = pool.far().await.hasher.filter(|h| h.rung.algorithm() == algorithm) else {
+                        return Ok(None);
+                    };
                     let asked = if hasher.is_shared() {
-                        let (_, lease) = self.remote.lease().await?;
-                        crate::share::digest::ask(&lease.session, &path, size).await?
+                        crate::share::digest::ask(&lease.session, at, size).await?
                     } else {
-                        hasher.digest(&path, size).await
+                        hasher.digest(at, size).await
                     };
                     match asked {
-                        Ok(digest) => return Ok((digest, hasher.rung.name())),
-                        Err(NoHash::Skipped) => {}
-                        Err(NoHash::Gone(_)) if pool.link.is_over() => return Err(self.remote.lost()),
-                        Err(NoHash::Gone(why)) => pool.forget_hasher(&why),
+                        Ok(digest) => Ok(Some((digest, hasher.rung.name()))),
+                        Err(NoHash::Skipped) => Ok(None),
+                        Err(NoHash::Gone(_)) if pool.link.is_over() => Err(self.remote.lost()),
+                        Err(NoHash::Gone(why)) => {
+                            pool.forget_hasher(&why);
+                            Ok(None)
+                        }
                     }
+                };
+                if let Some(found) = self.again(work).await? {
+                    return Ok(found);
                 }
             }
             let digest = readback::digest(self, path, size, how.algorithm()).await?;
@@ -433,7 +428,8 @@ impl Tree for RemoteTree {
             let (_, lease) = self.remote.lease().await?;
             let session = &lease.session;
             // One after the other on one channel: the server takes them in this order, and both are one round trip.
-            let set = attrs(&change).map(|attrs| session.submit(&Request::Setstat { path: &from, attrs }));
+            let set: Vec<_> =
+                attrs(&change).map(|attrs| session.submit(&Request::Setstat { path: &from, attrs })).collect();
             let replaces = session.extensions.posix_rename;
             let rename = if replaces {
                 Request::PosixRename { from: &from, to: &to }
@@ -441,7 +437,7 @@ impl Tree for RemoteTree {
                 Request::Rename { from: &from, to: &to }
             };
             let renamed = session.submit(&rename);
-            if let Some(set) = set {
+            for set in set {
                 set.done(Stage::Attributes, &to).await?;
             }
             renamed.done(Stage::Rename, &to).await.map_err(|mut fault| {
@@ -458,59 +454,78 @@ impl Tree for RemoteTree {
 
     fn set<'a>(&'a self, path: &'a [u8], change: Change, symlink: bool) -> BoxFuture<'a, Result<()>> {
         Box::pin(async move {
-            let Some(mut attrs) = attrs(&change) else { return Ok(()) };
-            let path = self.at(path);
-            // Links have no mode of their own on Linux.
-            attrs.permissions = attrs.permissions.filter(|_| !symlink);
-            let mut again = Again::new();
-            loop {
-                let (_, lease) = self.remote.lease().await?;
-                let session = &lease.session;
-                let request = match symlink {
-                    false => Request::Setstat { path: &path, attrs },
-                    true if session.extensions.lsetstat && attrs != Attrs::default() => {
-                        Request::Lsetstat { path: &path, attrs }
-                    }
-                    // Without lsetstat@ the link's time stays: nothing can be done.
-                    true => return Ok(()),
-                };
-                match session.submit(&request).done(Stage::Attributes, &path).await {
-                    Ok(()) => return Ok(()),
-                    Err(fault) => again.after(fault).await?,
-                }
-            }
+            let path = &self.at(path);
+            let work = |_, lease: Lease, _| async move { set(&lease, path, change, symlink).await };
+            self.again(work).await
         })
     }
 
     fn mkdir<'a>(&'a self, path: &'a [u8], mode: u32) -> BoxFuture<'a, Result<()>> {
         let attrs = Attrs { permissions: Some(mode & 0o777), ..Attrs::default() };
-        let made = |found: Option<Meta>| found.is_some_and(|meta| meta.is_dir());
-        Box::pin(async move { self.simple(Stage::Attributes, path, |path| Request::Mkdir { path, attrs }, made).await })
+        Box::pin(async move {
+            let path = &self.at(path);
+            let work = |_, lease: Lease, again| async move {
+                let made = lease.session.submit(&Request::Mkdir { path, attrs }).done(Stage::Attributes, path).await;
+                match made {
+                    Err(fault) if again && fault.cause != Cause::Lost => {
+                        let found = lease.session.submit(&Request::Lstat { path }).attrs(Stage::List, path).await?;
+                        let is_dir = found.and_then(|attrs| attrs.to_meta()).is_some_and(|meta| meta.is_dir());
+                        if is_dir { Ok(()) } else { Err(fault) }
+                    }
+                    made => made,
+                }
+            };
+            self.again(work).await
+        })
     }
 
     fn symlink<'a>(&'a self, target: &'a [u8], path: &'a [u8]) -> BoxFuture<'a, Result<()>> {
         Box::pin(async move {
-            let link = self.at(path);
-            let (_, lease) = self.remote.lease().await?;
-            let openssh_order = lease.session.peer().openssh;
-            let request = Request::Symlink { target, link: &link, openssh_order };
-            lease.session.submit(&request).done(Stage::Attributes, &link).await
+            let link = &self.at(path);
+            let work = |_, lease: Lease, again| async move {
+                let openssh_order = lease.session.peer().openssh;
+                let request = Request::Symlink { target, link, openssh_order };
+                match lease.session.submit(&request).done(Stage::Attributes, link).await {
+                    Err(fault) if again && fault.cause != Cause::Lost => {
+                        let asked = lease.session.submit(&Request::Readlink { path: link });
+                        let found = asked.names(Stage::List, link).await.ok().and_then(listing::one_name);
+                        if found.as_deref() == Some(target) { Ok(()) } else { Err(fault) }
+                    }
+                    made => made,
+                }
+            };
+            self.again(work).await
         })
     }
 
     fn remove<'a>(&'a self, path: &'a [u8]) -> BoxFuture<'a, Result<()>> {
-        let gone = |found: Option<Meta>| found.is_none();
-        Box::pin(async move { self.simple(Stage::Attributes, path, |path| Request::Remove { path }, gone).await })
+        Box::pin(async move { self.gone(path, |path| Request::Remove { path }).await })
     }
 
     fn rmdir<'a>(&'a self, path: &'a [u8]) -> BoxFuture<'a, Result<()>> {
-        let gone = |found: Option<Meta>| found.is_none();
-        Box::pin(async move { self.simple(Stage::Attributes, path, |path| Request::Rmdir { path }, gone).await })
+        Box::pin(async move { self.gone(path, |path| Request::Rmdir { path }).await })
+    }
+
+    fn settle(&self) -> BoxFuture<'_, ()> {
+        Box::pin(async move {
+            let Some(pool) = self.remote.living() else { return };
+            // Each channel's server takes its requests in order: what is answered now comes after all before it.
+            let root = &self.at(b"");
+            let asks = pool.all().into_iter().map(|channel| async move {
+                let _ = channel.session.submit(&Request::Lstat { path: root }).attrs(Stage::List, root).await;
+            });
+            futures::future::join_all(asks).await;
+        })
     }
 
     fn identity(&self) -> BoxFuture<'_, Result<Identity>> {
         Box::pin(async move {
-            let end = self.remote.pool().await?.far().await.end;
+            let work = |pool: Arc<Pool>, _, _| async move {
+                let end = pool.far().await.end;
+                // A connection that is lost meanwhile knows of nobody.
+                if pool.link.is_over() { Err(self.remote.lost()) } else { Ok(end) }
+            };
+            let end = self.again(work).await?;
             Ok(Identity { uid: end.uid, gid: end.gid, groups: end.groups, umask: end.umask })
         })
     }

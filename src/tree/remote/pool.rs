@@ -20,12 +20,22 @@ use super::link::Link;
 /// any channel while one is blocked, never has to.
 const WRITE_BUDGET: usize = (2 << 20) - (192 << 10);
 
+/// Handles that may be open on one channel of a server that does not tell its limit; more brought nothing at any distance
+/// that we measured.
+const HANDLES: u64 = 256;
+
+/// Handles left unused of those that a server has: a file's CLOSE may still be under way.
+const SPARE_HANDLES: u64 = 16;
+
 /// For INIT and limits@.
 const INIT_PATIENCE: Duration = Duration::from_secs(60);
 
 /// Without `--channels`: more than this many bring nothing on any path that we measured, and each is a process at the
 /// server.
 pub const ENOUGH: usize = 16;
+
+/// Channels opened together. A refused one costs the server nothing, a step costs several round trips.
+pub const STEP: usize = 8;
 
 /// What the pool is told.
 #[derive(Clone)]
@@ -34,6 +44,9 @@ pub struct Settings {
     pub ledger: Arc<Ledger>,
     /// File channels at most.
     pub most: usize,
+    /// File channels to be opened at once, because there is a tree to be moved: at distance each step of opening more is
+    /// several round trips.
+    pub eager: usize,
     /// Silence, with requests outstanding, that ends a channel.
     pub stall: Duration,
     /// Whether a channel is to be kept for hashing.
@@ -45,6 +58,7 @@ pub struct Settings {
 pub struct Channel {
     pub session: Session,
     writes: Arc<Semaphore>,
+    handles: Arc<Semaphore>,
     /// Jobs that use it now.
     load: AtomicUsize,
     /// Bytes asked for or sent, and unanswered.
@@ -60,6 +74,20 @@ impl Channel {
             Ok(permit) => permit,
             Err(_) => std::future::pending().await,
         }
+    }
+
+    /// Waits until one more handle may be open here (OpenSSH: RLIMIT_NOFILE − 5, told by `limits@openssh.com`); beyond its
+    /// limit a server fails every OPEN. To be held until the CLOSE is on its way.
+    pub async fn handle(&self) -> OwnedSemaphorePermit {
+        match self.handles.clone().acquire_owned().await {
+            Ok(permit) => permit,
+            Err(_) => std::future::pending().await,
+        }
+    }
+
+    /// The same, if nothing has to be waited for.
+    pub fn free_handle(&self) -> Option<OwnedSemaphorePermit> {
+        self.handles.clone().try_acquire_owned().ok()
     }
 
     pub fn outstanding(&self) -> usize {
@@ -157,6 +185,7 @@ impl Pool {
         } else {
             pool.far.send_replace(Some(Far::default()));
         }
+        pool.want(pool.settings.eager);
         match early {
             std::task::Poll::Ready(opened) => opened?,
             std::task::Poll::Pending => first.await?,
@@ -182,8 +211,11 @@ impl Pool {
             traffic: traffic.clone(),
         };
         let session = Session::start(wire, peer, INIT_PATIENCE).await?;
+        let handles = session.limits.handles.unwrap_or(HANDLES).clamp(1, 1 << 20);
+        let handles = handles.saturating_sub(SPARE_HANDLES).max(1) as usize;
         let channel = Channel {
             session,
+            handles: Arc::new(Semaphore::new(handles)),
             writes: Arc::new(Semaphore::new(WRITE_BUDGET)),
             load: AtomicUsize::new(0),
             bytes: AtomicUsize::new(0),
@@ -295,6 +327,11 @@ impl Pool {
         *self.limit.lock().unwrap_or_else(|p| p.into_inner())
     }
 
+    /// All file channels.
+    pub fn all(&self) -> Vec<Arc<Channel>> {
+        self.channels().clone()
+    }
+
     pub fn count(&self) -> usize {
         self.channels().len()
     }
@@ -306,7 +343,7 @@ impl Pool {
         self.grow();
     }
 
-    /// Opens what is wanted, in steps that double, until the server refuses. One growth at a time.
+    /// Opens what is wanted, a step at a time, until the server refuses. One growth at a time.
     fn grow(self: &Arc<Self>) {
         if self.room() == 0 || self.growing.swap(true, Ordering::AcqRel) {
             return;
@@ -314,7 +351,7 @@ impl Pool {
         let pool = self.clone();
         tokio::spawn(async move {
             loop {
-                let step = pool.room().min(pool.count().max(1));
+                let step = pool.room().min(STEP);
                 if step == 0 || pool.link.is_over() {
                     break;
                 }
@@ -342,7 +379,8 @@ impl Pool {
 
     fn room(&self) -> usize {
         let limit = self.limit.lock().unwrap_or_else(|p| p.into_inner()).unwrap_or(usize::MAX);
-        self.wanted.load(Ordering::Relaxed).min(limit).saturating_sub(self.count())
+        // The first channel counts although it may still be opening.
+        self.wanted.load(Ordering::Relaxed).min(limit).saturating_sub(self.count().max(1))
     }
 
     fn found_limit(&self, sessions: usize) {

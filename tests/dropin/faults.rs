@@ -1,0 +1,334 @@
+//! Damage, loss and refusal by rule: what is delivered all the same, what is not, and what the ledger says of it.
+
+use std::fs;
+use std::path::PathBuf;
+
+use hopsync::lab::bed::{Bed, Embedded, HEAD, SshdPair, TARGET};
+use hopsync::lab::faults::{Direction, Faults, Nth, Trouble};
+use hopsync::lab::relay::Line;
+use hopsync::lab::server::Config;
+use hopsync::lab::trees::{Aspects, many_files, random_file};
+
+use crate::harness::*;
+
+// SSH_FXP_* (draft-ietf-secsh-filexfer-02 §3).
+const OPEN: u8 = 3;
+const READ: u8 = 5;
+const WRITE: u8 = 6;
+const OPENDIR: u8 = 11;
+const READDIR: u8 = 12;
+const MKDIR: u8 = 14;
+const SYMLINK: u8 = 20;
+const EXTENDED: u8 = 200;
+// SSH_FX_* (§7).
+const PERMISSION_DENIED: u32 = 3;
+const FAILURE: u32 = 4;
+
+fn target(rules: impl IntoIterator<Item = (Nth, Trouble)>) -> Result<Embedded, Box<dyn std::error::Error>> {
+    Ok(Embedded::target(|config| config.faults = Faults::new(rules))?)
+}
+
+/// 120 small files in two directories, two of some megabytes, an empty one, a link, an empty directory.
+fn tree(bed: &dyn Bed) -> Result<PathBuf, Box<dyn std::error::Error>> {
+    let near = bed.client().dir().join("near");
+    many_files(&near, 120, 30_000)?;
+    random_file(&near.join("000/large"), 3 << 20, b"large")?;
+    random_file(&near.join("striped"), 10 << 20, b"striped")?;
+    fs::write(near.join("empty file"), "")?;
+    fs::create_dir(near.join("empty"))?;
+    std::os::unix::fs::symlink("nowhere", near.join("link"))?;
+    Ok(near)
+}
+const FILES: u64 = 123;
+
+/// Either way over the bed, with what is to be there in the end beside it.
+#[derive(Debug, Clone, Copy, PartialEq)]
+enum Way {
+    Push,
+    Pull,
+}
+const WAYS: [Way; 2] = [Way::Push, Way::Pull];
+
+/// A run over the bed either way; the source's and the destination's directory.
+fn carry(bed: &dyn Bed, way: Way, options: &[&str]) -> Result<(Ran, PathBuf, PathBuf), Box<dyn std::error::Error>> {
+    let near = tree(bed)?;
+    let (from, to, source, dest) = match way {
+        Way::Push => (slash(&near), bed.operand("there"), near, bed.far().join("there")),
+        Way::Pull => {
+            let source = bed.far().join("source");
+            fs::rename(&near, &source)?;
+            (bed.operand("source/"), "back/".to_owned(), source, bed.client().dir().join("back"))
+        }
+    };
+    let args = ["-a"].iter().chain(options).map(|arg| (*arg).to_owned()).chain([from, to]);
+    Ok((go(bed, args)?, source, dest))
+}
+
+/// As [`carry`]; everything must arrive.
+fn carried(bed: &dyn Bed, way: Way, options: &[&str]) -> Result<Ran, Box<dyn std::error::Error>> {
+    let (ran, source, dest) = carry(bed, way, options)?;
+    let ran = ran.well()?;
+    same(&source, &dest, ALL)?;
+    assert_eq!(ran.report.count("planned"), FILES);
+    assert_eq!(
+        ran.report.count("verified"),
+        if options.contains(&"--verify=off") { 0 } else { FILES },
+        "{}",
+        ran.said()
+    );
+    Ok(ran)
+}
+
+#[test]
+fn a_file_damaged_on_the_disk_before_its_hash_is_found_sent_again_and_counted() -> Tried {
+    for options in [&[][..], &["--verify=readback"]] {
+        // The nth file that is closed, small or large.
+        for nth in [1, 60, 120] {
+            let bed = target([(Nth::Only(nth), Trouble::CorruptFile)])?;
+            let ran = carried(&bed, Way::Push, options)?;
+            assert_eq!(bed.target_server().faults().fired(0), 1);
+            let row = ran.report.trouble(TARGET, "hash", "mismatch").ok_or_else(|| ran.said())?;
+            assert_eq!((row["dropped-attempts"].as_u64(), row["files-failed"].as_u64()), (Some(1), Some(0)));
+            assert_eq!((ran.report.drops(), ran.report.count("retries")), (1, 1), "{}", ran.said());
+        }
+    }
+    Ok(())
+}
+
+#[test]
+fn a_disk_that_damages_every_file_is_told_with_both_hashes_and_leaves_nothing() -> Tried {
+    let bed = target([(Nth::Always, Trouble::CorruptFile)])?;
+    for name in ["one", "two"] {
+        random_file(&bed.client().dir().join(name), 50_000, name.as_bytes())?;
+    }
+    fs::write(bed.far().join("one"), "the old one")?;
+    let ran = go(&bed, ["-a", "one", "two", &bed.operand("")])?;
+    let ran = ran.exits(23)?;
+    let row = ran.report.trouble(TARGET, "hash", "mismatch").ok_or_else(|| ran.said())?;
+    assert_eq!(row["files-failed"], 2, "{}", ran.said());
+    assert!(ran.output.err().matches("sha256:").count() >= 4 || ran.output.err().matches("blake3:").count() >= 4);
+    assert_eq!(fs::read_to_string(bed.far().join("one"))?, "the old one");
+    assert_eq!(fs::read_dir(bed.far())?.count(), 1);
+    Ok(())
+}
+
+#[test]
+fn a_hasher_that_is_wrong_garbled_or_missing_is_made_good_by_reading_back() -> Tried {
+    for way in WAYS {
+        let none = target([(Nth::Only(1), Trouble::NoPath)])?;
+        let ran = carried(&none, way, &[])?;
+        assert!(ran.report.summary()["verified-by"].to_string().contains("read-back"), "{}", ran.said());
+        assert_eq!(ran.report.drops(), 0, "{}", ran.said());
+        let garbage = target([(Nth::Only(1), Trouble::GarbageOutput { containing: "sha256sum" })])?;
+        let ran = carried(&garbage, way, &[])?;
+        assert!(ran.report.summary()["verified-by"].to_string().contains("read-back"), "{}", ran.said());
+        // One hash is wrong: that file is tried again, and read back.
+        let wrong = target([(Nth::Only(1), Trouble::WrongHash { containing: "sha256sum" })])?;
+        let ran = carried(&wrong, way, &[])?;
+        let row = ran.report.trouble(TARGET, "hash", "mismatch").ok_or_else(|| ran.said())?;
+        assert_eq!(row["dropped-attempts"], 1, "{}", ran.said());
+        assert!(ran.report.summary()["verified-by"].to_string().contains("read-back"), "{}", ran.said());
+    }
+    Ok(())
+}
+
+/// Bytes after which the connection is cut, at the head or at the target.
+fn cut_at(hop: &str, direction: Direction, bytes: u64) -> Result<Embedded, Box<dyn std::error::Error>> {
+    let rule = || Faults::new([(Nth::Only(1), Trouble::Cut { direction, bytes })]);
+    let change = |config: &mut Config, is: bool| {
+        if is {
+            config.faults = rule();
+        }
+    };
+    Ok(Embedded::with(|head| change(head, hop == HEAD), |target| change(target, hop == TARGET), None)?)
+}
+
+#[test]
+fn a_connection_cut_anywhere_is_made_again_and_everything_arrives() -> Tried {
+    // In the handshakes, in the listing, early and late among the files.
+    for (way, direction) in [
+        (Way::Push, Direction::In),
+        (Way::Push, Direction::Out),
+        (Way::Pull, Direction::In),
+        (Way::Pull, Direction::Out),
+    ] {
+        let heavy = (way == Way::Push) == (direction == Direction::In);
+        let sizes: &[u64] =
+            if heavy { &[1000, 4000, 12_000, 100_000, 5_000_000, 15_000_000] } else { &[1000, 6000, 10_000, 15_000] };
+        for hop in [HEAD, TARGET] {
+            for &bytes in sizes {
+                let bed = cut_at(hop, direction, bytes)?;
+                let server = if hop == HEAD { bed.head_server() } else { bed.target_server() };
+                let case = format!("{way:?}, {hop} cut after {bytes} bytes {direction:?}");
+                let ran = carried(&bed, way, &[]).map_err(|e| format!("{case}: {e}"))?;
+                assert_eq!(server.faults().fired(0), 1, "{case}");
+                assert!(ran.report.count("dropped-connections") >= 1, "{case}: {}", ran.said());
+                assert_eq!(temps(bed.far())?, Vec::<PathBuf>::new(), "{case}");
+                assert_eq!(temps(bed.client().dir())?, Vec::<PathBuf>::new(), "{case}");
+            }
+        }
+    }
+    Ok(())
+}
+
+#[test]
+fn a_channel_closed_amid_its_files_costs_only_itself() -> Tried {
+    for way in WAYS {
+        for (nth, requests) in [(1, 3), (1, 40), (2, 5), (3, 30)] {
+            let bed = target([(Nth::Only(nth), Trouble::CloseChannel { requests })])?;
+            let case = format!("{way:?}, channel {nth} closed after {requests} requests");
+            let ran = carried(&bed, way, &[]).map_err(|e| format!("{case}: {e}"))?;
+            if bed.target_server().faults().fired(0) > 0 && nth > 1 {
+                assert_eq!(ran.report.count("connections"), 1, "{case}: {}", ran.said());
+            }
+            assert_eq!(temps(bed.far())?, Vec::<PathBuf>::new(), "{case}");
+        }
+    }
+    Ok(())
+}
+
+#[test]
+fn sftp_servers_killed_one_by_one_are_done_without() -> Tried {
+    let bed = SshdPair::start()?;
+    let near = bed.client().dir().join("near");
+    many_files(&near, 400, 200_000)?;
+    let ran = over(&bed, ["-a", &slash(&near), &bed.operand("there")]);
+    let far = bed.far().to_owned();
+    let ran = ran.run_with(|_| {
+        // Once files arrive, everything behind the target's listener goes.
+        while fs::read_dir(far.join("there/000")).map_or(0, |dir| dir.count()) < 20 {
+            std::thread::yield_now();
+        }
+        bed.target.cut_all();
+    })?;
+    let ran = ran.well()?;
+    same(&near, &bed.far().join("there"), ALL)?;
+    assert!(ran.report.count("dropped-connections") >= 1, "{}", ran.said());
+    assert_eq!(temps(bed.far())?, Vec::<PathBuf>::new());
+    Ok(())
+}
+
+#[test]
+fn both_machines_gone_for_a_moment_are_waited_for() -> Tried {
+    let (embedded, real) = (Embedded::start()?, SshdPair::start()?);
+    for bed in [&embedded as &dyn Bed, &real] {
+        let far = bed.far().join("source");
+        many_files(&far, 400, 200_000)?;
+        let back = bed.client().dir().join("back");
+        let ran = over(bed, ["-a", &bed.operand("source/"), "back/"]).run_with(|_| {
+            while fs::read_dir(back.join("000")).map_or(0, |dir| dir.count()) < 20 {
+                std::thread::yield_now();
+            }
+            bed.cut_all();
+        })?;
+        let ran = ran.well()?;
+        same(&far, &back, ALL)?;
+        assert!(ran.report.count("dropped-connections") >= 1, "{}", ran.said());
+    }
+    Ok(())
+}
+
+#[test]
+fn a_full_disk_or_a_refusal_at_one_file_harms_no_other() -> Tried {
+    let cases = [
+        (WRITE, FAILURE, "No space left on device", "write"),
+        (OPEN, PERMISSION_DENIED, "Permission denied", "open"),
+        (EXTENDED, FAILURE, "Failure", "rename"),
+    ];
+    for (request, status, text, stage) in cases {
+        // EXTENDED's first ones are limits@ on each channel.
+        let nth = if request == EXTENDED { 60 } else { 50 };
+        let bed = target([(Nth::Only(nth), Trouble::Answer { request, status, text })])?;
+        let (ran, source, dest) = carry(&bed, Way::Push, &[])?;
+        let ran = ran.exits(23).map_err(|e| format!("{text}: {e}"))?;
+        assert_eq!((ran.report.count("failed"), ran.report.count("verified")), (1, FILES - 1), "{}", ran.said());
+        let rows = ran.report.summary()["troubles"].as_array().cloned().unwrap_or_default();
+        assert_eq!(rows.len(), 1, "{}", ran.said());
+        assert_eq!((rows[0]["hop"].as_str(), rows[0]["stage"].as_str()), (Some(TARGET), Some(stage)), "{}", ran.said());
+        no_partial(&source, &dest)?;
+        assert_eq!(temps(&dest)?, Vec::<PathBuf>::new());
+        // The next run has only that one to do.
+        let again = go(&bed, ["-a", &slash(&source), &bed.operand("there")])?.well()?;
+        assert_eq!((again.report.count("verified"), again.report.count("unchanged")), (1, FILES - 1));
+        same(&source, &dest, ALL)?;
+    }
+    Ok(())
+}
+
+#[test]
+fn a_file_that_cannot_be_read_far_away_harms_no_other() -> Tried {
+    for (request, stage) in [(OPEN, "open"), (READ, "read")] {
+        let bed = target([(Nth::Only(50), Trouble::Answer { request, status: PERMISSION_DENIED, text: "" })])?;
+        let (ran, source, dest) = carry(&bed, Way::Pull, &[])?;
+        let ran = ran.exits(23)?;
+        assert_eq!((ran.report.count("failed"), ran.report.count("verified")), (1, FILES - 1), "{}", ran.said());
+        assert!(ran.report.trouble(TARGET, stage, "permission").is_some(), "{}", ran.said());
+        no_partial(&source, &dest)?;
+        assert_eq!(temps(&dest)?, Vec::<PathBuf>::new());
+    }
+    Ok(())
+}
+
+#[test]
+fn a_directory_not_listed_made_or_linked_is_told_and_disables_deletion() -> Tried {
+    for (request, stage) in [(MKDIR, "attributes"), (SYMLINK, "attributes")] {
+        let bed = target([(
+            Nth::Only(1 + u64::from(request == MKDIR)),
+            Trouble::Answer { request, status: PERMISSION_DENIED, text: "" },
+        )])?;
+        let (ran, source, dest) = carry(&bed, Way::Push, &[])?;
+        let ran = ran.exits(23)?;
+        assert!(ran.report.trouble(TARGET, stage, "permission").is_some(), "{}", ran.said());
+        no_partial(&source, &dest)?;
+    }
+    for request in [OPENDIR, READDIR] {
+        let bed = target([(Nth::From(2), Trouble::Answer { request, status: PERMISSION_DENIED, text: "" })])?;
+        let back = bed.client().dir().join("back");
+        fs::create_dir_all(&back)?;
+        fs::write(back.join("extra"), "")?;
+        let (ran, source, dest) = carry(&bed, Way::Pull, &["--delete"])?;
+        let ran = ran.exits(23)?;
+        assert!(back.join("extra").exists(), "{}", ran.said());
+        assert!(ran.report.trouble(TARGET, "list", "permission").is_some(), "{}", ran.said());
+        fs::remove_file(back.join("extra"))?;
+        no_partial(&source, &dest)?;
+    }
+    Ok(())
+}
+
+#[test]
+fn a_source_that_grows_or_vanishes_meanwhile_is_retried_or_told() -> Tried {
+    // Distance makes time: the source changes while its directory's files are under way.
+    let line = Line { delay: std::time::Duration::from_millis(20), rate: None };
+    let bed = Embedded::with(|_| {}, |_| {}, Some(line))?;
+    let near = bed.client().dir().join("near");
+    many_files(&near, 3000, 100)?;
+    let (dir, there) = (near.clone(), bed.far().join("there"));
+    let ran = over(&bed, ["-a", &slash(&near), &bed.operand("there")]).run_with(|_| {
+        while !there.join("000").exists() {
+            std::thread::yield_now();
+        }
+        // All were listed long before the last is sent: 30 directories ahead.
+        let _ = fs::remove_file(dir.join("029/file-02999"));
+        let _ = fs::write(dir.join("029/file-02998"), "grown".repeat(100));
+    })?;
+    // Listed before or after it vanished: a warning, or nothing to tell.
+    assert!([0, 24].contains(&ran.code()), "{}", ran.said());
+    assert_eq!(ran.report.count("failed"), u64::from(ran.code() == 24));
+    let (here, there_too) = (near.join("029/file-02998"), there.join("029/file-02998"));
+    same(&here, &there_too, ALL)?;
+    same(&near, &there, Aspects::CONTENT)
+}
+
+#[test]
+fn short_reads_and_slow_answers_change_nothing() -> Tried {
+    for way in WAYS {
+        let bed = target([
+            (Nth::Every(3), Trouble::ShortRead { max: 1000 }),
+            (Nth::Every(40), Trouble::Delay { request: None, by: std::time::Duration::from_millis(5) }),
+        ])?;
+        let ran = carried(&bed, way, &["--verify=readback"])?;
+        assert_eq!(ran.report.drops(), 0, "{}", ran.said());
+    }
+    Ok(())
+}

@@ -1,0 +1,19 @@
+//! The built `hopsync` against a head and a target, as a person or a script runs it.
+//!
+//! - [`harness`]: runs it and reads its report; every run is held to the ledger's sum rule.
+//! - [`oracle`]: the same operands and options given to rsync and to us.
+//! - [`transfer`]: trees, names, options, exit codes, over the embedded pair and over real sshd's.
+//! - [`limits`]: session and start limits, accounts without a shell, routes.
+//! - [`trust`]: what is refused before anything is sent.
+//! - [`faults`]: damage, loss and refusal by rule, and what is counted.
+//! - [`stops`]: signals, silence, closed output.
+//! - [`size`]: rekeys on a full connection, and memory.
+
+mod faults;
+mod harness;
+mod limits;
+mod oracle;
+mod size;
+mod stops;
+mod transfer;
+mod trust;
