@@ -60,18 +60,18 @@ pub async fn attempt(run: &Run, item: &FileItem, meta: &Meta, number: u32, trace
             Ok(proof)
         }
         Err(fault) => {
-            give_back(run, item, &temp, trace.bytes).await;
+            give_back(run, item, meta, &temp, trace.bytes).await;
             Err(fault)
         }
     }
 }
 
 /// Removes the temp of a failed try, or keeps it as `--partial` asks. What cannot be removed now stays on the list.
-async fn give_back(run: &Run, item: &FileItem, temp: &[u8], bytes: u64) {
+async fn give_back(run: &Run, item: &FileItem, meta: &Meta, temp: &[u8], bytes: u64) {
     if run.is_over() {
         return;
     }
-    let done = if run.job.options.partial && bytes > 0 && item.meta.size > run.chunk() as u64 {
+    let done = if run.job.options.partial && bytes > 0 && large(run, meta) {
         run.dest.commit(temp, &item.dest_path, super::finish::PARTIAL).await
     } else {
         run.dest.remove(temp).await
@@ -83,6 +83,11 @@ async fn give_back(run: &Run, item: &FileItem, temp: &[u8], bytes: u64) {
     }
 }
 
+/// Whether a file moves in pieces.
+fn large(run: &Run, meta: &Meta) -> bool {
+    meta.size > run.chunk() as u64
+}
+
 /// The source's hash as it was read (none with `--verify=off`), and its size.
 struct Sent {
     digest: Option<Digest>,
@@ -91,7 +96,7 @@ struct Sent {
 
 async fn send(run: &Run, item: &FileItem, meta: &Meta, temp: &[u8], trace: &mut Trace) -> Result<Sent, Fault> {
     let started = tokio::time::Instant::now();
-    if meta.size > run.chunk() as u64 {
+    if large(run, meta) {
         return pump(run, item, meta, temp, trace).await;
     }
     let _held = run.budget.bytes(meta.size as usize).await;
@@ -135,6 +140,9 @@ async fn pump(run: &Run, item: &FileItem, meta: &Meta, temp: &[u8], trace: &mut 
     let mut writes = FuturesUnordered::new();
     let (mut asked, mut written) = (0u64, 0u64);
     while written < size {
+        if run.job.options.partial && trace.bytes > 0 {
+            run.temps.keep(temp, &item.dest_path);
+        }
         while asked < size && reads.len() < READ_AHEAD {
             let len = chunk.min((size - asked) as usize);
             // Nobody waits for the budget while holding what others wait for. (Writes give theirs back by themselves.)

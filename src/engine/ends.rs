@@ -237,6 +237,7 @@ async fn connect(job: &Job, login: &Login, settings: &Settings) -> Result<Arc<Re
         most: options.channels.unwrap_or(pool::ENOUGH),
         // A link that is wholly silent is the run's affair (exit 30); a channel beside others that work has longer.
         stall: options.timeout.map_or(STALL, |limit| limit * 2),
+        identity: options.owner || options.group || !options.perms,
         hashing: options.verify == Verify::Auto || options.checksum,
         traffic: Arc::default(),
     };

@@ -51,6 +51,8 @@ pub struct Settings {
     pub stall: Duration,
     /// Whether a channel is to be kept for hashing.
     pub hashing: bool,
+    /// Whether the far end's user, groups and umask matter.
+    pub identity: bool,
     pub traffic: Arc<Traffic>,
 }
 
@@ -180,7 +182,7 @@ impl Pool {
         let first = pool.clone();
         let mut first = Box::pin(async move { first.open().await });
         let early = futures::poll!(&mut first);
-        if pool.settings.hashing {
+        if pool.settings.hashing || pool.settings.identity {
             tokio::spawn(pool.clone().introduce());
         } else {
             pool.far.send_replace(Some(Far::default()));
@@ -229,10 +231,11 @@ impl Pool {
 
     /// Starts the far end's script, and with it the hasher, on a channel of its own.
     async fn introduce(self: Arc<Self>) {
-        let Settings { hop, ledger, .. } = &self.settings;
+        let Settings { hop, ledger, hashing, .. } = &self.settings;
         let started = Instant::now();
         let index = self.next_index.fetch_add(1, Ordering::Relaxed);
-        let far = match self.link.exec(ladder::SCRIPT.as_bytes()).await {
+        let script = if *hashing { ladder::SCRIPT } else { ladder::SCRIPT_WITHOUT_HASHER };
+        let far = match self.link.exec(script.as_bytes()).await {
             Ok(wire) => {
                 let elapsed = started.elapsed();
                 ledger.event(Event::ChannelOpened { hop, lane: 0, channel: index, purpose: Purpose::Hashing, elapsed });
@@ -254,7 +257,9 @@ impl Pool {
             Some(hasher) => (hasher.rung.name(), "on a channel of its own"),
             None => (super::READBACK, "no hasher there"),
         };
-        ledger.event(Event::HasherChosen { hop, by, detail });
+        if *hashing {
+            ledger.event(Event::HasherChosen { hop, by, detail });
+        }
         self.far.send_replace(Some(far));
     }
 
