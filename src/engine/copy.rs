@@ -15,8 +15,10 @@ use crate::verify::{Algorithm, Digest, Hasher};
 use super::deliver::FileItem;
 use super::run::Run;
 
-/// Pieces of one large file that are read ahead of their writing. The byte budgets bound what they hold.
+/// Pieces of one large file that are read ahead of their writing: from a disk, and from the far end, where the offered
+/// window (8 MiB at distance, for each lane) is to be kept full. The byte budgets bound what they hold.
 const READ_AHEAD: usize = 8;
+const READ_AHEAD_REMOTE: usize = 128;
 
 /// Pieces of one large file that are written and not acknowledged; above every channel's budget, so that those decide.
 const WRITES: usize = 64;
@@ -136,6 +138,7 @@ async fn pump(run: &Run, item: &FileItem, meta: &Meta, temp: &[u8], trace: &mut 
     trace.used = if sink.used().channel.is_some() { sink.used() } else { source.used() };
     let chunk = run.chunk();
     let mut hasher = run.algorithm().await.map(Hasher::new);
+    let ahead = if run.pull { READ_AHEAD_REMOTE } else { READ_AHEAD };
     let mut reads = VecDeque::new();
     let mut writes = FuturesUnordered::new();
     let (mut asked, mut written) = (0u64, 0u64);
@@ -143,7 +146,7 @@ async fn pump(run: &Run, item: &FileItem, meta: &Meta, temp: &[u8], trace: &mut 
         if run.job.options.partial && trace.bytes > 0 {
             run.temps.keep(temp, &item.dest_path);
         }
-        while asked < size && reads.len() < READ_AHEAD {
+        while asked < size && reads.len() < ahead {
             let len = chunk.min((size - asked) as usize);
             // Nobody waits for the budget while holding what others wait for. (Writes give theirs back by themselves.)
             let held = match run.budget.free_bytes(len) {

@@ -224,7 +224,7 @@ async fn connect(job: &Job, login: &Login, settings: &Settings) -> Result<Arc<Re
                 compress: options.compress,
                 notice,
             };
-            Box::new(SshConnector { route, context })
+            Box::new(SshConnector { route, context, connections: options.connections })
         }
         Shell::Command(shell) => {
             Box::new(CommandConnector { shell, user: login.user.clone(), host: login.host.clone() })
@@ -237,6 +237,7 @@ async fn connect(job: &Job, login: &Login, settings: &Settings) -> Result<Arc<Re
         most: options.channels.unwrap_or(pool::ENOUGH),
         // A link that is wholly silent is the run's affair (exit 30); a channel beside others that work has longer.
         stall: options.timeout.map_or(STALL, |limit| limit * 2),
+        connections: options.connections,
         identity: options.owner || options.group || !options.perms,
         hashing: options.verify == Verify::Auto || options.checksum,
         traffic: Arc::default(),
