@@ -15,8 +15,10 @@ use crate::verify::{Algorithm, Digest, Hasher};
 use super::deliver::FileItem;
 use super::run::Run;
 
-/// Pieces of one large file that are read ahead of their writing. The byte budgets bound what they hold.
+/// Pieces of one large file that are read ahead of their writing: from a disk, and from the far end, where the offered
+/// window (8 MiB at distance, for each lane) is to be kept full. The byte budgets bound what they hold.
 const READ_AHEAD: usize = 8;
+const READ_AHEAD_REMOTE: usize = 128;
 
 /// Pieces of one large file that are written and not acknowledged; above every channel's budget, so that those decide.
 const WRITES: usize = 64;
@@ -60,18 +62,18 @@ pub async fn attempt(run: &Run, item: &FileItem, meta: &Meta, number: u32, trace
             Ok(proof)
         }
         Err(fault) => {
-            give_back(run, item, &temp, trace.bytes).await;
+            give_back(run, item, meta, &temp, trace.bytes).await;
             Err(fault)
         }
     }
 }
 
 /// Removes the temp of a failed try, or keeps it as `--partial` asks. What cannot be removed now stays on the list.
-async fn give_back(run: &Run, item: &FileItem, temp: &[u8], bytes: u64) {
+async fn give_back(run: &Run, item: &FileItem, meta: &Meta, temp: &[u8], bytes: u64) {
     if run.is_over() {
         return;
     }
-    let done = if run.job.options.partial && bytes > 0 && item.meta.size > run.chunk() as u64 {
+    let done = if run.job.options.partial && bytes > 0 && large(run, meta) {
         run.dest.commit(temp, &item.dest_path, super::finish::PARTIAL).await
     } else {
         run.dest.remove(temp).await
@@ -83,6 +85,11 @@ async fn give_back(run: &Run, item: &FileItem, temp: &[u8], bytes: u64) {
     }
 }
 
+/// Whether a file moves in pieces.
+fn large(run: &Run, meta: &Meta) -> bool {
+    meta.size > run.chunk() as u64
+}
+
 /// The source's hash as it was read (none with `--verify=off`), and its size.
 struct Sent {
     digest: Option<Digest>,
@@ -91,7 +98,7 @@ struct Sent {
 
 async fn send(run: &Run, item: &FileItem, meta: &Meta, temp: &[u8], trace: &mut Trace) -> Result<Sent, Fault> {
     let started = tokio::time::Instant::now();
-    if meta.size > run.chunk() as u64 {
+    if large(run, meta) {
         return pump(run, item, meta, temp, trace).await;
     }
     let _held = run.budget.bytes(meta.size as usize).await;
@@ -131,11 +138,15 @@ async fn pump(run: &Run, item: &FileItem, meta: &Meta, temp: &[u8], trace: &mut 
     trace.used = if sink.used().channel.is_some() { sink.used() } else { source.used() };
     let chunk = run.chunk();
     let mut hasher = run.algorithm().await.map(Hasher::new);
+    let ahead = if run.pull { READ_AHEAD_REMOTE } else { READ_AHEAD };
     let mut reads = VecDeque::new();
     let mut writes = FuturesUnordered::new();
     let (mut asked, mut written) = (0u64, 0u64);
     while written < size {
-        while asked < size && reads.len() < READ_AHEAD {
+        if run.job.options.partial && trace.bytes > 0 {
+            run.temps.keep(temp, &item.dest_path);
+        }
+        while asked < size && reads.len() < ahead {
             let len = chunk.min((size - asked) as usize);
             // Nobody waits for the budget while holding what others wait for. (Writes give theirs back by themselves.)
             let held = match run.budget.free_bytes(len) {

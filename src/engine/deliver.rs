@@ -12,6 +12,7 @@ use crate::tree::{How, Tree};
 
 use super::copy::{self, Proof, Trace};
 use super::directory::Directory;
+use super::progress;
 use super::retry::{self, Retry, Scope};
 use super::run::Run;
 
@@ -38,7 +39,7 @@ pub async fn deliver(run: &Run, item: FileItem) {
     let class = match item.decision {
         Decision::Attributes(_) => settle(run, &item).await,
         Decision::NeedHash(_) => compare(run, &item).await,
-        _ => send(run, &item).await,
+        _ => send_told(run, &item).await,
     };
     let class = match class {
         Ok(class) => class,
@@ -64,6 +65,21 @@ async fn compare(run: &Run, item: &FileItem) -> Result<Class, Fault> {
     }
 }
 
+/// Sends a file, with the lines of `--progress`.
+async fn send_told(run: &Run, item: &FileItem) -> Result<Class, Fault> {
+    if !progress::by_file(run) {
+        return send(run, item).await;
+    }
+    let line = line(run, item, true).await?;
+    if progress::begins(run, item) {
+        run.printer.item(&line.item(run, item));
+    }
+    let started = Instant::now();
+    let class = send(run, item).await?;
+    progress::whole(run, item, started.elapsed(), || run.printer.item(&line.item(run, item)));
+    Ok(class)
+}
+
 /// The line of a file of which only its hash could tell what happens to it.
 async fn print(run: &Run, item: &FileItem, transfers: bool) -> Result<(), Fault> {
     if transfers && run.job.options.dry_run {
@@ -71,19 +87,46 @@ async fn print(run: &Run, item: &FileItem, transfers: bool) -> Result<(), Fault>
         tally.stats.transferred += 1;
         tally.stats.transferred_size += item.meta.size;
     }
+    let line = line(run, item, transfers).await?;
+    run.printer.item(&line.item(run, item));
+    Ok(())
+}
+
+/// What a file's printed line needs beside its item.
+struct Line {
+    new: Meta,
+    transfers: bool,
+    sets_owner: bool,
+    sets_group: bool,
+}
+
+async fn line(run: &Run, item: &FileItem, transfers: bool) -> Result<Line, Fault> {
     let (options, context) = (&run.job.options, run.context().await?);
-    run.printer.item(&Item {
-        path: &item.shown,
-        new: &context.shown(&item.meta, item.old.as_ref()),
-        old: item.old.as_ref(),
-        target: None,
-        update: if transfers { Update::Transfer } else { Update::Attributes },
-        content_differs: transfers,
-        push: !run.pull,
+    Ok(Line {
+        new: context.shown(&item.meta, item.old.as_ref()),
+        transfers,
         sets_owner: options.owner && context.may_chown,
         sets_group: options.group && run.may_chgrp(item.meta.gid).await,
-    });
-    Ok(())
+    })
+}
+
+impl Line {
+    fn item<'a>(&'a self, run: &Run, item: &'a FileItem) -> Item<'a> {
+        Item {
+            path: &item.shown,
+            new: &self.new,
+            old: item.old.as_ref(),
+            target: None,
+            update: if self.transfers { Update::Transfer } else { Update::Attributes },
+            content_differs: match item.decision {
+                Decision::Update(differs) => differs.content,
+                _ => self.transfers,
+            },
+            push: !run.pull,
+            sets_owner: self.sets_owner,
+            sets_group: self.sets_group,
+        }
+    }
 }
 
 async fn settle(run: &Run, item: &FileItem) -> Result<Class, Fault> {

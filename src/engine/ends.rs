@@ -229,7 +229,7 @@ async fn connect(job: &Job, login: &Login, settings: &Settings) -> Result<Arc<Re
                 compress: options.compress,
                 notice,
             };
-            let own = SshConnector { route, context };
+            let own = SshConnector { route, context, connections: options.connections };
             if share { Box::new(ShareConnector::new(own, options.share_linger)) } else { Box::new(own) }
         }
         Shell::Command(shell) => {
@@ -243,6 +243,8 @@ async fn connect(job: &Job, login: &Login, settings: &Settings) -> Result<Arc<Re
         most: options.channels.unwrap_or(pool::ENOUGH),
         // A link that is wholly silent is the run's affair (exit 30); a channel beside others that work has longer.
         stall: options.timeout.map_or(STALL, |limit| limit * 2),
+        connections: options.connections,
+        identity: options.owner || options.group || !options.perms,
         hashing: options.verify == Verify::Auto || options.checksum,
         traffic: Arc::default(),
     };

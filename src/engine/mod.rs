@@ -4,6 +4,7 @@
 //! - [`scan`]: walks both ends directory by directory and decides ([`crate::plan`]); what is to be done leaves it in order.
 //! - [`deliver`]: one file, tried until it is delivered, unchanged, or given up; [`copy`] is one try.
 //! - [`finish`]: what comes last: deletions, then the attributes of directories.
+//! - [`progress`]: what is printed meanwhile.
 //! - [`budget`]: what bounds memory; [`retry`]: what is tried again; [`temps`]: what must not be left behind.
 
 pub mod budget;
@@ -12,6 +13,7 @@ mod deliver;
 mod directory;
 mod ends;
 mod finish;
+mod progress;
 pub mod retry;
 mod run;
 mod scan;

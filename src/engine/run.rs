@@ -21,7 +21,7 @@ use crate::verify::Algorithm;
 use super::budget::Budget;
 use super::deliver::FileItem;
 use super::temps::Temps;
-use super::{ends, finish, scan};
+use super::{ends, finish, progress, scan};
 
 /// Faults that are kept for the exit code: one of each kind is enough.
 const KINDS: usize = 64;
@@ -60,6 +60,11 @@ pub struct Run {
     chunk: usize,
     tally: Mutex<Tally>,
     moved: AtomicU64,
+    /// Files that are being delivered now.
+    pub under_way: AtomicU64,
+    /// The walk is still going on.
+    pub scanning: AtomicBool,
+    pub lines: progress::Lines,
     over: AtomicBool,
 }
 
@@ -95,6 +100,9 @@ impl Run {
             chunk,
             tally: Mutex::default(),
             moved: AtomicU64::new(0),
+            under_way: AtomicU64::new(0),
+            scanning: AtomicBool::new(true),
+            lines: progress::Lines::default(),
             over: AtomicBool::new(false),
         }
     }
@@ -197,6 +205,10 @@ impl Run {
         self.printer.watch().advance(0, bytes);
     }
 
+    pub fn moved_bytes(&self) -> u64 {
+        self.moved.load(Ordering::Relaxed)
+    }
+
     /// A try failed: what it moved has to be moved again.
     pub fn unmoved(&self, bytes: u64) {
         self.moved.fetch_sub(bytes.min(self.moved.load(Ordering::Relaxed)), Ordering::Relaxed);
@@ -266,7 +278,7 @@ pub async fn run(job: Job, settings: Settings) -> Outcome {
     let ends = match found {
         Ok(ends) => ends,
         Err(ends::Failed::Usage(error)) => {
-            settings.printer.error(&error.text);
+            settings.printer.error(&format!("hopsync: {}", error.text));
             return end_early(&settings, Exit::from_code(error.code).unwrap_or(Exit::FileSelect));
         }
         Err(ends::Failed::Fault(fault)) => {
@@ -283,10 +295,12 @@ pub async fn run(job: Job, settings: Settings) -> Outcome {
     }
     let work = async {
         let left = scan::scan(&run, roots).await;
+        run.scanning.store(false, Ordering::Relaxed);
         finish::finish(&run, left).await;
     };
     let interrupted = tokio::select! {
         () = work => false,
+        () = progress::tick(&run) => false,
         _ = stopped(&mut stop) => true,
         fault = silence(&run) => {
             run.trouble(&fault, None);
@@ -348,8 +362,12 @@ async fn clean_up(run: &Arc<Run>) {
     if left.is_empty() || run.gave_up() {
         return;
     }
-    let removals = left.iter().map(|temp| async move {
-        if let Err(fault) = run.dest.remove(temp).await
+    let removals = left.iter().map(|(temp, kept)| async move {
+        let done = match kept {
+            Some(path) => run.dest.commit(temp, path, finish::PARTIAL).await,
+            None => run.dest.remove(temp).await,
+        };
+        if let Err(fault) = done
             && fault.cause != Cause::NotFound
         {
             run.printer.fault(&fault, Some(temp));
@@ -385,6 +403,9 @@ async fn close(run: &Run, interrupted: bool, elapsed: Duration) -> Outcome {
     run.tally().stats.elapsed = elapsed;
     if let Some(remote) = &run.remote {
         remote.close().await;
+    }
+    if run.job.options.info.progress >= 2 && !run.job.options.dry_run {
+        progress::total(run, elapsed);
     }
     printer.watch().finish();
     let summary = run.ledger.summary();

@@ -4,6 +4,7 @@
 //! many at once as the budget allows. What is kept for the end is per directory, never per file.
 
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 use tokio::task::{JoinHandle, JoinSet};
 
@@ -19,6 +20,7 @@ use crate::tree::{Change, Listing, Tree};
 use super::deliver::{self, FileItem};
 use super::directory::Directory;
 use super::finish::{self, Left, LeftDirectory, below};
+use super::progress;
 use super::run::Run;
 
 /// Directories that are listed ahead of the one that is decided.
@@ -328,8 +330,10 @@ impl Scan<'_> {
             Decision::NeedHash(_) => (Update::Transfer, false),
             Decision::Attributes(_) | Decision::Unchanged => (Update::Attributes, false),
         };
-        // Whether a file of equal size is sent is known only when both ends are hashed; its line comes then.
-        if !matches!(decision, Decision::NeedHash(_)) {
+        // Whether a file of equal size is sent is known only when both ends are hashed; its line comes then. With
+        // `--progress`, a file's line comes with the one that says it is whole.
+        let later = entry.meta.is_file() && decision.transfers() && progress::by_file(run);
+        if !later && !matches!(decision, Decision::NeedHash(_)) {
             self.print(&place, &entry, old_same_kind, update, content).await;
         }
         match entry.meta.kind {
@@ -393,7 +397,9 @@ impl Scan<'_> {
         let permit = run.budget.file().await;
         let run = run.clone();
         self.tasks.spawn(async move {
+            run.under_way.fetch_add(1, Ordering::Relaxed);
             deliver::deliver(&run, item).await;
+            run.under_way.fetch_sub(1, Ordering::Relaxed);
             drop(permit);
         });
         self.reap();

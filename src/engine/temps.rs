@@ -1,16 +1,16 @@
 //! The temporary files that exist now, so that none is left behind however a run ends.
 
-use std::collections::HashSet;
+use std::collections::HashMap;
 use std::sync::{Mutex, MutexGuard};
 
 use crate::plan::names::{Suffix, temp_name};
 use crate::tree::split;
 
 #[derive(Default)]
-pub struct Temps(Mutex<HashSet<Vec<u8>>>);
+pub struct Temps(Mutex<HashMap<Vec<u8>, Option<Vec<u8>>>>);
 
 impl Temps {
-    fn set(&self) -> MutexGuard<'_, HashSet<Vec<u8>>> {
+    fn set(&self) -> MutexGuard<'_, HashMap<Vec<u8>, Option<Vec<u8>>>> {
         self.0.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
     }
 
@@ -19,7 +19,7 @@ impl Temps {
         let (dir, name) = split(path);
         let temp = temp_name(name, Suffix::new(rand::random()));
         let temp = if dir.is_empty() { temp } else { [dir, b"/", &temp].concat() };
-        self.set().insert(temp.clone());
+        self.set().insert(temp.clone(), None);
         temp
     }
 
@@ -27,8 +27,15 @@ impl Temps {
         self.set().remove(temp);
     }
 
-    /// What is left to be removed.
-    pub fn take(&self) -> Vec<Vec<u8>> {
+    /// `--partial`: `temp` holds data by now, and is to be kept as `path` if the run ends before it is whole.
+    pub fn keep(&self, temp: &[u8], path: &[u8]) {
+        if let Some(kept) = self.set().get_mut(temp) {
+            kept.get_or_insert_with(|| path.to_vec());
+        }
+    }
+
+    /// What is left to be removed, or to be kept under the name beside it.
+    pub fn take(&self) -> Vec<(Vec<u8>, Option<Vec<u8>>)> {
         self.set().drain().collect()
     }
 }

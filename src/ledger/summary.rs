@@ -197,6 +197,8 @@ impl Summary {
             files.push(format!("{} delivered", count(c.planned, "file")));
         } else if c.delivered() > 0 {
             files.push(format!("{} of {} delivered", c.delivered(), count(c.planned, "file")));
+        } else if c.unchanged == c.planned {
+            return format!("{}, all up to date{}", count(c.planned, "file"), self.transport());
         } else {
             files.push(format!("{}, none delivered", count(c.planned, "file")));
         }
@@ -227,7 +229,13 @@ impl Summary {
         if c.other_failures > 0 {
             files.push(count(c.other_failures, "other failure"));
         }
-        let mut parts = vec![files.join(", ")];
+        files.join(", ") + &self.transport()
+    }
+
+    /// `; 1 connection, 10 channels (…); 0 drops`.
+    fn transport(&self) -> String {
+        let c = &self.counts;
+        let mut parts = vec![String::new()];
         if c.connections + c.shared > 0 {
             let mut ways = Vec::new();
             if c.connections > 0 {

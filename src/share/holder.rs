@@ -174,7 +174,7 @@ async fn connect(holder: Arc<Holder>, starter: Starter) {
         compress: false,
         notice: starter.notice(),
     };
-    let connector = SshConnector { route: route.clone(), context };
+    let connector = SshConnector { route: route.clone(), context, connections: 1 };
     let settings = pool::Settings {
         hop: connector.hop(),
         ledger,
@@ -183,6 +183,8 @@ async fn connect(holder: Arc<Holder>, starter: Starter) {
         eager: 1,
         stall: STALL,
         hashing: true,
+        identity: true,
+        connections: 1,
         traffic: Arc::default(),
     };
     let state = match Remote::connect(Box::new(connector), settings, Retry::new(Scope::Connect)).await {

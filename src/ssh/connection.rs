@@ -56,6 +56,12 @@ pub struct Lane {
 impl Connection {
     /// Connects to all jumps and opens the first lane.
     pub async fn open(route: &Route, context: &Context) -> Result<(Connection, Lane), Fault> {
+        Connection::open_lane(route, context, 0).await
+    }
+
+    /// As [`Connection::open`], for a further connection, whose first lane has the number `index`.
+    pub async fn open_lane(route: &Route, context: &Context, index: u32) -> Result<(Connection, Lane), Fault> {
+        let number = index;
         let (stream, spent, round_trip) = first_stream(route, context).await?;
         let windows = Windows::for_round_trip(round_trip);
         let mut connection =
@@ -67,8 +73,8 @@ impl Connection {
             connection.jumps.push(session);
             (stream, spent) = connection.tunnel(index + 1).await?;
         }
-        let session = connection.hop(last, stream, spent, Some(0)).await?;
-        let lane = Lane { index: 0, session: Arc::new(session), _jumps: connection.jumps.clone() };
+        let session = connection.hop(last, stream, spent, Some(number)).await?;
+        let lane = Lane { index: number, session: Arc::new(session), _jumps: connection.jumps.clone() };
         Ok((connection, lane))
     }
 

@@ -46,6 +46,10 @@ pub const SCRIPT: &str = concat!(
     "fi; echo hasher none'",
 );
 
+/// The script where nothing is to be hashed: it only tells who we are.
+pub const SCRIPT_WITHOUT_HASHER: &str =
+    "exec sh -c 'echo hopsync-far 1; echo ids $(id -u) $(id -g) $(id -G); echo umask $(umask); echo hasher none'";
+
 /// A hasher at the far end.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub enum Rung {

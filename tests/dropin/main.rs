@@ -9,6 +9,8 @@
 //! - [`stops`]: signals, silence, closed output.
 //! - [`size`]: rekeys on a full connection, and memory.
 
+#![expect(clippy::disallowed_methods, reason = "tests make and read files of their own")]
+
 mod faults;
 mod harness;
 mod limits;

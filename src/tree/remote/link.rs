@@ -2,7 +2,7 @@
 
 use std::ffi::OsString;
 use std::process::Stdio;
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
@@ -50,12 +50,26 @@ pub trait Link: Send + Sync {
     fn round_trips(&self) -> BoxFuture<'_, Vec<Duration>> {
         Box::pin(std::future::ready(Vec::new()))
     }
+    /// The round trip to the first hop, which bounds what one window carries; zero where it is not known.
+    fn round_trip(&self) -> Duration {
+        Duration::ZERO
+    }
+    /// Opens one more lane, with windows and sessions of its own, and tells its number; `None` where there are no lanes.
+    fn add_lane(&self) -> BoxFuture<'_, Result<Option<u32>, Fault>> {
+        Box::pin(std::future::ready(Ok(None)))
+    }
+    /// As [`Link::sftp`], on a lane that was added.
+    fn sftp_on(&self, _lane: u32) -> BoxFuture<'_, Result<(Wire, u32), Fault>> {
+        self.sftp()
+    }
 }
 
 /// SSH along a route.
 pub struct SshConnector {
     pub route: Route,
     pub context: Context,
+    /// TCP connections (`--connections`): further lanes get one of their own until there are so many.
+    pub connections: usize,
 }
 
 impl Connector for SshConnector {
@@ -66,7 +80,13 @@ impl Connector for SshConnector {
     fn connect(&self) -> BoxFuture<'_, Result<Arc<dyn Link>, Fault>> {
         Box::pin(async move {
             let (connection, lane) = Connection::open(&self.route, &self.context).await?;
-            Ok(Arc::new(SshLink { connection, lane }) as Arc<dyn Link>)
+            let more = Lanes {
+                route: self.route.clone(),
+                context: self.context.clone(),
+                connections: self.connections,
+                added: Mutex::default(),
+            };
+            Ok(Arc::new(SshLink { connection, lane, more }) as Arc<dyn Link>)
         })
     }
 }
@@ -74,6 +94,52 @@ impl Connector for SshConnector {
 struct SshLink {
     connection: Connection,
     lane: Lane,
+    more: Lanes,
+}
+
+/// Lanes beyond the first.
+struct Lanes {
+    route: Route,
+    context: Context,
+    connections: usize,
+    added: Mutex<Added>,
+}
+
+#[derive(Default)]
+struct Added {
+    /// Lanes begun; their numbers start at 1.
+    begun: u32,
+    connections: Vec<Arc<Connection>>,
+    lanes: Vec<Arc<Lane>>,
+}
+
+impl SshLink {
+    fn added(&self) -> MutexGuard<'_, Added> {
+        self.more.added.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
+    }
+
+    async fn add(&self) -> Result<Option<u32>, Fault> {
+        let (index, carrier) = {
+            let mut added = self.added();
+            added.begun += 1;
+            let new = (added.begun as usize) < self.more.connections;
+            // On all connections in turn; the first is not in the list.
+            let turn = added.begun as usize % (added.connections.len() + 1);
+            (added.begun, if new { None } else { Some(turn.checked_sub(1).map(|n| added.connections[n].clone())) })
+        };
+        let lane = match carrier {
+            None => {
+                let (connection, lane) = Connection::open_lane(&self.more.route, &self.more.context, index).await?;
+                self.added().connections.push(Arc::new(connection));
+                Some(lane)
+            }
+            Some(None) => self.connection.lane(index).await?,
+            Some(Some(connection)) => connection.lane(index).await?,
+        };
+        let Some(lane) = lane else { return Ok(None) };
+        self.added().lanes.push(Arc::new(lane));
+        Ok(Some(index))
+    }
 }
 
 impl Link for SshLink {
@@ -86,6 +152,24 @@ impl Link for SshLink {
 
     fn exec<'a>(&'a self, command: &'a [u8]) -> BoxFuture<'a, Result<Wire, Fault>> {
         Box::pin(async move { Ok(channel::open(&self.lane.session, Start::Exec(command)).await?.wire) })
+    }
+
+    fn round_trip(&self) -> Duration {
+        self.connection.round_trip
+    }
+
+    fn add_lane(&self) -> BoxFuture<'_, Result<Option<u32>, Fault>> {
+        Box::pin(self.add())
+    }
+
+    fn sftp_on(&self, lane: u32) -> BoxFuture<'_, Result<(Wire, u32), Fault>> {
+        Box::pin(async move {
+            let found = self.added().lanes.iter().find(|added| added.index == lane).cloned();
+            match found {
+                Some(found) => Ok((channel::open(&found.session, Start::Sftp).await?.wire, lane)),
+                None => self.sftp().await,
+            }
+        })
     }
 
     fn openssh(&self) -> bool {
@@ -114,6 +198,13 @@ impl Link for SshLink {
 
     fn close(&self) -> BoxFuture<'_, ()> {
         Box::pin(async move {
+            let added = std::mem::take(&mut *self.added());
+            for lane in &added.lanes {
+                self.connection.close_lane(lane).await;
+            }
+            for connection in &added.connections {
+                connection.close().await;
+            }
             self.connection.close_lane(&self.lane).await;
             self.connection.close().await;
         })

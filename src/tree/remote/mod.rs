@@ -1,6 +1,7 @@
 //! The far end over SFTP: many channels on one connection, found again when it is lost.
 
 mod file;
+mod lanes;
 pub mod link;
 mod listing;
 pub mod pool;

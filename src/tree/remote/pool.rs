@@ -13,6 +13,7 @@ use crate::sftp::{Extensions, Limits, Session};
 use crate::verify::ladder::{self, FarEnd};
 use crate::verify::remote::{self, RemoteHasher};
 
+use super::lanes;
 use super::link::Link;
 
 /// Bytes of WRITEs that may be unacknowledged on one channel. sshd's window is 2 MiB (channels.h), renewed with 96 KiB of
@@ -37,6 +38,9 @@ pub const ENOUGH: usize = 16;
 /// Channels opened together. A refused one costs the server nothing, a step costs several round trips.
 pub const STEP: usize = 8;
 
+/// Channels opened on a lane that was added: what one large file is striped over.
+const LANE_CHANNELS: usize = 4;
+
 /// What the pool is told.
 #[derive(Clone)]
 pub struct Settings {
@@ -51,6 +55,10 @@ pub struct Settings {
     pub stall: Duration,
     /// Whether a channel is to be kept for hashing.
     pub hashing: bool,
+    /// TCP connections to be used (`--connections`).
+    pub connections: usize,
+    /// Whether the far end's user, groups and umask matter.
+    pub identity: bool,
     pub traffic: Arc<Traffic>,
 }
 
@@ -138,6 +146,8 @@ pub struct Pool {
     settings: Settings,
     channels: Mutex<Vec<Arc<Channel>>>,
     next_index: AtomicU32,
+    /// Lanes in use.
+    lanes: AtomicU32,
     /// How many were ever opened.
     opened: watch::Sender<usize>,
     /// How many file channels the work could use.
@@ -166,6 +176,7 @@ impl Pool {
             settings,
             channels: Mutex::default(),
             next_index: AtomicU32::new(0),
+            lanes: AtomicU32::new(1),
             opened: watch::Sender::new(0),
             wanted: AtomicUsize::new(1),
             growing: AtomicBool::new(false),
@@ -178,9 +189,9 @@ impl Pool {
         // The first channel's open request is on the wire before the hashing channel's: with MaxSessions 1 it is the one
         // that is granted.
         let first = pool.clone();
-        let mut first = Box::pin(async move { first.open().await });
+        let mut first = Box::pin(async move { first.open(0).await });
         let early = futures::poll!(&mut first);
-        if pool.settings.hashing {
+        if pool.settings.hashing || pool.settings.identity {
             tokio::spawn(pool.clone().introduce());
         } else {
             pool.far.send_replace(Some(Far::default()));
@@ -190,6 +201,7 @@ impl Pool {
             std::task::Poll::Ready(opened) => opened?,
             std::task::Poll::Pending => first.await?,
         }
+        lanes::adapt(&pool);
         Ok(pool)
     }
 
@@ -197,10 +209,10 @@ impl Pool {
         self.channels.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
     }
 
-    async fn open(&self) -> Result<(), Fault> {
+    async fn open(&self, lane: u32) -> Result<(), Fault> {
         let started = Instant::now();
         let index = self.next_index.fetch_add(1, Ordering::Relaxed);
-        let (wire, lane) = self.link.sftp().await.map_err(|fault| Fault { channel: Some(index), ..fault })?;
+        let (wire, lane) = self.link.sftp_on(lane).await.map_err(|fault| Fault { channel: Some(index), ..fault })?;
         let Settings { hop, ledger, stall, traffic, .. } = &self.settings;
         let peer = Peer {
             hop: hop.clone(),
@@ -229,7 +241,7 @@ impl Pool {
 
     /// Starts the far end's script, and with it the hasher, on a channel of its own.
     async fn introduce(self: Arc<Self>) {
-        let Settings { hop, ledger, .. } = &self.settings;
+        let Settings { hop, ledger, hashing, .. } = &self.settings;
         if let Some(end) = self.link.far() {
             let by = end.hasher.map_or(super::READBACK, |rung| rung.name());
             ledger.event(Event::HasherChosen { hop, by, detail: "by the shared connection" });
@@ -238,7 +250,8 @@ impl Pool {
         }
         let started = Instant::now();
         let index = self.next_index.fetch_add(1, Ordering::Relaxed);
-        let far = match self.link.exec(ladder::SCRIPT.as_bytes()).await {
+        let script = if *hashing { ladder::SCRIPT } else { ladder::SCRIPT_WITHOUT_HASHER };
+        let far = match self.link.exec(script.as_bytes()).await {
             Ok(wire) => {
                 let elapsed = started.elapsed();
                 ledger.event(Event::ChannelOpened { hop, lane: 0, channel: index, purpose: Purpose::Hashing, elapsed });
@@ -260,7 +273,9 @@ impl Pool {
             Some(hasher) => (hasher.rung.name(), "on a channel of its own"),
             None => (super::READBACK, "no hasher there"),
         };
-        ledger.event(Event::HasherChosen { hop, by, detail });
+        if *hashing {
+            ledger.event(Event::HasherChosen { hop, by, detail });
+        }
         self.far.send_replace(Some(far));
     }
 
@@ -355,7 +370,7 @@ impl Pool {
                 if step == 0 || pool.link.is_over() {
                     break;
                 }
-                let opened = futures::future::join_all((0..step).map(|_| pool.open())).await;
+                let opened = futures::future::join_all((0..step).map(|_| pool.open(0))).await;
                 let refusal = opened.into_iter().filter_map(Result::err).next();
                 if let Some(fault) = refusal {
                     if fault.cause == Cause::SessionLimit {
@@ -398,6 +413,53 @@ impl Pool {
             Ok(permit) => permit,
             Err(_) => std::future::pending().await,
         }
+    }
+
+    /// Lanes in use.
+    pub fn lanes(&self) -> u32 {
+        self.lanes.load(Ordering::Relaxed)
+    }
+
+    /// Opens a lane and channels on it. False if there is none to be had.
+    pub(super) async fn add_lane(&self) -> Result<bool, Fault> {
+        let Some(lane) = self.link.add_lane().await? else { return Ok(false) };
+        let opened = futures::future::join_all((0..LANE_CHANNELS).map(|_| self.open(lane))).await;
+        if opened.iter().all(Result::is_err) {
+            return opened.into_iter().next().unwrap_or(Ok(())).map(|()| false);
+        }
+        self.reads.add_permits(self.read_budget);
+        self.lanes.fetch_add(1, Ordering::Relaxed);
+        Ok(true)
+    }
+
+    /// Up to `most` channels of each lane from `lane` on.
+    pub fn on_lanes(&self, lane: u32, most: usize) -> Vec<Arc<Channel>> {
+        let mut taken = std::collections::HashMap::new();
+        let channels = self.channels();
+        let fresh = channels.iter().filter(|channel| {
+            let on = channel.session.peer().lane;
+            let count = taken.entry(on).or_insert(0);
+            *count += 1;
+            on >= lane && *count <= most
+        });
+        fresh.cloned().collect()
+    }
+
+    pub fn hop(&self) -> Arc<str> {
+        self.settings.hop.clone()
+    }
+
+    /// Bytes moved so far, out and in.
+    pub(super) fn moved(&self) -> (u64, u64) {
+        (self.settings.traffic.sent(), self.settings.traffic.received())
+    }
+
+    pub(super) fn connections(&self) -> usize {
+        self.settings.connections
+    }
+
+    pub(super) fn drop_counted(&self, fault: &Fault) {
+        self.settings.ledger.drop_counted(fault, What::Connection);
     }
 
     /// Whether work can be done here: the link lives, and a channel on it.

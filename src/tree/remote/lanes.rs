@@ -1,0 +1,86 @@
+//! Adds lanes while they raise throughput.
+//!
+//! One direct-tcpip channel carries one window per round trip to the jump, 2 MiB with sshd, however many SFTP channels run
+//! inside it (52 MB/s at 40 ms). Where the rate comes near that, a lane with a window of its own is tried; it must have
+//! brought something before the next one is.
+
+use std::sync::{Arc, Weak};
+use std::time::Duration;
+
+use futures::StreamExt;
+use tokio::time::Instant;
+
+use super::pool::Pool;
+
+/// sshd's window for a direct-tcpip channel: 64 × 32 KiB (channels.h), and it is fixed.
+const WINDOW: f64 = (2 << 20) as f64;
+
+/// Connections that are begun at once.
+const STARTS: usize = 3;
+
+/// Lanes at most: one TCP connection stops carrying more long before (measured: 70 MB/s at 50 ms, with two).
+const MOST: u32 = 8;
+
+/// The share of what the windows allow from which on they are taken to be what binds.
+const BOUND: f64 = 0.5;
+
+/// A lane is worth its login if the rate grew by this much.
+const WORTH: f64 = 1.1;
+
+/// Watches the rate of a pool, for as long as it lives.
+pub fn adapt(pool: &Arc<Pool>) {
+    let round_trip = pool.link.round_trip();
+    if pool.connections() > 1 || round_trip > Duration::from_millis(1) {
+        tokio::spawn(watch(Arc::downgrade(pool), round_trip));
+    }
+}
+
+async fn watch(pool: Weak<Pool>, round_trip: Duration) {
+    let period = (round_trip * 10).max(Duration::from_millis(400));
+    let asked = pool.upgrade().map_or(1, |pool| pool.connections());
+    // A few at a time: MaxStartups counts connections that are not logged in yet, ten before it drops any.
+    let starts = futures::stream::iter(1..asked).map(|_| add(&pool)).buffer_unordered(STARTS);
+    starts.for_each(|_| std::future::ready(())).await;
+    let mut before: Option<f64> = None;
+    let Some((mut last, mut since)) = pool.upgrade().map(|pool| (pool.moved(), Instant::now())) else { return };
+    loop {
+        tokio::time::sleep(period).await;
+        let Some(living) = pool.upgrade().filter(|pool| pool.is_alive()) else { return };
+        let (now, elapsed) = (living.moved(), since.elapsed().as_secs_f64());
+        let (sent, received) = ((now.0 - last.0) as f64 / elapsed, (now.1 - last.1) as f64 / elapsed);
+        (last, since) = (now, Instant::now());
+        let window = if sent >= received { WINDOW } else { living.link.receive_window() as f64 };
+        let rate = sent.max(received);
+        let lanes = living.lanes();
+        let allowed = f64::from(lanes) * window / round_trip.as_secs_f64().max(0.001);
+        tracing::debug!(rate, allowed, lanes, "lanes");
+        if rate < BOUND * allowed {
+            continue;
+        }
+        if before.is_some_and(|before| rate < before * WORTH) || lanes >= MOST {
+            return;
+        }
+        before = Some(rate);
+        drop(living);
+        if !add(&pool).await {
+            return;
+        }
+        // The first period with a new lane shows it ramping up.
+        tokio::time::sleep(period).await;
+        let Some(living) = pool.upgrade() else { return };
+        (last, since) = (living.moved(), Instant::now());
+    }
+}
+
+/// False if there is no lane to be had: what is there carries on.
+async fn add(pool: &Weak<Pool>) -> bool {
+    let Some(pool) = pool.upgrade().filter(|pool| pool.is_alive()) else { return false };
+    match pool.add_lane().await {
+        Ok(added) => added,
+        Err(fault) => {
+            tracing::debug!(%fault, "no further lane");
+            pool.drop_counted(&fault);
+            false
+        }
+    }
+}
