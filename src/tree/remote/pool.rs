@@ -247,8 +247,11 @@ impl Pool {
         let script = if *hashing { ladder::SCRIPT } else { ladder::SCRIPT_WITHOUT_HASHER };
         let far = match self.link.exec(script.as_bytes()).await {
             Ok(wire) => {
-                let elapsed = started.elapsed();
-                ledger.event(Event::ChannelOpened { hop, lane: 0, channel: index, purpose: Purpose::Hashing, elapsed });
+                // One that only tells who we are ends at once: it is none of the channels that are kept.
+                if *hashing {
+                    let (lane, purpose, elapsed) = (0, Purpose::Hashing, started.elapsed());
+                    ledger.event(Event::ChannelOpened { hop, lane, channel: index, purpose, elapsed });
+                }
                 remote::start(wire, hop.clone()).await
             }
             Err(fault) => Err(fault),
