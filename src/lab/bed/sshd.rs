@@ -213,8 +213,11 @@ fn configuration(dir: &Path, port: u16, knobs: &Knobs) -> String {
         "ListenAddress 127.0.0.1\nPort {port}\nPidFile none\nHostKey {dir}/host_key\n\
          AuthorizedKeysFile {dir}/authorized_keys\nStrictModes no\nUsePAM no\nPubkeyAuthentication yes\n\
          PasswordAuthentication no\nKbdInteractiveAuthentication no\nPermitRootLogin prohibit-password\n\
-         AllowTcpForwarding yes\nUseDNS no\nLogLevel VERBOSE\nSubsystem sftp internal-sftp\n"
+         AllowTcpForwarding yes\nUseDNS no\nLogLevel VERBOSE\nSubsystem sftp internal-sftp\n\
+         SetEnv HOME={dir}\n"
     );
+    // HOME: the start-up files of whoever runs the tests (a .bashrc that waits for a lock, say) are none of theirs. The
+    // session's directory is still the account's.
     if let Some(sessions) = knobs.max_sessions {
         text += &format!("MaxSessions {sessions}\n");
     }

@@ -148,8 +148,8 @@ pub struct Pool {
     next_index: AtomicU32,
     /// Lanes in use.
     lanes: AtomicU32,
-    /// How many were ever opened.
-    opened: watch::Sender<usize>,
+    /// The first channel is open.
+    first: watch::Sender<bool>,
     /// How many file channels the work could use.
     wanted: AtomicUsize,
     growing: AtomicBool,
@@ -177,7 +177,7 @@ impl Pool {
             channels: Mutex::default(),
             next_index: AtomicU32::new(0),
             lanes: AtomicU32::new(1),
-            opened: watch::Sender::new(0),
+            first: watch::Sender::new(false),
             wanted: AtomicUsize::new(1),
             growing: AtomicBool::new(false),
             limit: Mutex::new(None),
@@ -197,10 +197,13 @@ impl Pool {
             pool.far.send_replace(Some(Far::default()));
         }
         pool.want(pool.settings.eager);
-        match early {
-            std::task::Poll::Ready(opened) => opened?,
-            std::task::Poll::Pending => first.await?,
-        }
+        let opened = match early {
+            std::task::Poll::Ready(opened) => opened,
+            std::task::Poll::Pending => first.await,
+        };
+        // Whether or not it worked, nobody has to wait for it any more.
+        pool.first.send_replace(true);
+        opened?;
         lanes::adapt(&pool);
         Ok(pool)
     }
@@ -233,7 +236,6 @@ impl Pool {
             bytes: AtomicUsize::new(0),
         };
         self.channels().push(Arc::new(channel));
-        self.opened.send_modify(|opened| *opened += 1);
         let elapsed = started.elapsed();
         ledger.event(Event::ChannelOpened { hop, lane, channel: index, purpose: Purpose::Files, elapsed });
         Ok(())
@@ -253,8 +255,11 @@ impl Pool {
         let script = if *hashing { ladder::SCRIPT } else { ladder::SCRIPT_WITHOUT_HASHER };
         let far = match self.link.exec(script.as_bytes()).await {
             Ok(wire) => {
-                let elapsed = started.elapsed();
-                ledger.event(Event::ChannelOpened { hop, lane: 0, channel: index, purpose: Purpose::Hashing, elapsed });
+                // One that only tells who we are ends at once: it is none of the channels that are kept.
+                if *hashing {
+                    let (lane, purpose, elapsed) = (0, Purpose::Hashing, started.elapsed());
+                    ledger.event(Event::ChannelOpened { hop, lane, channel: index, purpose, elapsed });
+                }
                 remote::start(wire, hop.clone()).await
             }
             Err(fault) => Err(fault),
@@ -371,11 +376,13 @@ impl Pool {
                     break;
                 }
                 let opened = futures::future::join_all((0..step).map(|_| pool.open(0))).await;
+                // The first channel was asked for before these, but may be answered after them.
+                if pool.first.subscribe().wait_for(|open| *open).await.is_err() {
+                    break;
+                }
                 let refusal = opened.into_iter().filter_map(Result::err).next();
                 if let Some(fault) = refusal {
                     if fault.cause == Cause::SessionLimit {
-                        // The first channel was asked for before these, but may be answered after them.
-                        let _ = pool.opened.subscribe().wait_for(|opened| *opened > 0).await;
                         // The hashing channel is asked for before any second one and counts if it was granted.
                         let hashing = usize::from(pool.settings.hashing && pool.far().await.hasher.is_some());
                         pool.found_limit(pool.count() + hashing);
