@@ -4,7 +4,7 @@ use std::path::Path;
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
-use hopsync::lab::{bench, demo};
+use hopsync::lab::{bench, demo, probe};
 
 /// Embedded SSH servers to try hopsync on, without a cluster
 #[derive(Debug, Parser)]
@@ -18,6 +18,8 @@ struct Arguments {
 enum Command {
     /// Move files through an embedded head to an embedded target and back, and show what arrived
     Demo(demo::Options),
+    /// Tell what the way to a host and the host allow: sessions, round trips, limits, hashers
+    Probe(probe::Options),
     /// Start the embedded head and target, print how to reach them, and keep them until Ctrl-C
     Serve(demo::Pair),
     /// Time hopsync beside rsync and others, on servers of its own, and keep the numbers
@@ -34,6 +36,7 @@ fn main() -> ExitCode {
     }
     match Arguments::parse().command {
         Command::Demo(options) => demo::demo(&options),
+        Command::Probe(options) => probe::probe(&options),
         Command::Serve(pair) => demo::serve(&pair),
         Command::Bench(options) => bench::bench(&options),
         Command::Measure(measured) => bench::measure(&measured),

@@ -6,7 +6,7 @@
 //! - [`relay`]: distance: a TCP relay that delays.
 //! - [`trees`]: trees with every odd thing in them, and what differs between two trees.
 //! - [`run`]: a child process with a deadline.
-//! - [`demo`]: `hopsync-lab demo`; [`bench`]: `hopsync-lab bench`.
+//! - [`demo`], [`bench`], [`probe`]: the commands of `hopsync-lab`.
 //!
 //! Nothing of the drop-in itself uses this module.
 
@@ -17,6 +17,7 @@ pub mod bench;
 pub mod demo;
 pub mod faults;
 pub mod print;
+pub mod probe;
 pub mod relay;
 pub mod run;
 pub mod server;

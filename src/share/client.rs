@@ -262,11 +262,22 @@ pub async fn stop(shell: &[OsString], login: &Login) -> Result<bool, Fault> {
     Ok(talk(shell, login, &Want::Stop).await?.is_some())
 }
 
-/// What the holder for this route knows of the far end; `None` if there is no holder.
-pub async fn probe(shell: &[OsString], login: &Login) -> Result<Option<Probe>, Fault> {
+/// What the holder for this route knows of the far end; one is started if there is none.
+pub async fn probe(shell: &[OsString], login: &Login, context: &Context) -> Result<Probe, Fault> {
+    let fault = |text: &str| Fault::new(login.host.as_str(), Stage::Session, Cause::Config, text);
+    let Shell::Ssh(route) = resolve(shell, login).await? else {
+        return Err(fault("only connections by ssh are shared, and this remote shell (-e) is something else"));
+    };
+    let own = SshConnector { route, context: context.clone(), connections: 1 };
+    // As long as it lives, so does the holder.
+    let _link = match ShareConnector::new(own, None).shared().await {
+        Ok(link) => link,
+        Err(NotShared::Fault(fault)) => return Err(fault),
+        Err(NotShared::Alone(why)) => return Err(fault(&why)),
+    };
     match talk(shell, login, &Want::Probe).await? {
-        Some(Told::Probed(probe)) => Ok(Some(probe)),
+        Some(Told::Probed(probe)) => Ok(probe),
         Some(Told::Failed(fault)) => Err(fault),
-        _ => Ok(None),
+        _ => Err(fault("the shared connection's holder has just left; try again")),
     }
 }

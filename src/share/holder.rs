@@ -44,6 +44,10 @@ const STALL: Duration = Duration::from_secs(300);
 /// For those who still wait for an answer, when the holder leaves.
 const FAREWELL: Duration = Duration::from_secs(5);
 
+/// A probe waits for channels to be opened: five seconds at most, in steps of this.
+const LOOK: Duration = Duration::from_millis(50);
+const LOOKS: usize = 100;
+
 /// Descriptors that are not clients'.
 const OTHER_FILES: u64 = 64;
 
@@ -369,8 +373,17 @@ impl Holder {
     }
 
     async fn probe(&self, remote: &Arc<Remote>) -> Probe {
+        // As many channels as there can be: the limit is what refuses the next.
+        remote.want(pool::ENOUGH);
+        for _ in 0..LOOKS {
+            match remote.pool().await {
+                Ok(pool) if pool.limit().is_none() && pool.count() < pool::ENOUGH => tokio::time::sleep(LOOK).await,
+                _ => break,
+            }
+        }
         let facts = facts(remote).await;
-        let clients = self.clients().len();
+        // The one who asks is one.
+        let clients = self.clients().len().saturating_sub(1);
         let Ok((pool, lease)) = remote.lease().await else {
             let limits = (0, 0, None);
             let (round_trips, extensions) = (Vec::new(), Vec::new());

@@ -33,17 +33,12 @@ pub fn of(route: &Route) -> Option<String> {
         hasher.update(part);
     };
     add(env!("CARGO_PKG_VERSION").as_bytes());
+    add(&[super::protocol::VERSION]);
     add(&rustix::process::getuid().as_raw().to_be_bytes());
     // Another namespace is another network, or has other files under the same names.
     for namespace in ["mnt", "net", "user"] {
         let link = rustix::fs::readlink(format!("/proc/self/ns/{namespace}"), Vec::new());
         add(link.unwrap_or_default().as_bytes());
-    }
-    // Two builds of one version may speak differently.
-    if let Ok(program) = rustix::fs::stat("/proc/self/exe") {
-        for number in [program.st_dev, program.st_ino, program.st_size as u64, program.st_mtime as u64] {
-            add(&number.to_be_bytes());
-        }
     }
     add(&serde_json::to_vec(route).ok()?);
     if matches!(route.first, First::ProxyCommand(_)) {

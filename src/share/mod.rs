@@ -31,8 +31,8 @@
 //!
 //! # What a client may have
 //! The key covers everything that the way there and the login are decided by: the whole route as resolved (hosts, ports,
-//! users, jumps, keys, agent, known_hosts, algorithms), the user id, the mount and network namespaces, and the program
-//! itself. Resolving needs `ssh -G`, which costs more than the rest of a small transfer: [`routes`] remembers its answer for
+//! users, jumps, keys, agent, known_hosts, algorithms), the user id, the mount and network namespaces, and the version of
+//! this program. Resolving needs `ssh -G`, which costs more than the rest of a small transfer: [`routes`] remembers its answer for
 //! as long as the configuration files say the same. Both ends check the user id of the other (SO_PEERCRED).
 //!
 //! `-z` is not honoured here. SSH compresses in one thread at each end of the session, so all clients together would get what

@@ -80,8 +80,8 @@ impl Program {
             head.into_iter().chain(arguments).collect()
         };
         match self {
-            Program::Hopsync => drop_in(job.hopsync, &[]),
-            Program::HopsyncUnverified => drop_in(job.hopsync, &["--verify=off"]),
+            Program::Hopsync => drop_in(job.hopsync, &["--no-share"]),
+            Program::HopsyncUnverified => drop_in(job.hopsync, &["--no-share", "--verify=off"]),
             Program::Rsync => drop_in(Path::new("rsync"), &[]),
             Program::Tar => script(
                 match job.direction {
@@ -138,8 +138,9 @@ mod tests {
     fn the_drop_ins_take_the_same_arguments() {
         let tail = "-a|-e|ssh -F /c|/s/|user-container:/d/";
         assert_eq!(command(Program::Rsync, Direction::Push), format!("rsync|{tail}"));
+        let tail = "-a|--no-share|-e|ssh -F /c|/s/|user-container:/d/";
         assert_eq!(command(Program::Hopsync, Direction::Push), format!("/bin/hopsync|{tail}"));
-        let tail = "-a|--verify=off|-e|ssh -F /c|user-container:/s/|/d/";
+        let tail = "-a|--no-share|--verify=off|-e|ssh -F /c|user-container:/s/|/d/";
         assert_eq!(command(Program::HopsyncUnverified, Direction::Pull), format!("/bin/hopsync|{tail}"));
     }
 
