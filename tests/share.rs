@@ -347,6 +347,41 @@ fn a_refused_login_is_tried_once_and_told_to_everyone_as_without_sharing() -> Tr
 }
 
 #[test]
+fn strangers_on_the_socket_harm_nobody() -> Tried {
+    use std::io::{Read, Write};
+    use std::os::unix::net::UnixStream;
+    let bed = Embedded::start()?;
+    let crowd = Crowd::of(&bed)?;
+    let source = bed.client().dir().join("f");
+    fs::write(&source, "x")?;
+    all_well(&crowd.storm(1, |_| vec![path(&source), bed.operand("")], |_| {})?);
+    let names = fs::read_dir(crowd.runtime.path().join("hopsync"))?.flatten();
+    let socket = names.map(|entry| entry.path()).find(|path| path.extension().is_some_and(|e| e == "sock"));
+    let socket = socket.ok_or("no socket")?;
+    let silent = UnixStream::connect(&socket)?;
+    for garbage in [&b"GET / HTTP/1.1\r\n\r\n"[..], &[0xff; 4096], b"\0\0\0\x05\x01null"] {
+        let mut stranger = UnixStream::connect(&socket)?;
+        stranger.write_all(garbage)?;
+        // The holder hangs up: an end, or a reset because it has not read it all.
+        let _ = stranger.read_to_end(&mut Vec::new());
+    }
+    // One that greets as a client does, and then speaks no SFTP.
+    let mut rude = UnixStream::connect(&socket)?;
+    let want = br#"{"Channel":{"client":1,"linger":null}}"#;
+    rude.write_all(&[&(want.len() as u32 + 1).to_be_bytes()[..], &[1], want].concat())?;
+    rude.write_all(&[0, 0, 0, 9, 255, 0, 0, 0, 1, 0, 0, 0, 0])?;
+    let mut answer = Vec::new();
+    rude.read_to_end(&mut answer)?;
+    assert!(answer.windows(5).any(|word| word == b"Ready"), "{}", String::from_utf8_lossy(&answer));
+    fs::write(&source, "xy")?;
+    all_well(&crowd.storm(1, |_| vec![path(&source), bed.operand("")], |_| {})?);
+    drop(silent);
+    assert_eq!(fs::read(bed.far().join("f"))?, b"xy");
+    assert_eq!(crowd.holders.lock().unwrap().len(), 1);
+    Ok(())
+}
+
+#[test]
 fn a_holder_leaves_when_told_and_when_nobody_has_come_for_a_while() -> Tried {
     let bed = Embedded::start()?;
     let crowd = Crowd::of(&bed)?;

@@ -2,35 +2,25 @@
 
 use std::collections::HashMap;
 use std::io;
-use std::os::fd::AsFd;
-use std::process::ExitCode;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
-use rustix::fs::{Mode, OFlags};
-use rustix::net::{AddressFamily, SocketAddrUnix, SocketType};
-use rustix::process::{Resource, Rlimit};
+use rustix::process::Resource;
 use tokio::net::{UnixListener, UnixStream};
 use tokio::sync::watch;
 
 use super::place::{Lock, remove};
-use super::protocol::{self, Facts, Probe, Start, Told, Want, Word};
+use super::protocol::{self, Start, Told, Want, Word};
 use super::relay::{self, Client, Ended};
 use super::starter::Starter;
+use super::{facts, process};
 use crate::engine::retry::{Retry, Scope};
 use crate::fault::Fault;
 use crate::ledger::{self, Ledger};
 use crate::ssh::connection::Context;
 use crate::tree::remote::link::{Connector, SshConnector};
 use crate::tree::remote::{Remote, pool};
-use crate::verify::ladder::FarEnd;
-
-/// Threads, as in a process of its own connection.
-const WORKERS: usize = 4;
-
-/// Clients in the queue before accept(2): hundreds come in one moment. The kernel cuts it to `somaxconn` (4,096).
-const BACKLOG: i32 = 4096;
 
 /// A client says what it wants at once.
 const GREETING: Duration = Duration::from_secs(30);
@@ -43,10 +33,6 @@ const STALL: Duration = Duration::from_secs(300);
 
 /// For those who still wait for an answer, when the holder leaves.
 const FAREWELL: Duration = Duration::from_secs(5);
-
-/// A probe waits for channels to be opened: five seconds at most, in steps of this.
-const LOOK: Duration = Duration::from_millis(50);
-const LOOKS: usize = 100;
 
 /// Descriptors that are not clients'.
 const OTHER_FILES: u64 = 64;
@@ -73,61 +59,11 @@ struct Holder {
     clients: Mutex<HashMap<u64, (usize, Arc<Client>)>>,
 }
 
-/// `hopsync --share-holder`: standard input is the line to the starter, standard output the lock.
-pub fn main() -> ExitCode {
-    match prepare().and_then(|(line, lock)| {
-        let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(WORKERS).enable_all().build()?;
-        let done = runtime.block_on(run(line, lock));
-        runtime.shutdown_background();
-        done
-    }) {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error) => {
-            tracing::warn!(%error, "the holder has ended");
-            ExitCode::FAILURE
-        }
-    }
-}
-
-/// Leaves the starter's session, and takes what it handed down off the standard streams.
-fn prepare() -> io::Result<(std::os::unix::net::UnixStream, Lock)> {
-    // Ctrl-C at the starter's terminal is not for us. It fails only if we are a leader already.
-    let _ = rustix::process::setsid();
-    rustix::process::umask(Mode::RWXG | Mode::RWXO);
-    let line = io::stdin().as_fd().try_clone_to_owned()?;
-    let lock = io::stdout().as_fd().try_clone_to_owned()?;
-    let nowhere = rustix::fs::open("/dev/null", OFlags::RDWR | OFlags::CLOEXEC, Mode::empty())?;
-    let log = match std::env::var_os("HOPSYNC_HOLDER_LOG") {
-        Some(path) => {
-            let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::APPEND | OFlags::CLOEXEC;
-            rustix::fs::open(path, flags, Mode::RUSR | Mode::WUSR)?
-        }
-        None => nowhere.try_clone()?,
-    };
-    rustix::stdio::dup2_stdin(&nowhere)?;
-    rustix::stdio::dup2_stdout(&nowhere)?;
-    rustix::stdio::dup2_stderr(&log)?;
-    let _ = tracing_subscriber::fmt()
-        .with_env_filter(tracing_subscriber::EnvFilter::from_env("HOPSYNC_LOG"))
-        .with_ansi(false)
-        .with_writer(io::stderr)
-        .try_init();
-    if rustix::net::sockopt::socket_type(&line).ok() != Some(SocketType::STREAM) {
-        return Err(io::Error::other("a holder is only started by hopsync itself"));
-    }
-    let line = std::os::unix::net::UnixStream::from(line);
-    line.set_nonblocking(true)?;
-    // Each client is a descriptor.
-    let files = rustix::process::getrlimit(Resource::Nofile);
-    let _ = rustix::process::setrlimit(Resource::Nofile, Rlimit { current: files.maximum, maximum: files.maximum });
-    Ok((line, Lock::inherited(lock)))
-}
-
-async fn run(line: std::os::unix::net::UnixStream, lock: Lock) -> io::Result<()> {
+pub async fn run(line: std::os::unix::net::UnixStream, lock: Lock) -> io::Result<()> {
     let mut line = UnixStream::from_std(line)?;
     let start = tokio::time::timeout(GREETING, protocol::receive::<Start>(&mut line)).await??;
     let start = start.ok_or_else(|| io::Error::other("the starter has gone"))?;
-    let listener = match listen(&start) {
+    let listener = match process::listen(&start) {
         Ok(listener) => listener,
         Err(error) => {
             let shown = start.socket.display();
@@ -150,20 +86,6 @@ async fn run(line: std::os::unix::net::UnixStream, lock: Lock) -> io::Result<()>
 
 fn millis(time: Duration) -> u64 {
     u64::try_from(time.as_millis()).unwrap_or(u64::MAX)
-}
-
-/// Listens, in place of whoever has died there. Under the lock.
-fn listen(start: &Start) -> io::Result<UnixListener> {
-    remove(&[&start.socket]);
-    let socket = rustix::net::socket_with(
-        AddressFamily::UNIX,
-        SocketType::STREAM,
-        rustix::net::SocketFlags::CLOEXEC | rustix::net::SocketFlags::NONBLOCK,
-        None,
-    )?;
-    rustix::net::bind(&socket, &SocketAddrUnix::new(&start.socket)?)?;
-    rustix::net::listen(&socket, BACKLOG)?;
-    UnixListener::from_std(socket.into())
 }
 
 /// Makes the connection that everyone waits for.
@@ -292,7 +214,11 @@ impl Holder {
             }
             Some(Want::Probe) => {
                 let told = match self.remote(&mut stream).await? {
-                    Ok(remote) => Told::Probed(self.probe(&remote).await),
+                    Ok(remote) => {
+                        // The one who asks is none.
+                        let clients = self.clients().len();
+                        Told::Probed(facts::probe(&remote, clients).await)
+                    }
                     Err(told) => told,
                 };
                 protocol::send(&mut stream, &told).await
@@ -305,7 +231,7 @@ impl Holder {
                     Ok(remote) => remote,
                     Err(told) => return protocol::send(&mut stream, &told).await,
                 };
-                protocol::send(&mut stream, &Told::Ready(facts(&remote).await)).await?;
+                protocol::send(&mut stream, &Told::Ready(facts::of(&remote).await)).await?;
                 let shared = self.enter(client);
                 remote.want(*self.sockets.borrow());
                 let ended = relay::serve(stream, remote.clone(), shared.clone()).await;
@@ -372,40 +298,6 @@ impl Holder {
         last
     }
 
-    async fn probe(&self, remote: &Arc<Remote>) -> Probe {
-        // As many channels as there can be: the limit is what refuses the next.
-        remote.want(pool::ENOUGH);
-        for _ in 0..LOOKS {
-            match remote.pool().await {
-                Ok(pool) if pool.limit().is_none() && pool.count() < pool::ENOUGH => tokio::time::sleep(LOOK).await,
-                _ => break,
-            }
-        }
-        let facts = facts(remote).await;
-        // The one who asks is one.
-        let clients = self.clients().len().saturating_sub(1);
-        let Ok((pool, lease)) = remote.lease().await else {
-            let limits = (0, 0, None);
-            let (round_trips, extensions) = (Vec::new(), Vec::new());
-            return Probe { facts, round_trips, channels: 0, clients, limits, extensions };
-        };
-        let (limits, known) = (lease.session.limits, lease.session.extensions);
-        let named = [
-            (known.posix_rename, "posix-rename"),
-            (known.fsync, "fsync"),
-            (known.lsetstat, "lsetstat"),
-            (known.limits, "limits"),
-        ];
-        Probe {
-            facts,
-            round_trips: pool.link.round_trips().await,
-            channels: pool.count(),
-            clients,
-            limits: (limits.read, limits.write, limits.handles),
-            extensions: named.iter().filter(|(has, _)| *has).map(|(_, name)| (*name).to_owned()).collect(),
-        }
-    }
-
     /// Goes, unless somebody has come meanwhile. `false`: it stays.
     async fn leave(self: &Arc<Self>, listener: &UnixListener, why: State) -> io::Result<bool> {
         // From here on nobody can start another, until we are gone.
@@ -441,19 +333,4 @@ impl Holder {
             self.take(stream);
         }
     }
-}
-
-/// What there is to tell a client now.
-async fn facts(remote: &Arc<Remote>) -> Facts {
-    let mut facts = Facts { holder: std::process::id(), ..Facts::default() };
-    if let Ok(pool) = remote.pool().await {
-        facts.openssh = pool.link.openssh();
-        facts.receive_window = pool.link.receive_window();
-        facts.hops = pool.link.hops();
-        let far = pool.far().await;
-        let hashing = far.hasher.is_some();
-        facts.far = FarEnd { hasher: far.hasher.map(|hasher| hasher.rung), ..far.end };
-        facts.limit = pool.limit().map(|files| (files as u32 + u32::from(hashing), files as u32, u32::from(hashing)));
-    }
-    facts
 }

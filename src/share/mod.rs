@@ -41,13 +41,16 @@
 //! # By hand
 //! `HOPSYNC_HOLDER_LOG=FILE` gives a holder that is started under it a log; `HOPSYNC_LOG` is its filter.
 
+mod answers;
 mod client;
 pub mod digest;
+mod facts;
 mod files;
 mod holder;
 mod join;
 mod key;
 pub mod place;
+mod process;
 pub mod protocol;
 pub mod relay;
 mod request;
@@ -58,7 +61,7 @@ mod starter;
 use std::time::Duration;
 
 pub use client::{ShareConnector, probe, stop};
-pub use holder::main as holder_main;
+pub use process::main as holder_main;
 pub use routes::resolve;
 
 /// How long a connection outlives its last client: long enough for a workflow's next task, short enough for nobody to mind.

@@ -8,11 +8,12 @@ use std::time::Duration;
 use bytes::{BufMut, Bytes, BytesMut};
 use futures::FutureExt;
 use futures::stream::{FuturesUnordered, StreamExt};
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::io::AsyncReadExt;
 use tokio::net::UnixStream;
 use tokio::net::unix::{OwnedReadHalf, OwnedWriteHalf};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
 
+use super::answers::Answers;
 use super::digest;
 use super::request::{self, Inspected, Passage, Weight};
 use crate::fault::Stage;
@@ -33,9 +34,6 @@ const SMALL: usize = 4096;
 
 /// One read from a client takes this much at most.
 const READ: usize = 256 * 1024;
-
-/// Answers up to this many bytes are gathered before they are written.
-const GATHER: usize = 32 * 1024;
 
 /// Names of temporary files remembered for one client. It has 512 files under way at most.
 const TEMPS: usize = 4096;
@@ -353,7 +351,7 @@ fn refusal(code: u32, text: &str) -> (u8, Bytes) {
 async fn answer(write: OwnedWriteHalf, mut queue: mpsc::Receiver<Awaited>, shared: Arc<Shared>) {
     let mut waiting = FuturesUnordered::new();
     let mut open = true;
-    let mut out = Answers { write: Some(write), buffer: BytesMut::new() };
+    let mut out = Answers::to(write);
     loop {
         let mut next = tokio::select! {
             new = queue.recv(), if open => {
@@ -382,45 +380,6 @@ async fn answer(write: OwnedWriteHalf, mut queue: mpsc::Receiver<Awaited>, share
             next = waiting.next().now_or_never().flatten();
         }
         out.flush().await;
-    }
-}
-
-/// Answers on their way to the client.
-struct Answers {
-    /// `None` once nobody reads any more.
-    write: Option<OwnedWriteHalf>,
-    buffer: BytesMut,
-}
-
-impl Answers {
-    async fn put(&mut self, id: u32, kind: u8, body: &Bytes) {
-        self.buffer.put_u32(5 + body.len() as u32);
-        self.buffer.put_u8(kind);
-        self.buffer.put_u32(id);
-        if body.len() <= GATHER {
-            self.buffer.put_slice(body);
-            if self.buffer.len() >= GATHER {
-                self.flush().await;
-            }
-        } else {
-            self.flush().await;
-            self.write(body).await;
-        }
-    }
-
-    async fn flush(&mut self) {
-        let buffer = std::mem::take(&mut self.buffer);
-        self.write(&buffer).await;
-        self.buffer = buffer;
-        self.buffer.clear();
-    }
-
-    async fn write(&mut self, bytes: &[u8]) {
-        if let Some(write) = &mut self.write
-            && write.write_all(bytes).await.is_err()
-        {
-            self.write = None;
-        }
     }
 }
 

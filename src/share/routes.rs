@@ -33,15 +33,18 @@ pub async fn resolve(shell: &[OsString], login: &Login) -> Result<Shell, Fault> 
     }
     // Whoever comes while the first asks waits for its answer.
     let asking = Lock::take(&lock).await.ok();
-    if let Some(route) = recall(&answer) {
-        return Ok(Shell::Ssh(route));
-    }
-    let shell = route::resolve(shell, login).await;
-    if let Ok(Shell::Ssh(route)) = &shell
-        && let Err(error) = remember(&answer, route)
-    {
-        tracing::debug!(%error, "the route is not remembered");
-    }
+    let shell = match recall(&answer) {
+        Some(route) => Ok(Shell::Ssh(route)),
+        None => {
+            let shell = route::resolve(shell, login).await;
+            if let Ok(Shell::Ssh(route)) = &shell
+                && let Err(error) = remember(&answer, route)
+            {
+                tracing::debug!(%error, "the route is not remembered");
+            }
+            shell
+        }
+    };
     if let Some(asking) = asking {
         remove(&[&lock]);
         asking.release();

@@ -46,7 +46,7 @@ pub trait Link: Send + Sync {
     fn hops(&self) -> Vec<HopFacts> {
         Vec::new()
     }
-    /// The round trip to each of [`Link::hops`], measured now.
+    /// The round trip to each of [`Link::hops`] but the last, measured now.
     fn round_trips(&self) -> BoxFuture<'_, Vec<Duration>> {
         Box::pin(std::future::ready(Vec::new()))
     }
@@ -193,7 +193,7 @@ impl Link for SshLink {
     }
 
     fn round_trips(&self) -> BoxFuture<'_, Vec<Duration>> {
-        Box::pin(self.connection.round_trips(&self.lane))
+        Box::pin(self.connection.round_trips())
     }
 
     fn close(&self) -> BoxFuture<'_, ()> {
