@@ -6,7 +6,7 @@
 //! - [`relay`]: distance: a TCP relay that delays.
 //! - [`trees`]: trees with every odd thing in them, and what differs between two trees.
 //! - [`run`]: a child process with a deadline.
-//! - [`demo`]: `hopsync-lab demo`; [`bench`]: `hopsync-lab bench`.
+//! - [`demo`]: `hopsync-lab demo`; [`mod@bench`]: `hopsync-lab bench`.
 //!
 //! Nothing of the drop-in itself uses this module.
 
