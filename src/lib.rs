@@ -4,10 +4,10 @@
 //!
 //! - [`cli`]: rsync's grammar, from argv to a [`job::Job`], and the exit codes.
 //! - [`plan`]: what has to be done, as pure decisions. No I/O, no clock.
-//! - [`engine`]: does it: dispatcher, transfers, budgets, retries.
-//! - [`tree`]: the two ends behind one trait. `tree::local` is the only user of the disk.
+//! - [`engine`]: does it: scan, deliveries, budgets, retries.
+//! - [`tree`]: the two ends behind one trait. `tree::local` is the only user of the disk; `tree::remote` has the channels.
 //! - [`sftp`]: packets and the request table on bytes; one driver over a transport.
-//! - [`ssh`]: route, host keys, authentication, hops, lanes, the channel pool.
+//! - [`ssh`]: route, host keys, authentication, hops, lanes, channels.
 //! - [`verify`]: hashes and the ladder of ways to hash at the far end.
 //! - [`ledger`]: what happened to each file, at which stage, on which hop.
 //! - [`output`]: the only module that prints.

@@ -6,7 +6,7 @@
 //! - [`relay`]: distance: a TCP relay that delays.
 //! - [`trees`]: trees with every odd thing in them, and what differs between two trees.
 //! - [`run`]: a child process with a deadline.
-//! - [`demo`], [`bench`], [`probe`]: the commands of `hopsync-lab`.
+//! - [`demo`], [`mod@bench`], [`probe`]: the commands of `hopsync-lab`.
 //!
 //! Nothing of the drop-in itself uses this module.
 

@@ -1,5 +1,5 @@
-//! What SFTP is spoken over: a stream of bytes each way. Four forms: an SSH channel ([`crate::ssh::channel`]), a command's
-//! standard streams, a socket to a shared connection, and the in-memory pair below.
+//! What SFTP is spoken over: a stream of bytes each way. Three forms: an SSH channel ([`crate::ssh::channel`]), a command's
+//! standard streams, and the in-memory pair below.
 
 use std::future::Future;
 use std::pin::Pin;

@@ -66,7 +66,7 @@ pub async fn open(session: &HopSession, start: Start<'_>) -> Result<Started, Fau
 /// After the login OpenSSH says several small things (its host keys, notes on the key), and the answer to our first channel
 /// waits by Nagle until those were acknowledged. Behind a jump the one to acknowledge is the *head's* kernel, which takes
 /// 40 ms unless it has something to send there: so we say something, a few times. Never returns. (Measured: 49 ms to the
-/// first channel, 4 with this.)
+/// first channel, some 10 with this.)
 async fn nudge(session: &HopSession) {
     if session.fresh.swap(false, std::sync::atomic::Ordering::Relaxed) {
         for milliseconds in [2, 3, 5, 10, 20] {

@@ -2,7 +2,7 @@
 //!
 //! - [`cell`]: what is measured; [`programs`]: side by side with what.
 //! - [`schedule`]: who runs when; [`statistics`]: what is told of it. Both pure.
-//! - [`ground`]: servers, distances and files; [`measure`]: what one command costs; [`stop`]: ending it all.
+//! - [`ground`]: servers, distances and files; [`mod@measure`]: what one command costs; [`stop`]: ending it all.
 //! - [`files`]: the dated folder with the raw numbers.
 
 #![expect(clippy::disallowed_methods, reason = "scratch trees and results, which are no delivery")]

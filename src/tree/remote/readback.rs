@@ -8,7 +8,7 @@ use crate::verify::{Algorithm, Digest, Hasher};
 use super::super::{Result, Tree};
 use super::RemoteTree;
 
-/// READs under way: with 255 KiB each, the offered window of 2 MiB; the budget holds it to that or more at distance.
+/// READs under way: with 255 KiB each, the window that is offered at distance; on a LAN the budget holds them to 2 MiB.
 const AHEAD: usize = 32;
 
 pub async fn digest(tree: &RemoteTree, path: &[u8], size: u64, algorithm: Algorithm) -> Result<Digest> {
