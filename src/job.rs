@@ -132,7 +132,7 @@ pub struct Options {
     pub channels: Option<usize>,
     /// TCP connections through the head node (`--connections`); 1 by default.
     pub connections: usize,
-    /// One connection for all invocations on this host (`--no-share`, `HOPSYNC_SHARE=0`).
+    /// One connection for all invocations on this host (`--share`, `HOPSYNC_SHARE=1`).
     pub share: bool,
     /// How long a shared connection outlives its last client (`--share-linger`).
     pub share_linger: Option<Duration>,

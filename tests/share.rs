@@ -31,9 +31,10 @@ const STORM: usize = 60;
 fn hopsync<S: AsRef<OsStr>>(args: impl IntoIterator<Item = S>) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_hopsync"));
     command.args(args);
-    for name in ["RSYNC_RSH", "SSH_AUTH_SOCK", "HOPSYNC_SHARE"] {
+    for name in ["RSYNC_RSH", "SSH_AUTH_SOCK"] {
         command.env_remove(name);
     }
+    command.env("HOPSYNC_SHARE", "1");
     command
 }
 
