@@ -14,7 +14,7 @@ use crate::ssh::prompt::Prompt;
 /// `hopsync-lab probe`.
 #[derive(Debug, Clone, clap::Args)]
 pub struct Options {
-    /// [USER@]HOST, as in hopsync's operands
+    /// HOST or USER@HOST, as in hopsync's operands
     host: String,
     /// The remote shell, as hopsync's -e
     #[arg(short = 'e', long = "rsh", value_name = "COMMAND")]
