@@ -99,6 +99,10 @@ async fn begin(channel: Channel<Msg>, session: &HopSession, start: Start<'_>) ->
             None => return Err(session.fate.fault()),
         }
     }
+    // A connection that ends meanwhile looks like a refusal.
+    if session.fate.is_over() || session.handle.is_closed() {
+        return Err(session.fate.fault());
+    }
     let _ = writer.close().await;
     Err(fault(
         Cause::Unsupported,
