@@ -38,6 +38,8 @@ struct Outbox {
     state: Mutex<Out>,
     writer: AtomicWaker,
     filled: Notify,
+    /// Told when the channel takes nothing any more.
+    broke: Notify,
 }
 
 #[derive(Default)]
@@ -54,6 +56,13 @@ impl Outbox {
     fn state(&self) -> MutexGuard<'_, Out> {
         self.state.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
     }
+
+    /// The channel takes nothing any more: whoever waits to write learns it.
+    fn break_off(&self) {
+        self.state().broken = true;
+        self.writer.wake();
+        self.broke.notify_one();
+    }
 }
 
 impl Tunnel {
@@ -62,7 +71,7 @@ impl Tunnel {
         let (reader, writer) = channel.split();
         let inbox = Arc::new(Inbox::default());
         let outbox = Arc::new(Outbox::default());
-        tokio::spawn(drain(reader, inbox.clone(), outer.clone()));
+        tokio::spawn(drain(reader, inbox.clone(), outbox.clone(), outer.clone()));
         tokio::spawn(send(writer, outbox.clone(), outer));
         Tunnel { inbox, current: Bytes::new(), outbox }
     }
@@ -75,7 +84,7 @@ impl Drop for Tunnel {
     }
 }
 
-async fn drain(mut reader: ChannelReadHalf, inbox: Arc<Inbox>, outer: Arc<Fate>) {
+async fn drain(mut reader: ChannelReadHalf, inbox: Arc<Inbox>, outbox: Arc<Outbox>, outer: Arc<Fate>) {
     loop {
         match reader.wait().await {
             Some(ChannelMsg::Data { data }) => {
@@ -88,6 +97,9 @@ async fn drain(mut reader: ChannelReadHalf, inbox: Arc<Inbox>, outer: Arc<Fate>)
             None => break inbox.end(Err(outer.fault())),
         }
     }
+    // russh never wakes who waits for the window of a channel that was closed: the session on this tunnel would wait in its
+    // write for ever, and never read the end. It has nothing to say any more to a hop that says nothing.
+    outbox.break_off();
     // Whatever still comes is taken and thrown away: an undrained channel would stall the session.
     while reader.wait().await.is_some() {}
 }
@@ -105,15 +117,14 @@ async fn send(writer: ChannelWriteHalf<Msg>, outbox: Arc<Outbox>, outer: Arc<Fat
                 let sent = tokio::select! {
                     sent = writer.data_bytes(data) => sent.is_ok(),
                     () = outer.over() => false,
+                    () = outbox.broke.notified() => false,
                 };
-                let mut state = outbox.state();
-                state.bytes -= len;
-                state.broken |= !sent;
-                drop(state);
-                outbox.writer.wake();
+                outbox.state().bytes -= len;
                 if !sent {
-                    return;
+                    outbox.break_off();
+                    break;
                 }
+                outbox.writer.wake();
             }
             None if finished => break,
             None => outbox.filled.notified().await,
@@ -155,7 +166,8 @@ impl AsyncWrite for Tunnel {
             state = self.outbox.state();
         }
         if state.broken {
-            return Poll::Ready(Err(io::ErrorKind::BrokenPipe.into()));
+            // The reader tells why, after what the far end said last.
+            return Poll::Ready(Ok(buf.len()));
         }
         if state.bytes >= QUEUE {
             return Poll::Pending;
@@ -178,3 +190,7 @@ impl AsyncWrite for Tunnel {
         Poll::Ready(Ok(()))
     }
 }
+
+#[cfg(test)]
+#[path = "tunnel_tests.rs"]
+mod tests;
