@@ -107,7 +107,9 @@ async fn send(run: &Run, item: &FileItem, meta: &Meta, temp: &[u8], trace: &mut 
     trace.used = used;
     unchanged(item, meta, &after, data.len() as u64)?;
     let size = data.len() as u64;
-    let used = run.dest.write_small(temp, data.clone(), 0o600).await?;
+    // What is hashed at the far end needs no size; an empty file has nothing else.
+    let sized = size == 0 || run.job.options.verify == Verify::Off;
+    let used = run.dest.write_small(temp, data.clone(), 0o600, sized).await?;
     if used.channel.is_some() {
         trace.used = used;
     }
@@ -133,6 +135,9 @@ fn unchanged(item: &FileItem, before: &Meta, after: &Meta, read: u64) -> Result<
 /// A large file: pieces are read ahead, hashed in order, and written with many unacknowledged.
 async fn pump(run: &Run, item: &FileItem, meta: &Meta, temp: &[u8], trace: &mut Trace) -> Result<Sent, Fault> {
     let size = meta.size;
+    let started = tokio::time::Instant::now();
+    let _open = run.budget.large(size).await;
+    trace.waited += started.elapsed();
     let source = item.source.open_read(&item.source_path, size, item.follow).await?;
     let sink = run.dest.open_write(temp, size, 0o600, true).await?;
     trace.used = if sink.used().channel.is_some() { sink.used() } else { source.used() };
@@ -195,7 +200,7 @@ fn progress(run: &Run, trace: &mut Trace, bytes: u64) {
 
 /// Hashes a piece beside the connection's own tasks: a quarter of a megabyte is 60 to 130 µs.
 async fn hash(mut hasher: Hasher, data: bytes::Bytes) -> Result<Hasher, Fault> {
-    let hashed = tokio::task::spawn_blocking(move || {
+    let hashed = crate::blocking::start(move || {
         hasher.update(&data);
         hasher
     });

@@ -61,7 +61,7 @@ impl End {
         match self {
             End::Local => {
                 let path = dir.to_vec();
-                let opened = tokio::task::spawn_blocking(move || {
+                let opened = crate::blocking::start(move || {
                     Local::open(&path).map_err(|e| {
                         let shown = String::from_utf8_lossy(&path).into_owned();
                         Fault::local(Stage::Open, &e, format_args!("\"{shown}\""))

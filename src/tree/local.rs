@@ -1,6 +1,6 @@
 //! The local disk. Nothing else in the crate touches it for files that are transferred.
 //!
-//! Every call is one trip to the blocking pool: a disk may be NFS or Lustre, where a stat takes milliseconds. Below the
+//! Every call is one trip to the threads of [`crate::blocking`]: a disk may be NFS or Lustre, where a stat takes milliseconds. Below the
 //! root, no symlink is ever followed on the way to a file (openat2's RESOLVE_NO_SYMLINKS, or a walk by O_NOFOLLOW where the
 //! kernel has none): a directory swapped for a link while we write leads nowhere.
 
@@ -16,6 +16,7 @@ use std::path::Path;
 use std::sync::{Arc, PoisonError, RwLock};
 
 use bytes::Bytes;
+use rustix::buffer::spare_capacity;
 use rustix::fs::{self, AtFlags, Gid, Mode, OFlags, ResolveFlags, Timestamps, Uid};
 use rustix::io::Errno;
 use rustix::process;
@@ -70,12 +71,11 @@ impl Local {
     }
 }
 
-/// Runs on the blocking pool; a panic there is a bug that must not take the run's count with it.
 async fn blocking<T: Send + 'static>(work: impl FnOnce() -> Result<T> + Send + 'static) -> Result<T> {
-    tokio::task::spawn_blocking(work).await.unwrap_or_else(|e| Err(internal(&e)))
+    crate::blocking::start(work).await.unwrap_or_else(|e| Err(internal(&e)))
 }
 
-fn internal(error: &tokio::task::JoinError) -> Fault {
+fn internal(error: &crate::blocking::Panicked) -> Fault {
     Fault::new("local", Stage::Read, Cause::Io, format!("internal error: {error}"))
 }
 
@@ -175,19 +175,20 @@ fn create(root: &Root, path: &[u8], mode: u32, exclusive: bool) -> io::Result<Fi
     Ok(File::from(fs::openat(&dir, name, flags, Mode::from_raw_mode(mode & 0o777))?))
 }
 
-/// Reads until `buffer` is full or the file ends.
+/// Reads `len` bytes, or what there is of them.
 fn read_full(file: &File, buffer: &mut Vec<u8>, offset: u64, len: usize) -> io::Result<()> {
-    buffer.resize(len, 0);
-    let mut filled = 0;
-    while filled < len {
-        match file.read_at(&mut buffer[filled..], offset + filled as u64) {
+    buffer.clear();
+    buffer.reserve(len);
+    while buffer.len() < len {
+        let at = offset + buffer.len() as u64;
+        match rustix::io::pread(file, spare_capacity(buffer), at) {
             Ok(0) => break,
-            Ok(n) => filled += n,
-            Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
-            Err(e) => return Err(e),
+            Ok(_) | Err(Errno::INTR) => {}
+            Err(e) => return Err(e.into()),
         }
     }
-    buffer.truncate(filled);
+    // The allocator may have given more than was asked for.
+    buffer.truncate(len);
     Ok(())
 }
 
@@ -311,14 +312,21 @@ impl Tree for Local {
     fn read_small<'a>(&'a self, path: &'a [u8], size: u64, follow: bool) -> BoxFuture<'a, Result<(Bytes, Meta, Used)>> {
         Box::pin(self.run(Stage::Read, path, move |root, path| {
             let file = open_for_reading(root, path, follow)?;
-            let mut buffer = Vec::new();
-            // One byte more than expected, to see a file that grows.
-            read_full(&file, &mut buffer, 0, size as usize + 1)?;
-            Ok((Bytes::from(buffer), meta(&fs::fstat(&file)?), Used::default()))
+            let mut data = Vec::new();
+            read_full(&file, &mut data, 0, size as usize)?;
+            // A file that grew meanwhile shows in its size.
+            Ok((Bytes::from(data), meta(&fs::fstat(&file)?), Used::default()))
         }))
     }
 
-    fn write_small<'a>(&'a self, path: &'a [u8], data: Bytes, mode: u32) -> BoxFuture<'a, Result<Used>> {
+    /// `pwrite` tells how much it wrote: nobody needs to be asked for the size.
+    fn write_small<'a>(
+        &'a self,
+        path: &'a [u8],
+        data: Bytes,
+        mode: u32,
+        _sized: bool,
+    ) -> BoxFuture<'a, Result<Used>> {
         Box::pin(self.run(Stage::Write, path, move |root, path| {
             let file = create(root, path, mode, true)?;
             let written = file.write_all_at(&data, 0);
@@ -366,7 +374,13 @@ impl Tree for Local {
         Box::pin(blocking(move || {
             let (dir, name) = root.parent(&temp).map_err(|e| fault(Stage::Rename, &root, &temp, &e))?;
             apply(&dir, name, &change, false).map_err(|e| fault(Stage::Attributes, &root, &path, &e))?;
-            let renamed = root.parent(&path).and_then(|(to_dir, to)| Ok(fs::renameat(&dir, name, &to_dir, to)?));
+            let renamed = match (split(&temp), split(&path)) {
+                // A temp lies beside its file: its directory need not be found twice.
+                ((from, _), (to, name_there)) if from == to => {
+                    fs::renameat(&dir, name, &dir, OsStr::from_bytes(name_there)).map_err(io::Error::from)
+                }
+                _ => root.parent(&path).and_then(|(to_dir, to)| Ok(fs::renameat(&dir, name, &to_dir, to)?)),
+            };
             renamed.map_err(|e| fault(Stage::Rename, &root, &path, &e))
         }))
     }
@@ -451,7 +465,7 @@ impl OpenFile {
         work: impl FnOnce(&File) -> io::Result<T> + Send + 'static,
     ) -> Answer<T> {
         let (file, root, path) = (self.file.clone(), self.root.clone(), self.path.clone());
-        let started = tokio::task::spawn_blocking(move || work(&file).map_err(|e| fault(stage, &root, &path, &e)));
+        let started = crate::blocking::start(move || work(&file).map_err(|e| fault(stage, &root, &path, &e)));
         Box::pin(async move { started.await.unwrap_or_else(|e| Err(internal(&e))) })
     }
 }
@@ -459,9 +473,9 @@ impl OpenFile {
 impl Source for OpenFile {
     fn read_at(&self, offset: u64, len: usize) -> BoxFuture<'_, Result<Answer<Bytes>>> {
         let answer = self.work(Stage::Read, move |file| {
-            let mut buffer = Vec::new();
-            read_full(file, &mut buffer, offset, len)?;
-            Ok(Bytes::from(buffer))
+            let mut data = Vec::new();
+            read_full(file, &mut data, offset, len)?;
+            Ok(Bytes::from(data))
         });
         Box::pin(std::future::ready(Ok(answer)))
     }
