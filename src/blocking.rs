@@ -69,14 +69,8 @@ pub struct Panicked;
 
 impl Threads {
     fn new() -> Threads {
-        let state = State {
-            jobs: VecDeque::new(),
-            alive: 0,
-            working: 0,
-            target: LEAST,
-            last_done: Instant::now(),
-            calm: 0,
-        };
+        let state =
+            State { jobs: VecDeque::new(), alive: 0, working: 0, target: LEAST, last_done: Instant::now(), calm: 0 };
         Threads(Arc::new(Shared { state: Mutex::new(state), wake: Condvar::new() }))
     }
 

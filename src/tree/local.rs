@@ -320,13 +320,7 @@ impl Tree for Local {
     }
 
     /// `pwrite` tells how much it wrote: nobody needs to be asked for the size.
-    fn write_small<'a>(
-        &'a self,
-        path: &'a [u8],
-        data: Bytes,
-        mode: u32,
-        _sized: bool,
-    ) -> BoxFuture<'a, Result<Used>> {
+    fn write_small<'a>(&'a self, path: &'a [u8], data: Bytes, mode: u32, _sized: bool) -> BoxFuture<'a, Result<Used>> {
         Box::pin(self.run(Stage::Write, path, move |root, path| {
             let file = create(root, path, mode, true)?;
             let written = file.write_all_at(&data, 0);

@@ -82,13 +82,7 @@ pub trait Tree: Send + Sync {
 
     /// Creates `path`, which must not exist, with `mode` (the umask applies), writes, and closes it. `sized`: the far end is
     /// asked for its size before the close; needless where its hash is asked for after it.
-    fn write_small<'a>(
-        &'a self,
-        path: &'a [u8],
-        data: Bytes,
-        mode: u32,
-        sized: bool,
-    ) -> BoxFuture<'a, Result<Used>>;
+    fn write_small<'a>(&'a self, path: &'a [u8], data: Bytes, mode: u32, sized: bool) -> BoxFuture<'a, Result<Used>>;
 
     fn open_read<'a>(&'a self, path: &'a [u8], size: u64, follow: bool) -> BoxFuture<'a, Result<Box<dyn Source>>>;
 

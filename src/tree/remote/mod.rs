@@ -351,13 +351,7 @@ impl Tree for RemoteTree {
         })
     }
 
-    fn write_small<'a>(
-        &'a self,
-        path: &'a [u8],
-        data: Bytes,
-        mode: u32,
-        sized: bool,
-    ) -> BoxFuture<'a, Result<Used>> {
+    fn write_small<'a>(&'a self, path: &'a [u8], data: Bytes, mode: u32, sized: bool) -> BoxFuture<'a, Result<Used>> {
         Box::pin(async move {
             let path = self.at(path);
             let (_, lease) = self.remote.lease().await?;

@@ -479,6 +479,11 @@ impl Pool {
         (self.settings.traffic.sent(), self.settings.traffic.received())
     }
 
+    /// Bytes known to be moved yet.
+    pub(super) fn ahead(&self) -> u64 {
+        self.settings.traffic.ahead()
+    }
+
     pub(super) fn connections(&self) -> usize {
         self.settings.connections
     }
