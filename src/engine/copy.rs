@@ -3,8 +3,8 @@
 use std::collections::VecDeque;
 use std::time::Duration;
 
-use futures::StreamExt;
 use futures::stream::FuturesUnordered;
+use futures::{StreamExt, future};
 
 use crate::entry::Meta;
 use crate::fault::{Cause, Fault, Stage};
@@ -50,8 +50,14 @@ pub async fn attempt(run: &Run, item: &FileItem, meta: &Meta, number: u32, trace
     trace.waited = started.elapsed();
     let temp = run.temps.name(&item.dest_path);
     let tried = async {
-        let sent = send(run, item, meta, &temp, trace).await?;
-        let proof = prove(run, item, &temp, sent, number).await?;
+        let (sent, there) = if run.pull {
+            // What comes is hashed at its source meanwhile.
+            let there = async { Ok(at_source(run, item, meta, number).await) };
+            future::try_join(send(run, item, meta, &temp, trace), there).await?
+        } else {
+            (send(run, item, meta, &temp, trace).await?, None)
+        };
+        let proof = prove(run, item, &temp, sent, there, number).await?;
         let change = run.change(meta, item.old.as_ref()).await?;
         run.dest.commit(&temp, &item.dest_path, change).await?;
         Ok(proof)
@@ -90,7 +96,8 @@ fn large(run: &Run, meta: &Meta) -> bool {
     meta.size > run.chunk() as u64
 }
 
-/// The source's hash as it was read (none with `--verify=off`), and its size.
+/// The hash of what is at our end (none with `--verify=off`), and its size: of the source as it was read, or of the temp as
+/// it lies on our disk.
 struct Sent {
     digest: Option<Digest>,
     size: u64,
@@ -107,14 +114,13 @@ async fn send(run: &Run, item: &FileItem, meta: &Meta, temp: &[u8], trace: &mut 
     trace.used = used;
     unchanged(item, meta, &after, data.len() as u64)?;
     let size = data.len() as u64;
-    // What is hashed at the far end needs no size; an empty file has nothing else.
-    let sized = size == 0 || run.job.options.verify == Verify::Off;
-    let used = run.dest.write_small(temp, data.clone(), 0o600, sized).await?;
+    let algorithm = run.algorithm().await;
+    let (used, stored) = run.dest.write_small(temp, data.clone(), 0o600, algorithm).await?;
     if used.channel.is_some() {
         trace.used = used;
     }
     trace.bytes = size;
-    let digest = run.algorithm().await.map(|algorithm| Digest::of(algorithm, &data));
+    let digest = stored.or_else(|| algorithm.map(|algorithm| Digest::of(algorithm, &data)));
     Ok(Sent { digest, size })
 }
 
@@ -142,7 +148,9 @@ async fn pump(run: &Run, item: &FileItem, meta: &Meta, temp: &[u8], trace: &mut 
     let sink = run.dest.open_write(temp, size, 0o600, true).await?;
     trace.used = if sink.used().channel.is_some() { sink.used() } else { source.used() };
     let chunk = run.chunk();
-    let mut hasher = run.algorithm().await.map(Hasher::new);
+    let algorithm = run.algorithm().await;
+    // What is pulled is hashed as it lies here in the end.
+    let mut hasher = algorithm.filter(|_| !run.pull).map(Hasher::new);
     let ahead = if run.pull { READ_AHEAD_REMOTE } else { READ_AHEAD };
     let mut reads = VecDeque::new();
     let mut writes = FuturesUnordered::new();
@@ -190,7 +198,11 @@ async fn pump(run: &Run, item: &FileItem, meta: &Meta, temp: &[u8], trace: &mut 
     }
     unchanged(item, meta, &source.finish().await?, written)?;
     sink.finish(size).await?;
-    Ok(Sent { digest: hasher.map(Hasher::finish), size })
+    let digest = match algorithm.filter(|_| run.pull) {
+        Some(algorithm) => Some(run.dest.digest(temp, size, How::Readback(algorithm)).await?.0),
+        None => hasher.map(Hasher::finish),
+    };
+    Ok(Sent { digest, size })
 }
 
 fn progress(run: &Run, trace: &mut Trace, bytes: u64) {
@@ -207,25 +219,33 @@ async fn hash(mut hasher: Hasher, data: bytes::Bytes) -> Result<Hasher, Fault> {
     hashed.await.map_err(|e| Fault::new("local", Stage::Hash, Cause::Io, format!("internal error: {e}")))
 }
 
-/// Compares the hash of what was read with that of what lies there now.
-async fn prove(run: &Run, item: &FileItem, temp: &[u8], sent: Sent, number: u32) -> Result<Proof, Fault> {
-    let Some(read) = sent.digest else { return Ok(Proof::Sent) };
+type Hashed = Result<(Digest, &'static str), Fault>;
+
+/// The hash of a file that is pulled, made where it comes from.
+async fn at_source(run: &Run, item: &FileItem, meta: &Meta, number: u32) -> Option<Hashed> {
+    let algorithm = if meta.size > 0 { run.algorithm().await? } else { return None };
+    Some(item.source.digest(&item.source_path, meta.size, how(run, algorithm, number)).await)
+}
+
+/// Compares the hash of what is at our end with that of what lies at the far one.
+async fn prove(
+    run: &Run,
+    item: &FileItem,
+    temp: &[u8],
+    sent: Sent,
+    there: Option<Hashed>,
+    number: u32,
+) -> Result<Proof, Fault> {
+    let Some(here) = sent.digest else { return Ok(Proof::Sent) };
     if sent.size == 0 {
         return Ok(Proof::By(EMPTY));
     }
-    let how = how(run, read.algorithm, number);
-    let at_dest = run.dest.digest(temp, sent.size, how);
-    if !run.pull {
-        let (found, by) = at_dest.await?;
-        same(run.dest.as_ref(), item, read, found)?;
-        return Ok(Proof::By(by));
-    }
-    // What came is on our disk; what it should be is hashed where it comes from.
-    let at_source = item.source.digest(&item.source_path, sent.size, how);
-    let (here, there) = tokio::join!(at_dest, at_source);
-    same(run.dest.as_ref(), item, read, here?.0)?;
+    let (end, there) = match there {
+        Some(there) => (&item.source, there),
+        None => (&run.dest, run.dest.digest(temp, sent.size, how(run, here.algorithm, number)).await),
+    };
     let (there, by) = there?;
-    same(item.source.as_ref(), item, there, read)?;
+    same(end.as_ref(), item, here, there)?;
     Ok(Proof::By(by))
 }
 
@@ -242,6 +262,6 @@ fn same(end: &dyn Tree, item: &FileItem, wanted: Digest, found: Digest) -> Resul
         return Ok(());
     }
     let name = String::from_utf8_lossy(&item.shown).into_owned();
-    let text = format!("\"{name}\": hashes differ: {wanted} was read, {found} is there");
+    let text = format!("\"{name}\": hashes differ: {wanted} is here, {found} is there");
     Err(Fault::new(end.hop().clone(), Stage::Hash, Cause::Mismatch, text))
 }

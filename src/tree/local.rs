@@ -26,9 +26,9 @@ use crate::entry::{Entry, Kind, Meta};
 use crate::fault::{Cause, Fault, Stage};
 use crate::sftp::session::Held;
 use crate::sftp::wire::BoxFuture;
-use crate::verify::{Digest, Hasher};
+use crate::verify::{Algorithm, Digest, Hasher};
 
-use super::{Answer, Change, How, Identity, Listing, Result, Sink, Source, Tree, Used, split};
+use super::{Answer, Change, How, Identity, Listing, Result, Sink, Source, Tree, Used, buffers, split};
 
 /// One read or write: as much as SFTP carries in one request to OpenSSH (`limits@openssh.com`).
 const CHUNK: usize = 255 * 1024;
@@ -168,7 +168,8 @@ fn create(root: &Root, path: &[u8], mode: u32, exclusive: bool) -> io::Result<Fi
         return Err(io::ErrorKind::Interrupted.into());
     }
     let (dir, name) = root.parent(path)?;
-    let mut flags = OFlags::WRONLY | OFlags::CREATE | OFlags::CLOEXEC | OFlags::NOFOLLOW;
+    // Reading is for the hash of what was written.
+    let mut flags = OFlags::RDWR | OFlags::CREATE | OFlags::CLOEXEC | OFlags::NOFOLLOW;
     if exclusive {
         flags |= OFlags::EXCL;
     }
@@ -319,16 +320,24 @@ impl Tree for Local {
         }))
     }
 
-    /// `pwrite` tells how much it wrote: nobody needs to be asked for the size.
-    fn write_small<'a>(&'a self, path: &'a [u8], data: Bytes, mode: u32, _sized: bool) -> BoxFuture<'a, Result<Used>> {
+    fn write_small<'a>(
+        &'a self,
+        path: &'a [u8],
+        data: Bytes,
+        mode: u32,
+        algorithm: Option<Algorithm>,
+    ) -> BoxFuture<'a, Result<(Used, Option<Digest>)>> {
         Box::pin(self.run(Stage::Write, path, move |root, path| {
             let file = create(root, path, mode, true)?;
-            let written = file.write_all_at(&data, 0);
+            let written = file.write_all_at(&data, 0).and_then(|()| match algorithm {
+                Some(algorithm) => hash(&file, data.len() as u64, How::Readback(algorithm)).map(Some),
+                None => Ok(None),
+            });
             if written.is_err() {
                 let (dir, name) = root.parent(path)?;
                 let _ = fs::unlinkat(&dir, name, AtFlags::empty());
             }
-            written.map(|()| Used::default())
+            written.map(|digest| (Used::default(), digest))
         }))
     }
 
@@ -467,9 +476,9 @@ impl OpenFile {
 impl Source for OpenFile {
     fn read_at(&self, offset: u64, len: usize) -> BoxFuture<'_, Result<Answer<Bytes>>> {
         let answer = self.work(Stage::Read, move |file| {
-            let mut data = Vec::new();
+            let mut data = buffers::take();
             read_full(file, &mut data, offset, len)?;
-            Ok(Bytes::from(data))
+            Ok(buffers::give(data))
         });
         Box::pin(std::future::ready(Ok(answer)))
     }

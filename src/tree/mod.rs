@@ -4,6 +4,7 @@
 //! path is the root itself. Small files move in one call each, so that an end can do all of their steps at once; large
 //! ones move through a [`Source`] and a [`Sink`].
 
+mod buffers;
 pub mod local;
 pub mod remote;
 
@@ -80,9 +81,17 @@ pub trait Tree: Send + Sync {
     /// Reads a file of `size` bytes (at most [`Tree::chunk`]) whole. Returns the bytes, and what a stat said afterwards.
     fn read_small<'a>(&'a self, path: &'a [u8], size: u64, follow: bool) -> BoxFuture<'a, Result<(Bytes, Meta, Used)>>;
 
-    /// Creates `path`, which must not exist, with `mode` (the umask applies), writes, and closes it. `sized`: the far end is
-    /// asked for its size before the close; needless where its hash is asked for after it.
-    fn write_small<'a>(&'a self, path: &'a [u8], data: Bytes, mode: u32, sized: bool) -> BoxFuture<'a, Result<Used>>;
+    /// Creates `path`, which must not exist, with `mode` (the umask applies), writes, and closes it.
+    ///
+    /// With an algorithm its hash is going to be asked for. A tree that can tells it at once, of what lies there, read again;
+    /// one that cannot saves the question for its size.
+    fn write_small<'a>(
+        &'a self,
+        path: &'a [u8],
+        data: Bytes,
+        mode: u32,
+        algorithm: Option<Algorithm>,
+    ) -> BoxFuture<'a, Result<(Used, Option<Digest>)>>;
 
     fn open_read<'a>(&'a self, path: &'a [u8], size: u64, follow: bool) -> BoxFuture<'a, Result<Box<dyn Source>>>;
 

@@ -351,12 +351,20 @@ impl Tree for RemoteTree {
         })
     }
 
-    fn write_small<'a>(&'a self, path: &'a [u8], data: Bytes, mode: u32, sized: bool) -> BoxFuture<'a, Result<Used>> {
+    fn write_small<'a>(
+        &'a self,
+        path: &'a [u8],
+        data: Bytes,
+        mode: u32,
+        algorithm: Option<Algorithm>,
+    ) -> BoxFuture<'a, Result<(Used, Option<Digest>)>> {
         Box::pin(async move {
             let path = self.at(path);
             let (_, lease) = self.remote.lease().await?;
+            // What is hashed needs no size; an empty file has nothing else.
+            let sized = algorithm.is_none() || data.is_empty();
             file::write_small(&lease, &path, data, mode, sized).await?;
-            Ok(used(&lease))
+            Ok((used(&lease), None))
         })
     }
 
