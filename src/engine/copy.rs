@@ -10,9 +10,10 @@ use crate::entry::Meta;
 use crate::fault::{Cause, Fault, Stage};
 use crate::job::Verify;
 use crate::tree::{How, Tree, Used};
-use crate::verify::{Algorithm, Digest, Hasher};
+use crate::verify::{Algorithm, Digest};
 
 use super::deliver::FileItem;
+use super::hashing::Hashing;
 use super::run::Run;
 
 /// Pieces of one large file that are read ahead of their writing: from a disk, and from the far end, where the offered
@@ -150,7 +151,7 @@ async fn pump(run: &Run, item: &FileItem, meta: &Meta, temp: &[u8], trace: &mut 
     let chunk = run.chunk();
     let algorithm = run.algorithm().await;
     // What is pulled is hashed as it lies here in the end.
-    let mut hasher = algorithm.filter(|_| !run.pull).map(Hasher::new);
+    let mut hashing = algorithm.filter(|_| !run.pull).map(Hashing::new);
     let ahead = if run.pull { READ_AHEAD_REMOTE } else { READ_AHEAD };
     let mut reads = VecDeque::new();
     let mut writes = FuturesUnordered::new();
@@ -177,8 +178,8 @@ async fn pump(run: &Run, item: &FileItem, meta: &Meta, temp: &[u8], trace: &mut 
             let text = format!("\"{}\" ended early", String::from_utf8_lossy(&item.shown));
             return Err(Fault::new(item.source.hop().clone(), Stage::Read, Cause::Changed, text));
         }
-        if let Some(running) = hasher.take() {
-            hasher = Some(hash(running, data.clone()).await?);
+        if let Some(hashing) = &mut hashing {
+            hashing.push(data.clone()).await?;
         }
         let acknowledged = sink.write_at(written, data, Box::new(held)).await?;
         written += len as u64;
@@ -200,7 +201,10 @@ async fn pump(run: &Run, item: &FileItem, meta: &Meta, temp: &[u8], trace: &mut 
     sink.finish(size).await?;
     let digest = match algorithm.filter(|_| run.pull) {
         Some(algorithm) => Some(run.dest.digest(temp, size, How::Readback(algorithm)).await?.0),
-        None => hasher.map(Hasher::finish),
+        None => match hashing {
+            Some(hashing) => Some(hashing.finish().await?),
+            None => None,
+        },
     };
     Ok(Sent { digest, size })
 }
@@ -208,15 +212,6 @@ async fn pump(run: &Run, item: &FileItem, meta: &Meta, temp: &[u8], trace: &mut 
 fn progress(run: &Run, trace: &mut Trace, bytes: u64) {
     trace.bytes += bytes;
     run.moved(bytes);
-}
-
-/// Hashes a piece beside the connection's own tasks: a quarter of a megabyte is 60 to 130 µs.
-async fn hash(mut hasher: Hasher, data: bytes::Bytes) -> Result<Hasher, Fault> {
-    let hashed = crate::blocking::start(move || {
-        hasher.update(&data);
-        hasher
-    });
-    hashed.await.map_err(|e| Fault::new("local", Stage::Hash, Cause::Io, format!("internal error: {e}")))
 }
 
 type Hashed = Result<(Digest, &'static str), Fault>;

@@ -13,6 +13,7 @@ mod deliver;
 mod directory;
 mod ends;
 mod finish;
+mod hashing;
 mod progress;
 pub mod retry;
 mod run;
