@@ -35,17 +35,38 @@ const LONG: f64 = 1.5;
 const LOOK: Duration = Duration::from_millis(50);
 const LOOKS: u32 = 40;
 
+/// A jump that answers sooner than this is near enough for one window.
+const NEAR: Duration = Duration::from_millis(2);
+
+/// Questions to the jump, of which the one answered soonest tells the distance: a busy host answers late, but not each time.
+const PINGS: usize = 3;
+
 /// Watches the rate of a pool, for as long as it lives.
 pub fn adapt(pool: &Arc<Pool>) {
-    let round_trip = pool.link.round_trip();
-    if pool.connections() > 1 || round_trip > Duration::from_millis(1) {
-        tokio::spawn(watch(Arc::downgrade(pool), round_trip));
-    }
+    tokio::spawn(watch(Arc::downgrade(pool)));
 }
 
-async fn watch(pool: Weak<Pool>, round_trip: Duration) {
-    let period = (round_trip * 10).max(Duration::from_millis(400));
+/// The round trip to the first jump, by SSH's own clock: a relay or a ProxyCommand before it answers TCP at once.
+async fn distance(pool: &Weak<Pool>) -> Option<Duration> {
+    let mut least: Option<Duration> = None;
+    for _ in 0..PINGS {
+        let link = pool.upgrade().filter(|pool| pool.is_alive())?.link.clone();
+        let took = link.round_trips().await.first().copied()?;
+        least = Some(least.map_or(took, |least| least.min(took)));
+        if took < NEAR {
+            break;
+        }
+    }
+    least
+}
+
+async fn watch(pool: Weak<Pool>) {
     let asked = pool.upgrade().map_or(1, |pool| pool.connections());
+    let round_trip = distance(&pool).await.unwrap_or_default();
+    if asked <= 1 && round_trip < NEAR {
+        return;
+    }
+    let period = (round_trip * 10).max(Duration::from_millis(400));
     // A few at a time: MaxStartups counts connections that are not logged in yet, ten before it drops any.
     let starts = futures::stream::iter(1..asked).map(|_| add(&pool)).buffer_unordered(STARTS);
     starts.for_each(|_| std::future::ready(())).await;

@@ -50,10 +50,6 @@ pub trait Link: Send + Sync {
     fn round_trips(&self) -> BoxFuture<'_, Vec<Duration>> {
         Box::pin(std::future::ready(Vec::new()))
     }
-    /// The round trip to the first hop, which bounds what one window carries; zero where it is not known.
-    fn round_trip(&self) -> Duration {
-        Duration::ZERO
-    }
     /// Opens one more lane, with windows and sessions of its own, and tells its number; `None` where there are no lanes.
     fn add_lane(&self) -> BoxFuture<'_, Result<Option<u32>, Fault>> {
         Box::pin(std::future::ready(Ok(None)))
@@ -152,10 +148,6 @@ impl Link for SshLink {
 
     fn exec<'a>(&'a self, command: &'a [u8]) -> BoxFuture<'a, Result<Wire, Fault>> {
         Box::pin(async move { Ok(channel::open(&self.lane.session, Start::Exec(command)).await?.wire) })
-    }
-
-    fn round_trip(&self) -> Duration {
-        self.connection.round_trip
     }
 
     fn add_lane(&self) -> BoxFuture<'_, Result<Option<u32>, Fault>> {
