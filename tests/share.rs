@@ -7,6 +7,7 @@ use std::error::Error;
 use std::ffi::OsStr;
 use std::fs;
 use std::io;
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::sync::Mutex;
@@ -31,10 +32,10 @@ const STORM: usize = 60;
 fn hopsync<S: AsRef<OsStr>>(args: impl IntoIterator<Item = S>) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_hopsync"));
     command.args(args);
-    for name in ["RSYNC_RSH", "SSH_AUTH_SOCK"] {
+    // Sharing is the default: nothing asks for it.
+    for name in ["RSYNC_RSH", "SSH_AUTH_SOCK", "HOPSYNC_SHARE"] {
         command.env_remove(name);
     }
-    command.env("HOPSYNC_SHARE", "1");
     command
 }
 
@@ -43,6 +44,7 @@ fn hopsync<S: AsRef<OsStr>>(args: impl IntoIterator<Item = S>) -> Command {
 struct Crowd {
     runtime: tempfile::TempDir,
     shell: String,
+    environment: Vec<(&'static str, String)>,
     /// Holders seen in reports.
     holders: Mutex<HashSet<u32>>,
 }
@@ -50,12 +52,13 @@ struct Crowd {
 impl Crowd {
     fn of(bed: &dyn Bed) -> io::Result<Crowd> {
         let runtime = tempfile::Builder::new().prefix("hopsync-run-").tempdir()?;
-        Ok(Crowd { runtime, shell: bed.shell(), holders: Mutex::default() })
+        Ok(Crowd { runtime, shell: bed.shell(), environment: Vec::new(), holders: Mutex::default() })
     }
 
     fn command<S: AsRef<OsStr>>(&self, args: impl IntoIterator<Item = S>) -> Command {
         let mut command = hopsync(["-a", "-e", &self.shell]);
         command.args(args).env("XDG_RUNTIME_DIR", self.runtime.path());
+        command.envs(self.environment.iter().map(|(name, value)| (name, value)));
         command
     }
 
@@ -412,5 +415,117 @@ fn a_holder_leaves_when_told_and_when_nobody_has_come_for_a_while() -> Tried {
     let holder = shared(&second[0].report).next().and_then(|line| Pid::from_raw(line["holder"].as_i64()? as i32));
     assert!(ended(holder.ok_or("not shared")?));
     assert_eq!(left()?, 0);
+    Ok(())
+}
+
+#[test]
+fn who_asks_for_it_keeps_to_a_connection_of_its_own() -> Tried {
+    let bed = Embedded::start()?;
+    let crowd = Crowd::of(&bed)?;
+    let source = bed.client().dir().join("f");
+    fs::write(&source, "x")?;
+    let report = crowd.runtime.path().join("report-own");
+    for (option, environment) in [("--no-share", "1"), ("--connections=2", "1"), ("-v", "0")] {
+        let mut command = crowd.command([option, &format!("--report={}", path(&report)), &path(&source)]);
+        command.arg(bed.operand("")).env("HOPSYNC_SHARE", environment);
+        let output = run(command, DEADLINE)?;
+        assert_eq!(output.code, 0, "{}", output.err());
+        assert_eq!(shared(&crowd.read(&report)).count(), 0, "{option}");
+    }
+    assert!(!crowd.runtime.path().join("hopsync").exists(), "nobody held anything");
+    Ok(())
+}
+
+/// How many shared connections were joined, and how many of its own were made.
+fn ways(ran: &Ran) -> (usize, u64) {
+    (shared(&ran.report).count(), ran.report.last().and_then(|summary| summary["connections"].as_u64()).unwrap_or(0))
+}
+
+#[test]
+fn large_work_has_a_connection_of_its_own_and_a_crowd_of_it_shares() -> Tried {
+    let bed = Embedded::start()?;
+    let crowd = Crowd::of(&bed)?;
+    let here = bed.client().dir().join("here");
+    files(&here, 5, 1_000)?;
+    fs::create_dir_all(bed.far().join("there"))?;
+    // A tree to be pushed is taken for large before anything is connected.
+    let pushed = crowd.storm(1, |_| vec![path(&here), bed.operand("there/")], |_| {})?;
+    all_well(&pushed);
+    assert_eq!(ways(&pushed[0]), (0, 1));
+    same_files(&here, &bed.far().join("there/here"))?;
+    // A large file to be pulled is found only by looking, over the shared connection.
+    fs::File::create(bed.far().join("large"))?.set_len(300 << 20)?;
+    let pull = || vec!["-n".to_owned(), bed.operand("large"), format!("{}/", path(bed.client().dir()))];
+    let pulled = crowd.storm(1, |_| pull(), |_| {})?;
+    all_well(&pulled);
+    assert_eq!(ways(&pulled[0]), (1, 1));
+    let crowded = crowd.storm(STORM, |n| vec![path(&here), bed.operand(&format!("there/{n}/"))], |_| {})?;
+    all_well(&crowded);
+    for n in 0..STORM {
+        same_files(&here, &bed.far().join(format!("there/{n}/here")))?;
+    }
+    assert!(crowded.iter().all(|ran| matches!(ways(ran), (1, 0) | (0, 1))));
+    assert_eq!(bed.counts().start_drops, 0, "no more at once than the server takes");
+    Ok(())
+}
+
+#[test]
+fn a_person_is_asked_once_for_all() -> Tried {
+    let bed = Embedded::target(|target| {
+        target.authorized.clear();
+        target.password = Some("sesame".to_owned());
+    })?;
+    let mut crowd = Crowd::of(&bed)?;
+    crowd.shell.push_str(" -o BatchMode=no");
+    let (asked, program) = (bed.client().dir().join("asked"), bed.client().dir().join("askpass"));
+    fs::write(&program, format!("#!/bin/sh\necho \"$1\" >> {}\necho sesame\n", path(&asked)))?;
+    fs::set_permissions(&program, fs::Permissions::from_mode(0o700))?;
+    let here = bed.client().dir().join("here");
+    let sources = files(&here, 10, 1_000)?;
+    fs::create_dir_all(bed.far().join("there"))?;
+    let environment = [("SSH_ASKPASS", path(&program)), ("SSH_ASKPASS_REQUIRE", "force".to_owned())];
+    crowd.environment.extend(environment);
+    all_well(&crowd.storm(10, |n| vec![path(&sources[n]), bed.operand("there/")], |_| {})?);
+    same_files(&here, &bed.far().join("there"))?;
+    // What would be asked again for a connection of one's own is shared, however large.
+    fs::File::create(bed.far().join("large"))?.set_len(300 << 20)?;
+    let pulled = crowd.storm(1, |_| vec!["-n".to_owned(), bed.operand("large"), path(&here) + "/"], |_| {})?;
+    all_well(&pulled);
+    assert_eq!(ways(&pulled[0]), (1, 0));
+    let asked = fs::read_to_string(&asked)?;
+    assert_eq!(asked.lines().count(), 1, "{asked}");
+    crowd.stop()?;
+    assert_eq!(bed.counts().target_logins, 1);
+    Ok(())
+}
+
+/// `flock`, pipelines and the like hand open files down to what they start.
+#[test]
+fn a_holder_keeps_nothing_open_that_its_starter_was_handed() -> Tried {
+    let bed = Embedded::start()?;
+    let crowd = Crowd::of(&bed)?;
+    let source = bed.client().dir().join("f");
+    fs::write(&source, "x")?;
+    let (report, handed) = (crowd.runtime.path().join("report-handed"), crowd.runtime.path().join("handed"));
+    let hopsync = crowd.command([&format!("--report={}", path(&report)), &path(&source), &bed.operand("")]);
+    let mut shell = Command::new("sh");
+    shell.args(["-c", "exec \"$@\" 7>\"$HANDED\"", "sh"]).arg(hopsync.get_program()).args(hopsync.get_args());
+    for (name, value) in hopsync.get_envs() {
+        match value {
+            Some(value) => shell.env(name, value),
+            None => shell.env_remove(name),
+        };
+    }
+    let output = {
+        shell.env("HANDED", &handed);
+        run(shell, DEADLINE)?
+    };
+    assert_eq!((output.code, handed.exists()), (0, true), "{}", output.err());
+    crowd.read(&report);
+    let holder = crowd.holders.lock().unwrap().iter().next().copied().ok_or("not shared")?;
+    let open: Vec<PathBuf> = fs::read_dir(format!("/proc/{holder}/fd"))?
+        .map(|entry| fs::read_link(entry?.path()))
+        .collect::<io::Result<_>>()?;
+    assert!(!open.contains(&handed), "{open:?}");
     Ok(())
 }

@@ -9,6 +9,7 @@ use crate::entry::{Kind, Meta};
 use crate::fault::{Cause, Fault, Stage};
 use crate::job::{Job, Login, Place, Verify};
 use crate::plan::names::{self, Create, Dest, DestState, Items, Mapping};
+use crate::share::own::{self, Leave};
 use crate::share::{self, ShareConnector};
 use crate::ssh::connection::Context;
 use crate::ssh::route::{self, Shell};
@@ -37,6 +38,8 @@ pub struct Ends {
 pub enum Failed {
     Usage(UsageError),
     Fault(Fault),
+    /// There is much to pull, and leave to do it over a connection of our own.
+    Large(Leave),
 }
 
 impl From<Fault> for Failed {
@@ -148,6 +151,14 @@ async fn find_rooted(
         }
     }
     if let Some(remote) = &remote
+        && options.share
+        && matches!(dest, Place::Local(_))
+        && !remote.asked_person()
+        && let Some(leave) = own::for_pull(job, there.iter().map(|(_, _, meta)| meta))
+    {
+        return Err(Failed::Large(leave));
+    }
+    if let Some(remote) = &remote
         && there.iter().any(|(_, _, meta)| meta.is_dir())
     {
         remote.want(pool::STEP);
@@ -216,8 +227,7 @@ async fn connect(job: &Job, login: &Login, settings: &Settings) -> Result<Arc<Re
     let options = &job.options;
     let printer = settings.printer.clone();
     let notice: Arc<dyn Fn(&str) + Send + Sync> = Arc::new(move |text: &str| printer.remark(text.trim_end()));
-    // Several connections of one's own are asked for where one does not carry enough.
-    let share = options.share && options.connections <= 1;
+    let share = options.share;
     let resolved =
         if share { share::resolve(&job.shell, login).await? } else { route::resolve(&job.shell, login).await? };
     let connector: Box<dyn Connector> = match resolved {

@@ -171,6 +171,10 @@ impl Link for ShareLink {
         Some(self.facts.far.clone())
     }
 
+    fn asked_person(&self) -> bool {
+        self.facts.asked
+    }
+
     fn hops(&self) -> Vec<HopFacts> {
         self.facts.hops.clone()
     }

@@ -56,6 +56,8 @@ pub enum Told {
 pub struct Facts {
     pub holder: u32,
     pub openssh: bool,
+    /// A person had to answer something for it.
+    pub asked: bool,
     /// Bytes of READs that may be outstanding, all clients together.
     pub receive_window: usize,
     pub far: FarEnd,
