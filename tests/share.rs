@@ -459,6 +459,10 @@ fn large_work_has_a_connection_of_its_own_and_a_crowd_of_it_shares() -> Tried {
     let pulled = crowd.storm(1, |_| pull(), |_| {})?;
     all_well(&pulled);
     assert_eq!(ways(&pulled[0]), (1, 1));
+    // So is a directory: one with a few files is shared, one that goes deeper is not.
+    let back = |from: &str| vec!["-n".to_owned(), bed.operand(from), format!("{}/", path(bed.client().dir()))];
+    assert_eq!(ways(&crowd.storm(1, |_| back("there/here"), |_| {})?[0]), (1, 0));
+    assert_eq!(ways(&crowd.storm(1, |_| back("there"), |_| {})?[0]), (1, 1));
     let crowded = crowd.storm(STORM, |n| vec![path(&here), bed.operand(&format!("there/{n}/"))], |_| {})?;
     all_well(&crowded);
     for n in 0..STORM {

@@ -154,7 +154,7 @@ async fn find_rooted(
         && options.share
         && matches!(dest, Place::Local(_))
         && !remote.asked_person()
-        && let Some(leave) = own::for_pull(job, there.iter().map(|(_, _, meta)| meta))
+        && let Some(leave) = own::for_pull(job, &weigh(remote, options.recursive, &there).await)
     {
         return Err(Failed::Large(leave));
     }
@@ -188,6 +188,21 @@ async fn find_rooted(
     let sources: Vec<Arc<dyn Tree>> = roots.iter().map(|root| root.source.clone()).collect();
     let run = Run::new(job.clone(), settings, dest_tree, &sources, remote);
     Ok(Ends { run, roots, missing })
+}
+
+/// What there is to pull, as far as a look at each source tells: files, and what lies directly in directories.
+async fn weigh(remote: &Arc<Remote>, recursive: bool, there: &[(&Place, Vec<u8>, Meta)]) -> own::Weight {
+    let mut weight = own::Weight::default();
+    for (_, path, meta) in there {
+        if !meta.is_dir() {
+            weight.add(meta);
+        } else if recursive {
+            // One that cannot be listed is told of when it is walked.
+            let listing = remote.tree(path).list(b"", false).await.unwrap_or_default();
+            listing.entries.iter().for_each(|entry| weight.add(&entry.meta));
+        }
+    }
+    weight
 }
 
 fn link_stat(place: &Place, path: &[u8]) -> Fault {
