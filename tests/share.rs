@@ -15,6 +15,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use hopsync::lab::bed::{Bed, Embedded, SshdPair, TARGET};
+use hopsync::lab::faults::{Faults, Nth, Trouble};
 use hopsync::lab::run::{Output, run};
 use hopsync::lab::trees::random_file;
 use rustix::process::{Pid, Signal, kill_process, test_kill_process};
@@ -531,5 +532,43 @@ fn a_holder_keeps_nothing_open_that_its_starter_was_handed() -> Tried {
         .map(|entry| fs::read_link(entry?.path()))
         .collect::<io::Result<_>>()?;
     assert!(!open.contains(&handed), "{open:?}");
+    Ok(())
+}
+
+#[test]
+fn what_the_holder_was_dropped_by_and_tried_again_is_told_to_all_and_counted_once() -> Tried {
+    let dropped = |nth| (Nth::Only(nth), Trouble::DropBeforeBanner { text: "Exceeded MaxStartups" });
+    let bed = Embedded::with(|head| head.faults = Faults::new([dropped(1), dropped(2)]), |_| {}, None)?;
+    let crowd = Crowd::of(&bed)?;
+    let here = bed.client().dir().join("here");
+    let sources = files(&here, 10, 1_000)?;
+    fs::create_dir_all(bed.far().join("there"))?;
+    let ran = crowd.storm(10, |n| vec![path(&sources[n]), bed.operand("there/")], |_| {})?;
+    all_well(&ran);
+    for ran in &ran {
+        let line = shared(&ran.report).next().ok_or("not shared")?;
+        let told = &line["drops"][0];
+        assert_eq!((&told["hop"], &told["cause"], &told["times"]), (&"head".into(), &"start-limit".into(), &2.into()));
+        let summary = ran.report.last().ok_or("no summary")?;
+        let counted = if line["started"] == true { 2 } else { 0 };
+        assert_eq!(summary["dropped-connections"], counted, "{summary}");
+        assert_eq!(summary["shared-waited"], line["waited"], "all of its waits");
+    }
+    Ok(())
+}
+
+#[test]
+fn a_probe_tells_the_limits_from_the_holder() -> Tried {
+    let bed = Embedded::start()?;
+    let crowd = Crowd::of(&bed)?;
+    let mut command = Command::new(env!("CARGO_BIN_EXE_hopsync-lab"));
+    command.args(["probe", "-e", &crowd.shell, TARGET]).env("XDG_RUNTIME_DIR", crowd.runtime.path());
+    let output = run(command, DEADLINE)?;
+    assert_eq!(output.code, 0, "{}", output.err());
+    for told in ["10 on one connection", "round trip", "OpenSSH_9.2 lab", "posix-rename", "bytes a request", "hasher"] {
+        assert!(output.out().contains(told), "{told}: {}", output.out());
+    }
+    crowd.stop()?;
+    assert_eq!(bed.counts().head_logins, 1);
     Ok(())
 }

@@ -55,6 +55,8 @@ struct Holder {
     linger: AtomicU64,
     /// A person has answered something for the connection.
     asked: Arc<AtomicBool>,
+    /// What befell the connection.
+    ledger: Arc<Ledger>,
     /// The connection, if there ever was one.
     up: std::sync::OnceLock<Arc<Remote>>,
     /// Clients with their open channels.
@@ -80,6 +82,7 @@ pub async fn run(line: std::os::unix::net::UnixStream, lock: Lock) -> io::Result
         state: watch::Sender::new(State::Connecting),
         sockets: watch::Sender::new(0),
         asked: Arc::default(),
+        ledger: Arc::new(Ledger::new(ledger::Settings::default())),
         up: std::sync::OnceLock::new(),
         clients: Mutex::default(),
     });
@@ -95,7 +98,7 @@ fn millis(time: Duration) -> u64 {
 /// Makes the connection that everyone waits for.
 async fn connect(holder: Arc<Holder>, starter: Starter) {
     let Start { route, patience, person, .. } = &holder.start;
-    let ledger = Arc::new(Ledger::new(ledger::Settings::default()));
+    let ledger = holder.ledger.clone();
     let context = Context {
         prompt: Arc::new(starter.prompt(route, *person)),
         ledger: ledger.clone(),
@@ -221,7 +224,7 @@ impl Holder {
                     Ok(remote) => {
                         // The one who asks is none.
                         let clients = self.clients().len();
-                        Told::Probed(facts::probe(&remote, clients).await)
+                        Told::Probed(facts::probe(&remote, &self.ledger, clients).await)
                     }
                     Err(told) => told,
                 };
@@ -236,7 +239,7 @@ impl Holder {
                     Err(told) => return protocol::send(&mut stream, &told).await,
                 };
                 let asked = self.asked.load(Ordering::Relaxed);
-                let facts = Facts { asked, ..facts::of(&remote).await };
+                let facts = Facts { asked, ..facts::of(&remote, &self.ledger).await };
                 protocol::send(&mut stream, &Told::Ready(facts)).await?;
                 let shared = self.enter(client);
                 remote.want(*self.sockets.borrow());
