@@ -17,6 +17,7 @@ use std::time::{Duration, Instant};
 use hopsync::lab::bed::{Bed, Embedded, SshdPair, TARGET};
 use hopsync::lab::faults::{Faults, Nth, Trouble};
 use hopsync::lab::run::{Output, run};
+use hopsync::lab::server::{Config, MaxStartups};
 use hopsync::lab::trees::random_file;
 use rustix::process::{Pid, Signal, kill_process, test_kill_process};
 use serde_json::Value;
@@ -435,6 +436,33 @@ fn who_asks_for_it_keeps_to_a_connection_of_its_own() -> Tried {
     }
     assert!(!crowd.runtime.path().join("hopsync").exists(), "nobody held anything");
     Ok(())
+}
+
+/// Each with a connection of its own, against the default limits: patience alone delivers all, and names every drop.
+fn a_crowd_that_does_not_share_gets_through(bed: &dyn Bed) -> Tried {
+    let crowd = Crowd::of(bed)?;
+    let here = bed.client().dir().join("here");
+    let sources = files(&here, STORM, 6)?;
+    fs::create_dir_all(bed.far().join("there"))?;
+    let push = |n: usize| vec!["--no-share".to_owned(), path(&sources[n]), bed.operand("there/")];
+    let ran = crowd.storm(STORM, push, |_| {})?;
+    all_well(&ran);
+    same_files(&here, &bed.far().join("there"))?;
+    let start_limit = |line: &&Value| line["event"] == "drop" && line["fault"]["cause"] == "start-limit";
+    let named: usize = ran.iter().map(|ran| ran.report.iter().filter(start_limit).count()).sum();
+    assert_eq!(named as u64, bed.counts().start_drops);
+    Ok(())
+}
+
+#[test]
+fn a_crowd_that_does_not_share_gets_through_on_the_embedded_pair() -> Tried {
+    let limits = |server: &mut Config| server.max_startups = Some(MaxStartups { start: 10, rate: 30, full: 100 });
+    a_crowd_that_does_not_share_gets_through(&Embedded::with(limits, limits, None)?)
+}
+
+#[test]
+fn a_crowd_that_does_not_share_gets_through_on_the_real_pair() -> Tried {
+    a_crowd_that_does_not_share_gets_through(&SshdPair::start()?)
 }
 
 /// How many shared connections were joined, and how many of its own were made.
