@@ -39,10 +39,15 @@ fn large_work_has_a_connection_of_its_own_and_a_crowd_of_it_shares() -> Tried {
     same_files(&here, &bed.far().join("there/here"))?;
     // A large file to be pulled is found only by looking, over the shared connection.
     fs::File::create(bed.far().join("large"))?.set_len(300 << 20)?;
-    let pull = || vec!["-n".to_owned(), bed.operand("large"), format!("{}/", path(bed.client().dir()))];
+    let pull = || {
+        vec!["-n".to_owned(), "--channels=1".to_owned(), bed.operand("large"), format!("{}/", path(bed.client().dir()))]
+    };
     let pulled = crowd.storm(1, |_| pull(), |_| {})?;
     all_well(&pulled);
     assert_eq!(ways(&pulled[0]), (1, 1));
+    let summary = pulled[0].report.last().ok_or("no summary")?;
+    let channels = (summary["channels-max"].as_u64(), summary["channels-open"].as_u64());
+    assert_eq!(channels, (Some(2), Some(0)), "the one for files and the one for hashing, not the shared one too");
     // So is a directory: one with a few files is shared, one that goes deeper is not.
     let back = |from: &str| vec!["-n".to_owned(), bed.operand(from), format!("{}/", path(bed.client().dir()))];
     assert_eq!(ways(&crowd.storm(1, |_| back("there/here"), |_| {})?[0]), (1, 0));
