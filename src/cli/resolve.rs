@@ -40,8 +40,7 @@ pub fn resolve(
         options: Options {
             human_readable: 1,
             connections: 1,
-            // Off unless asked for: a shared connection has one lane, and a large file at distance wants more.
-            share: env("HOPSYNC_SHARE").is_some_and(|value| value != "0"),
+            share: env("HOPSYNC_SHARE").is_none_or(|value| value != "0"),
             ..Options::default()
         },
         ..Fold::default()

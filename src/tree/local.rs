@@ -517,15 +517,17 @@ impl Sink for OpenFile {
 /// What a local operand is: follows symlinks, as rsync does for an operand with a trailing slash.
 pub async fn stat_operand(path: &Path, follow: bool) -> Result<Option<Meta>> {
     let path = path.to_owned();
-    blocking(move || {
-        let found = if follow { fs::stat(&path) } else { fs::lstat(&path) };
-        match found {
-            Ok(stat) => Ok(Some(meta(&stat))),
-            Err(Errno::NOENT | Errno::NOTDIR) => Ok(None),
-            Err(e) => Err(Fault::local(Stage::List, &e.into(), format_args!("\"{}\"", path.display()))),
-        }
-    })
-    .await
+    blocking(move || look_at(&path, follow)).await
+}
+
+/// The same, by a caller who may wait for the disk.
+pub fn look_at(path: &Path, follow: bool) -> Result<Option<Meta>> {
+    let found = if follow { fs::stat(path) } else { fs::lstat(path) };
+    match found {
+        Ok(stat) => Ok(Some(meta(&stat))),
+        Err(Errno::NOENT | Errno::NOTDIR) => Ok(None),
+        Err(e) => Err(Fault::local(Stage::List, &e.into(), format_args!("\"{}\"", path.display()))),
+    }
 }
 
 /// The process's umask. `/proc` tells it; a call can only read it by changing it for a moment, for every thread.

@@ -42,6 +42,10 @@ pub trait Link: Send + Sync {
     fn far(&self) -> Option<FarEnd> {
         None
     }
+    /// Whether somebody else's way here took a person's answer, so that one of our own might ask again.
+    fn asked_person(&self) -> bool {
+        false
+    }
     /// The hops, in the order in which they are reached.
     fn hops(&self) -> Vec<HopFacts> {
         Vec::new()

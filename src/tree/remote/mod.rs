@@ -165,6 +165,11 @@ impl Remote {
         self.living().is_some_and(|pool| pool.abilities().1.lsetstat)
     }
 
+    /// Whether a connection of our own might ask a person what the shared one has been told already.
+    pub fn asked_person(&self) -> bool {
+        self.living().is_some_and(|pool| pool.link.asked_person())
+    }
+
     pub fn traffic(&self) -> &Traffic {
         &self.settings.traffic
     }

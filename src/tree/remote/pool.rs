@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock};
 use std::time::{Duration, Instant};
 
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
@@ -169,6 +169,8 @@ pub struct Pool {
     reads: Arc<Semaphore>,
     read_budget: usize,
     far: watch::Sender<Option<Far>>,
+    /// The hashing channel's number, once it is open.
+    hashing: OnceLock<u32>,
 }
 
 /// What the far end's shell told, once it has.
@@ -195,6 +197,7 @@ impl Pool {
             reads: Arc::new(Semaphore::new(read_budget)),
             read_budget,
             far: watch::Sender::new(None),
+            hashing: OnceLock::new(),
             link,
         });
         // The first channel's open request is on the wire before the hashing channel's: with MaxSessions 1 it is the one
@@ -276,6 +279,7 @@ impl Pool {
                 // One that only tells who we are ends at once: it is none of the channels that are kept.
                 if *hashing {
                     let (lane, purpose, elapsed) = (0, Purpose::Hashing, started.elapsed());
+                    let _ = self.hashing.set(index);
                     ledger.event(Event::ChannelOpened { hop, lane, channel: index, purpose, elapsed });
                 }
                 remote::start(wire, hop.clone()).await
@@ -508,6 +512,15 @@ impl Pool {
     pub async fn close(&self) {
         self.far.send_replace(Some(Far::default()));
         let channels = std::mem::take(&mut *self.channels());
+        let Settings { hop, ledger, .. } = &self.settings;
+        // Told, or a run that goes on with another link would count these as open beside that one's.
+        for channel in &channels {
+            let (peer, fate) = (channel.session.peer(), channel.session.fate());
+            ledger.event(Event::ChannelClosed { hop, lane: peer.lane, channel: peer.channel, why: fate.as_ref() });
+        }
+        if let Some(channel) = self.hashing.get() {
+            ledger.event(Event::ChannelClosed { hop, lane: 0, channel: *channel, why: None });
+        }
         drop(channels);
         self.link.close().await;
     }
