@@ -87,7 +87,7 @@ fn run(mut job: Job) -> Exit {
     job.options.share = share::own::is_for_sharing(&job);
     let mut leave = None;
     if job.options.share {
-        leave = share::own::for_push(&job);
+        leave = share::own::at_once(&job);
         job.options.share = leave.is_none();
     }
     loop {

@@ -4,8 +4,8 @@
 //! large work connects for itself. For each destination only [`PLACES`] invocations do so at a time: a hundred directories
 //! staged together would else meet MaxStartups again. All others share.
 //!
-//! A push is known to be large before anything is connected. A pull is not: it joins the shared connection to look, and leaves
-//! it only for what takes so long that another login (1.2 s at 50 ms, measured) does not show.
+//! A push is known to be large before anything is connected, and a pull of `host:dir/` is taken to be. Any other pull joins
+//! the shared connection to look, and leaves it only for what takes so long that another login (1.2 s at 50 ms, measured) does not show.
 
 use std::os::unix::ffi::OsStrExt;
 use std::path::PathBuf;
@@ -59,17 +59,17 @@ fn login(job: &Job) -> Option<&Login> {
     })
 }
 
-/// Leave for a push, if it is large and there is a place.
-pub fn for_push(job: &Job) -> Option<Leave> {
-    let found = job.sources.iter().filter_map(|place| match place {
-        Place::Local(path) => local::look_at(path, true).ok().flatten(),
-        Place::Remote { .. } => None,
-    });
+/// Leave for what is known to be large before anything is connected, if there is a place: a push, and a pull of a directory
+/// that is named as one (`host:dir/`).
+pub fn at_once(job: &Job) -> Option<Leave> {
     let mut bytes = 0u64;
-    let large = found.into_iter().any(|meta| {
-        bytes = bytes.saturating_add(size(&meta));
-        // What is in a directory is not known, but it is rarely one small file.
-        bytes >= LARGE_PUSH || meta.is_dir() && job.options.recursive
+    let large = job.sources.iter().any(|place| match place {
+        Place::Local(path) => local::look_at(path, true).ok().flatten().is_some_and(|meta| {
+            bytes = bytes.saturating_add(size(&meta));
+            // What is in a directory is not known, but it is rarely one small file.
+            bytes >= LARGE_PUSH || meta.is_dir() && job.options.recursive
+        }),
+        Place::Remote { path, .. } => path.ends_with(b"/") && job.options.recursive,
     });
     large.then(|| take(job)).flatten()
 }
