@@ -48,11 +48,17 @@ pub async fn attempt(run: &Run, item: &FileItem, meta: &Meta, number: u32, trace
     let started = tokio::time::Instant::now();
     item.directory.ready().await?;
     trace.waited = started.elapsed();
+    if run.job.options.inplace {
+        return super::inplace::attempt(run, item, meta, number, trace).await;
+    }
     let temp = run.temps.name(&item.dest_path);
     let tried = async {
         let sent = send(run, item, meta, &temp, trace).await?;
         let proof = prove(run, item, &temp, sent, number).await?;
         let change = run.change(meta, item.old.as_ref()).await?;
+        if item.old.as_ref().is_some_and(Meta::is_file) {
+            super::backup::keep(run, &item.dest_path).await?;
+        }
         run.dest.commit(&temp, &item.dest_path, change).await?;
         Ok(proof)
     };
@@ -91,7 +97,7 @@ fn large(run: &Run, meta: &Meta) -> bool {
 }
 
 /// The source's hash as it was read (none with `--verify=off`), and its size.
-struct Sent {
+pub(super) struct Sent {
     digest: Option<Digest>,
     size: u64,
 }
@@ -131,10 +137,10 @@ fn unchanged(item: &FileItem, before: &Meta, after: &Meta, read: u64) -> Result<
 }
 
 /// A large file: pieces are read ahead, hashed in order, and written with many unacknowledged.
-async fn pump(run: &Run, item: &FileItem, meta: &Meta, temp: &[u8], trace: &mut Trace) -> Result<Sent, Fault> {
+pub(super) async fn pump(run: &Run, item: &FileItem, meta: &Meta, temp: &[u8], trace: &mut Trace) -> Result<Sent, Fault> {
     let size = meta.size;
     let source = item.source.open_read(&item.source_path, size, item.follow).await?;
-    let sink = run.dest.open_write(temp, size, 0o600, true).await?;
+    let sink = run.dest.open_write(temp, size, 0o600, !run.job.options.inplace).await?;
     trace.used = if sink.used().channel.is_some() { sink.used() } else { source.used() };
     let chunk = run.chunk();
     let mut hasher = run.algorithm().await.map(Hasher::new);
@@ -203,7 +209,7 @@ async fn hash(mut hasher: Hasher, data: bytes::Bytes) -> Result<Hasher, Fault> {
 }
 
 /// Compares the hash of what was read with that of what lies there now.
-async fn prove(run: &Run, item: &FileItem, temp: &[u8], sent: Sent, number: u32) -> Result<Proof, Fault> {
+pub(super) async fn prove(run: &Run, item: &FileItem, temp: &[u8], sent: Sent, number: u32) -> Result<Proof, Fault> {
     let Some(read) = sent.digest else { return Ok(Proof::Sent) };
     if sent.size == 0 {
         return Ok(Proof::By(EMPTY));

@@ -10,17 +10,24 @@ use tokio::task::{JoinHandle, JoinSet};
 
 use crate::entry::{Entry, Kind, Meta};
 use crate::fault::{Cause, Fault, Stage};
+use crate::job::BasisKind;
 use crate::ledger::{Class, Event};
 use crate::output::{Item, Skip, Update};
-use crate::plan::diff::diff_dir;
+use crate::plan::diff::{Step, diff_dir};
 use crate::plan::filter::{Filter, Side};
-use crate::plan::quick_check::{Context, Decision, Differs, Reason, decide};
+use crate::plan::quick_check::{Context, Decision, Differs, MakeWay, Reason, decide};
 use crate::tree::{Change, Listing, Tree};
 
+use super::basis;
+use super::brought::{self, Brought, Node, Origin};
 use super::deliver::{self, FileItem};
 use super::directory::Directory;
 use super::finish::{self, Left, LeftDirectory, below};
+use super::links::{self, First, Links, Name, Promise};
+use super::node;
 use super::progress;
+use super::prune;
+use super::removal;
 use super::run::Run;
 
 /// Directories that are listed ahead of the one that is decided.
@@ -28,6 +35,9 @@ const LISTED_AHEAD: usize = 32;
 
 /// Tasks for directories and links under way: they are small, but each waits for an answer.
 const SMALL_TASKS: usize = 1024;
+
+/// Names of one directory that are looked at together.
+const LOOKS: usize = 64;
 
 /// Files and bytes from which on more than one channel is worth its process at the server.
 const FEW_FILES: u64 = 4;
@@ -46,10 +56,19 @@ pub struct Root {
     pub dest_is_new: bool,
 }
 
+/// All operands, and the destination's name of a single one that it renames.
+pub struct Roots {
+    pub brought: Brought,
+    pub renamed: Option<Vec<u8>>,
+    /// The destination's directory was made by us: nothing below it needs a look.
+    pub dest_is_new: bool,
+}
+
 /// A directory that waits to be compared.
 struct Waiting {
-    source: Arc<dyn Tree>,
-    source_path: Vec<u8>,
+    /// The directories whose contents come here; none where only some names are given.
+    origins: Vec<Origin>,
+    given: Vec<Node>,
     dest_path: Vec<u8>,
     shown: Vec<u8>,
     /// Whether the destination has it already.
@@ -60,34 +79,68 @@ struct Waiting {
     listings: Option<JoinHandle<Listings>>,
 }
 
+/// What is done next: a directory's own entry, then its contents, then the next one beside it.
+enum Next {
+    Entry(Box<Pending>),
+    Contents(Box<Waiting>),
+}
+
+/// A directory whose turn has not come; its listings may be under way already.
+struct Pending {
+    place: Place,
+    entry: Entry,
+    old: Option<Entry>,
+    decision: Decision,
+    listings: Option<JoinHandle<Listings>>,
+}
+
+impl Pending {
+    /// Whether it is certain what will have to be listed: not where its place has to be made, or opened, first.
+    fn is_sure(&self) -> bool {
+        let walked = !self.place.contents.is_empty() || !self.place.given.is_empty();
+        let open = self.old.as_ref().is_none_or(|old| old.meta.is_dir() && old.meta.mode & 0o700 == 0o700);
+        walked && open && !matches!(self.decision, Decision::Skip(_))
+    }
+}
+
 /// Both ends' listings; none of the destination's where it is new.
-type Listings = (Result<Listing, Fault>, Option<Result<Listing, Fault>>);
+type Listings = (Vec<Result<Listing, Fault>>, Option<Result<Listing, Fault>>, basis::Listed);
 
 struct Scan<'a> {
     run: &'a Arc<Run>,
     filter: Filter,
     left: Left,
     /// Directories still to be compared; the next one is last.
-    waiting: Vec<Waiting>,
+    waiting: Vec<Next>,
+    /// The listings of the directory that is being entered.
+    ahead: Option<JoinHandle<Listings>>,
+    bases: Vec<Arc<dyn Tree>>,
+    links: Links,
     tasks: JoinSet<()>,
     files: u64,
     bytes: u64,
 }
 
 /// Walks all roots and waits until every file has its class. Returns what is left for the end.
-pub async fn scan(run: &Arc<Run>, roots: Vec<Root>) -> Left {
+pub async fn scan(run: &Arc<Run>, roots: Roots) -> Left {
     let options = &run.job.options;
     let filter = Filter::new(&options.rules).delete_excluded(options.delete.excluded);
     let left = Left { filter: filter.clone(), ..Left::default() };
-    let mut scan = Scan { run, filter, left, waiting: Vec::new(), tasks: JoinSet::new(), files: 0, bytes: 0 };
+    let mut scan = Scan { run, filter, left, waiting: Vec::new(), ahead: None, bases: basis::open(run).await, links: Links::default(), tasks: JoinSet::new(), files: 0, bytes: 0 };
     run.printer.heading();
-    for root in roots {
-        scan.root(root).await;
-        while let Some(next) = scan.next() {
-            scan.directory(next).await;
-            if run.is_over() {
-                return scan.left;
+    scan.top(roots).await;
+    while let Some(next) = scan.next() {
+        match next {
+            Next::Entry(pending) => {
+                let Pending { place, entry, old, decision, listings } = *pending;
+                scan.ahead = listings;
+                scan.entry(place, entry, old, decision).await;
+                scan.ahead = None;
             }
+            Next::Contents(waiting) => scan.directory(*waiting).await,
+        }
+        if run.is_over() {
+            return scan.left;
         }
     }
     while scan.tasks.join_next().await.is_some() {}
@@ -95,6 +148,52 @@ pub async fn scan(run: &Arc<Run>, roots: Vec<Root>) -> Left {
 }
 
 impl Scan<'_> {
+    /// The operands: what they bring to the top is one directory, in one order.
+    async fn top(&mut self, roots: Roots) {
+        let Roots { brought, renamed, dest_is_new } = roots;
+        let Brought { items, contents, itself } = brought;
+        let contents_wanted = !contents.is_empty();
+        if let Some(dest_name) = renamed {
+            // It is alone.
+            for node in items {
+                let Node { entry: Entry { name, meta, target }, origin, .. } = node;
+                let root = Root { source: origin.source, name, dest_name, meta, target, dest_is_new };
+                return self.root(root).await;
+            }
+            for (origin, meta) in contents {
+                let root = Root { source: origin.source, name: origin.path, dest_name, meta, target: None, dest_is_new };
+                return self.root(root).await;
+            }
+            return;
+        }
+        let mut contents = if contents_wanted { contents } else { itself.into_iter().collect() }.into_iter();
+        if let Some((origin, meta)) = contents.next() {
+            let (name, dest_name) = (origin.path, Vec::new());
+            self.root(Root { source: origin.source, name, dest_name, meta, target: None, dest_is_new }).await;
+        }
+        match self.waiting.last_mut() {
+            Some(Next::Entry(_)) => {}
+            Some(Next::Contents(top)) => {
+                if !contents_wanted {
+                    top.origins.clear();
+                }
+                top.origins.extend(contents.map(|(origin, _)| origin));
+                top.given = items;
+            }
+            None if items.is_empty() => {}
+            None => self.waiting.push(Next::Contents(Box::new(Waiting {
+                origins: Vec::new(),
+                given: items,
+                dest_path: Vec::new(),
+                shown: b".".to_vec(),
+                exists: !dest_is_new,
+                directory: Directory::there(),
+                dev: 0,
+                listings: None,
+            }))),
+        }
+    }
+
     /// An operand itself: a file, a link, or a directory to be walked.
     async fn root(&mut self, root: Root) {
         let Root { source, name, dest_name, meta, target, dest_is_new } = root;
@@ -137,33 +236,68 @@ impl Scan<'_> {
             decision = Decision::Create;
         }
         let entry = Entry { name: name.clone(), meta, target };
+        let basis = if old_entry.is_none() || made { self.basis_of(&dest_name, &entry).await } else { None };
+        let origin = Origin { source, path: name };
+        let walked = self.run.job.options.recursive || shown == b".";
         let place = Place {
-            source: source.clone(),
-            source_path: name,
+            contents: if walked { vec![origin.clone()] } else { Vec::new() },
+            origin,
+            first: None,
+            basis,
+            given: Vec::new(),
+            silent: false,
             dest_path: dest_name,
             shown,
             directory: Directory::there(),
             made,
-            dev: 0,
         };
         self.entry(place, entry, old_entry, decision).await;
     }
 
+    /// What a basis has for an operand by itself.
+    async fn basis_of(&self, dest_name: &[u8], entry: &Entry) -> Option<basis::Found> {
+        let mut listed = basis::Listed::new();
+        for tree in &self.bases {
+            let meta = tree.stat(dest_name, false).await.ok().flatten();
+            let target = match &meta {
+                Some(meta) if meta.kind == Kind::Symlink => tree.read_link(dest_name).await.ok(),
+                _ => None,
+            };
+            let found = meta.map(|meta| (entry.name.clone(), Entry { name: entry.name.clone(), meta, target }));
+            listed.push(found.into_iter().collect());
+        }
+        let context = self.context(true).await?;
+        basis::find(&self.bases, &listed, dest_name, entry, &context)
+    }
+
     /// The next directory, its listings and those of the ones after it being under way.
-    fn next(&mut self) -> Option<Waiting> {
+    fn next(&mut self) -> Option<Next> {
         let follow = self.run.job.options.copy_links;
-        for waiting in self.waiting.iter_mut().rev().take(LISTED_AHEAD) {
-            if waiting.listings.is_none() {
-                let (source, path) = (waiting.source.clone(), waiting.source_path.clone());
-                let dest = waiting.exists.then(|| (self.run.dest.clone(), waiting.dest_path.clone()));
-                waiting.listings = Some(tokio::spawn(async move {
+        for next in self.waiting.iter_mut().rev().take(LISTED_AHEAD) {
+            let (listings, origins, given, exists, dest_path) = match next {
+                Next::Contents(w) => (&mut w.listings, &w.origins, &w.given, w.exists, &w.dest_path),
+                Next::Entry(p) if !p.is_sure() => continue,
+                Next::Entry(p) => {
+                    (&mut p.listings, &p.place.contents, &p.place.given, p.old.is_some(), &p.place.dest_path)
+                }
+            };
+            if listings.is_none() {
+                let origins = origins.clone();
+                let (bases, basis_dir) = (self.bases.clone(), dest_path.clone());
+                let dest = exists.then(|| (self.run.dest.clone(), dest_path.clone()));
+                // Where only some names are given, the directory may be a large one that does not concern us.
+                let names: Option<Vec<Vec<u8>>> =
+                    origins.is_empty().then(|| given.iter().map(|node| node.entry.name.clone()).collect());
+                *listings = Some(tokio::spawn(async move {
                     let there = async {
-                        match &dest {
-                            Some((dest, path)) => Some(dest.list(path, false).await),
-                            None => None,
+                        match (&dest, names) {
+                            (Some((dest, path)), None) => Some(dest.list(path, false).await),
+                            (Some((dest, path)), Some(names)) => Some(look_at(dest.as_ref(), path, names).await),
+                            (None, _) => None,
                         }
                     };
-                    tokio::join!(source.list(&path, follow), there)
+                    let here = origins.iter().map(|origin| origin.source.list(&origin.path, follow));
+                    tokio::join!(futures::future::join_all(here), there, basis::list(bases, basis_dir))
                 }));
             }
         }
@@ -172,9 +306,9 @@ impl Scan<'_> {
 
     async fn directory(&mut self, waiting: Waiting) {
         let run = self.run;
-        let Waiting { source, source_path, dest_path, shown, directory, dev, listings, .. } = waiting;
+        let Waiting { origins, given, dest_path, shown, directory, dev, listings, .. } = waiting;
         let Some(listings) = listings else { return };
-        let Ok((here, there)) = listings.await else { return };
+        let Ok((here, there, bases)) = listings.await else { return };
         let shown_dir = if shown == b"." { Vec::new() } else { shown.clone() };
         let mut whole = true;
         let mut take = |listed: Result<Listing, Fault>| match listed {
@@ -195,7 +329,25 @@ impl Scan<'_> {
                 None
             }
         };
-        let Some(entries) = take(here) else { return };
+        let named_only = origins.is_empty();
+        let mut listed = Vec::with_capacity(origins.len());
+        for (origin, here) in origins.into_iter().zip(here) {
+            if let Some(entries) = take(here) {
+                listed.push((origin, entries));
+            }
+        }
+        if listed.is_empty() && given.is_empty() {
+            return;
+        }
+        let first = listed.first().map(|(origin, _)| origin.clone());
+        let hop = first.as_ref().map_or_else(|| "local".into(), |origin| origin.source.hop().clone());
+        let (mut entries, mut nodes) = brought::overlay(listed, given);
+        if run.job.options.copy_links {
+            entries.retain(|entry| has_referent(run, &hop, &shown_dir, entry));
+        }
+        if run.job.options.prune_empty_dirs {
+            entries = prune::keep_filled(run, &self.filter, &shown_dir, entries, first.as_ref(), &nodes).await;
+        }
         let old = match there {
             Some(listed) => match take(listed) {
                 Some(entries) => Some(entries),
@@ -204,13 +356,26 @@ impl Scan<'_> {
             },
             None => None,
         };
-        let recursive = run.job.options.recursive || run.job.options.dirs;
-        let compares = old.as_ref().is_some_and(|old| !old.is_empty());
+        let deletes = !named_only && (run.job.options.recursive || run.job.options.dirs);
+        let compares = old.as_ref().is_some_and(|old| !old.is_empty()) || !self.bases.is_empty();
         let Some(context) = self.context(compares).await else { return };
-        let plan = diff_dir(&shown_dir, entries, old, &context, &self.filter, whole && recursive);
+        // What operands name was held against the filters already, and the way to it is not.
+        let no_filter = Filter::default();
+        let filter = if named_only { &no_filter } else { &self.filter };
+        let mut plan = diff_dir(&shown_dir, entries, old, &context, filter, whole && deletes);
+        // The way to an operand is made without -r and -d too.
+        for step in &mut plan.steps {
+            let on_the_way = || nodes.get(&step.entry.name).is_some_and(|node| !node.children.is_empty());
+            if step.decision == Decision::Skip(Reason::Directory) && on_the_way() {
+                let options = crate::job::Options { dirs: true, ..context.opts.clone() };
+                let context = Context { opts: &options, ..context.clone() };
+                step.decision = decide(&context, &step.entry.meta, step.old.as_ref().map(|old| &old.meta), None);
+            }
+        }
+        let mut found = basis::find_all(&context, &self.bases, &bases, &plan, &dest_path);
         for refused in &plan.refused {
             run.tally().listing_errors = true;
-            let hop = if refused.side == Side::Sender { source.hop() } else { run.dest.hop() };
+            let hop = if refused.side == Side::Sender { &hop } else { run.dest.hop() };
             let text = format!("listed {}: \"{}\"", refused.problem, String::from_utf8_lossy(&refused.name));
             run.trouble(&Fault::new(hop.clone(), Stage::List, Cause::Protocol, text), Some(&shown));
         }
@@ -222,16 +387,51 @@ impl Scan<'_> {
             if run.is_over() {
                 return;
             }
+            let name = &step.entry.name;
+            let node = match (nodes.remove(name), &first) {
+                (Some(node), _) => node,
+                (None, Some(first)) => brought::found(first, step.entry.clone()),
+                (None, None) => continue,
+            };
+            let decision = step.decision;
+            let crossing = run.job.options.one_file_system && dev != 0 && dev != step.entry.meta.dev;
+            // What an operand names is walked as far as the operand says; what a listing shows, with -r.
+            let walks = named_only || run.job.options.recursive && !crossing;
+            let contents = if walks { node.contents } else { Vec::new() };
+            let path = below(&dest_path, name);
+            let found = found.remove(name);
+            let found = match found {
+                Some(found) if run.job.options.checksum && step.entry.meta.is_file() => {
+                    match basis::by_hash(run, found, &node.origin, step.entry.meta.size).await {
+                        Ok(found) => Some(found),
+                        Err(fault) => {
+                            run.trouble(&fault, Some(&below(&shown_dir, name)));
+                            None
+                        }
+                    }
+                }
+                found => found,
+            };
             let place = Place {
-                source: source.clone(),
-                source_path: below(&source_path, &step.entry.name),
-                dest_path: below(&dest_path, &step.entry.name),
+                first: None,
+                basis: found,
+                origin: node.origin,
+                contents,
+                given: node.children,
+                silent: node.silent,
+                dest_path: path,
                 shown: below(&shown_dir, &step.entry.name),
                 directory: directory.clone(),
                 made: false,
-                dev,
             };
-            self.entry(place, step.entry, step.old, step.decision).await;
+            // Directories come after what is none, each followed at once by its contents.
+            if step.entry.meta.is_dir() {
+                let Step { entry, old, .. } = step;
+                let pending = Pending { place, entry, old, decision, listings: None };
+                self.waiting.push(Next::Entry(Box::new(pending)));
+            } else {
+                self.entry(place, step.entry, step.old, decision).await;
+            }
         }
         // The first one found is the next one walked.
         self.waiting[first_new..].reverse();
@@ -293,6 +493,14 @@ impl Scan<'_> {
             ),
         };
         let Some(context) = self.context(old.is_some()).await else { return };
+        // What a basis has is what is compared with, though it is at the destination that something is made.
+        let found = place.basis.as_ref();
+        let matched = found.is_some_and(|found| found.level >= basis::Level::Data);
+        let update = if matched { Update::Create } else { update };
+        let old = found.map(|found| &found.entry).or(old);
+        let content_differs = content_differs && found.is_none();
+        let linked = found.and_then(|found| basis::settles(self.run, found)) == Some(BasisKind::Link);
+        let hard_link = (linked && !entry.meta.is_dir()).then_some(b"".as_slice());
         let new = context.shown(&entry.meta, old.map(|old| &old.meta));
         self.run.printer.item(&Item {
             path: &place.shown,
@@ -301,15 +509,32 @@ impl Scan<'_> {
             target: entry.target.as_deref(),
             update,
             content_differs,
-            push: !self.run.pull,
+            push: self.run.push(),
             sets_owner,
             sets_group,
+            source: (place.origin.source.root(), &place.origin.path),
+            receives: self.run.pull,
+            hard_link,
+            matched,
         });
     }
 
     async fn entry(&mut self, place: Place, entry: Entry, old: Option<Entry>, decision: Decision) {
         let run = self.run;
+        if place.silent {
+            return self.enter(place, entry, old, decision).await;
+        }
         let decision = self.settable(decision, &entry.meta).await;
+        // A source is removed only if the destination is proven to have the same: looking alike does not do.
+        let decision = match decision {
+            Decision::Unchanged if run.job.options.remove_source_files && entry.meta.is_file() => {
+                Decision::NeedHash(Differs::default())
+            }
+            Decision::Attributes(differs) if run.job.options.remove_source_files && entry.meta.is_file() => {
+                Decision::NeedHash(differs)
+            }
+            other => other,
+        };
         {
             let mut tally = run.tally();
             tally.stats.files.add(entry.meta.kind);
@@ -320,7 +545,26 @@ impl Scan<'_> {
                 tally.stats.created.add(entry.meta.kind);
             }
         }
+        let mut place = place;
+        if run.job.options.hard_links && entry.meta.is_file() && !matches!(decision, Decision::Skip(_)) {
+            let stays = matches!(decision, Decision::Unchanged | Decision::Attributes(_));
+            let there = old.as_ref().map(|old| &old.meta);
+            match self.links.name(&entry.meta, there, stays, &place.dest_path, &place.shown) {
+                Name::Only => {}
+                Name::First(promise) => place.first = Some(promise),
+                Name::Other(first) => return self.hard_link(place, entry, old, decision, first).await,
+            }
+        }
         let old_same_kind = old.as_ref().filter(|old| old.meta.kind == entry.meta.kind);
+        let old_same_kind_meta = old_same_kind.map(|old| old.meta.clone());
+        // Another device under the same name is another thing.
+        let decision = match (entry.meta.kind, &decision) {
+            (Kind::Device | Kind::Special, Decision::Unchanged | Decision::Attributes(_)) => {
+                let same = run.dest.is_node_like(&place.dest_path, place.origin.source.as_ref(), &place.origin.path);
+                if same.await.unwrap_or(true) { decision } else { Decision::Replace(MakeWay::Unlink) }
+            }
+            _ => decision,
+        };
         let (update, content) = match decision {
             Decision::Skip(reason) => return self.skip(&place.shown, &entry.meta, reason),
             Decision::Create | Decision::Replace(_) if entry.meta.is_file() => (Update::Transfer, true),
@@ -332,29 +576,165 @@ impl Scan<'_> {
         };
         // Whether a file of equal size is sent is known only when both ends are hashed; its line comes then. With
         // `--progress`, a file's line comes with the one that says it is whole.
-        let later = entry.meta.is_file() && decision.transfers() && progress::by_file(run);
+        let told = place.basis.as_ref().is_some_and(|found| found.level >= basis::Level::Data);
+        let later = entry.meta.is_file() && !told && decision.transfers() && progress::by_file(run);
         if !later && !matches!(decision, Decision::NeedHash(_)) {
             self.print(&place, &entry, old_same_kind, update, content).await;
+        }
+        if let Some(found) = &place.basis
+            && let Some(kind) = basis::settles(run, found)
+            && !entry.meta.is_dir()
+        {
+            return self.settle(place, entry, kind).await;
         }
         match entry.meta.kind {
             Kind::File => self.file(place, entry, old, decision).await,
             Kind::Dir => self.enter(place, entry, old, decision).await,
             Kind::Symlink => self.link(place, entry, decision).await,
             Kind::Device | Kind::Special if decision == Decision::Unchanged => {}
-            Kind::Device | Kind::Special => {
-                let text = "devices and special files are not carried: SFTP has no request that makes them";
-                let fault = Fault::new(run.dest.hop().clone(), Stage::Attributes, Cause::Unsupported, text);
-                run.trouble(&fault, Some(&place.shown));
+            Kind::Device | Kind::Special if !node::is_possible(run, &place.origin) => {
+                run.trouble(&node::refused(run), Some(&place.shown));
             }
+            Kind::Device | Kind::Special => self.node(place, entry, decision, old_same_kind_meta).await,
         }
+    }
+
+    /// Another name of a file that was found before.
+    async fn hard_link(&mut self, place: Place, entry: Entry, old: Option<Entry>, decision: Decision, first: Arc<First>) {
+        let run = self.run.clone();
+        let id = run.ledger.planned(&place.shown, entry.meta.size);
+        let same_kind = old.as_ref().filter(|old| old.meta.is_file());
+        let is_same = same_kind.is_some_and(|old| first.is_same(&old.meta));
+        let named: &[u8] = if is_same { b"" } else { &first.shown };
+        self.print_link(&place, &entry, same_kind, named).await;
+        if is_same || run.job.options.dry_run {
+            let class = if is_same { Class::Unchanged } else { Class::Skipped("dry run") };
+            run.ledger.class(id, &place.shown, class);
+            return;
+        }
+        let filter = self.filter.clone();
+        self.small_task(async move {
+            let linked = async {
+                place.directory.ready().await?;
+                let mut old = old.map(|old| old.meta);
+                if let Decision::Replace(way) = decision {
+                    finish::make_way(&run, &filter, &place.dest_path, &place.shown, way).await?;
+                    old = None;
+                }
+                links::link(&run, &first, &place.dest_path, old.as_ref()).await
+            };
+            match linked.await {
+                Ok(class) => {
+                    run.ledger.class(id, &place.shown, class);
+                }
+                Err(_) if run.is_over() => {}
+                Err(fault) => {
+                    run.failed(&fault, &place.shown);
+                    run.ledger.class(id, &place.shown, Class::Failed(fault));
+                }
+            }
+        })
+        .await;
+    }
+
+    async fn print_link(&self, place: &Place, entry: &Entry, old: Option<&Entry>, first: &[u8]) {
+        let Some(context) = self.context(old.is_some()).await else { return };
+        let new = context.shown(&entry.meta, old.map(|old| &old.meta));
+        self.run.printer.item(&Item {
+            path: &place.shown,
+            new: &new,
+            old: old.map(|old| &old.meta),
+            target: None,
+            update: Update::Create,
+            content_differs: false,
+            push: self.run.push(),
+            sets_owner: self.run.job.options.owner && context.may_chown,
+            sets_group: self.run.job.options.group && self.run.may_chgrp(entry.meta.gid).await,
+            source: (place.origin.source.root(), &place.origin.path),
+            receives: self.run.pull,
+            hard_link: Some(first),
+            matched: true,
+        });
+    }
+
+    /// An entry that a basis has: linked, or left there.
+    async fn settle(&mut self, place: Place, entry: Entry, kind: BasisKind) {
+        let run = self.run.clone();
+        let id = entry.meta.is_file().then(|| run.ledger.planned(&place.shown, entry.meta.size));
+        let done = move |class: Class, run: &Run, shown: &[u8]| {
+            if let Some(id) = id {
+                run.ledger.class(id, shown, class);
+            }
+        };
+        if kind == BasisKind::Compare || run.job.options.dry_run {
+            return done(Class::Unchanged, &run, &place.shown);
+        }
+        let filter = self.filter.clone();
+        self.small_task(async move {
+            let Some(found) = &place.basis else { return };
+            let told = |class: &Class| {
+                if let Some(first) = &place.first {
+                    first.settled(class);
+                }
+            };
+            let linked = async {
+                place.directory.ready().await?;
+                if basis::link(&run, found, &place.dest_path).await? {
+                    return Ok(true);
+                }
+                match entry.meta.is_file() {
+                    true => Ok(false),
+                    false => make_link(&run, &filter, &place, &entry, Decision::Create).await.map(|()| true),
+                }
+            };
+            match linked.await {
+                Ok(true) => {
+                    told(&Class::Unchanged);
+                    done(Class::Unchanged, &run, &place.shown);
+                }
+                Ok(false) => {
+                    let Some(id) = id else { return };
+                    let item = FileItem {
+                        id,
+                        source: place.origin.source,
+                        source_path: place.origin.path,
+                        dest_path: place.dest_path,
+                        shown: place.shown,
+                        meta: entry.meta,
+                        old: None,
+                        directory: place.directory,
+                        follow: run.job.options.copy_links,
+                        decision: Decision::Create,
+                        told: true,
+                        first: place.first,
+                    };
+                    let permit = run.budget.file().await;
+                    deliver::deliver(&run, item).await;
+                    drop(permit);
+                }
+                Err(fault) => {
+                    if !run.is_over() {
+                        run.failed(&fault, &place.shown);
+                        done(Class::Failed(fault), &run, &place.shown);
+                    }
+                }
+            }
+        })
+        .await;
     }
 
     async fn file(&mut self, place: Place, entry: Entry, old: Option<Entry>, decision: Decision) {
         let run = self.run;
         let meta = entry.meta;
         let id = run.ledger.planned(&place.shown, meta.size);
+        let early = |class: Class| {
+            if let Some(first) = &place.first {
+                first.settled(&class);
+            }
+            run.ledger.class(id, &place.shown, class);
+        };
         if decision == Decision::Unchanged {
-            run.ledger.class(id, &place.shown, Class::Unchanged);
+            early(Class::Unchanged);
             return;
         }
         let hashes = matches!(decision, Decision::NeedHash(_));
@@ -364,7 +744,7 @@ impl Scan<'_> {
                 tally.stats.transferred += 1;
                 tally.stats.transferred_size += meta.size;
             }
-            run.ledger.class(id, &place.shown, Class::Skipped("dry run"));
+            early(Class::Skipped("dry run"));
             return;
         }
         self.files += 1;
@@ -379,14 +759,16 @@ impl Scan<'_> {
             && let Err(fault) = finish::make_way(run, &self.filter, &place.dest_path, &place.shown, way).await
         {
             run.failed(&fault, &place.shown);
-            run.ledger.class(id, &place.shown, Class::Failed(fault));
+            early(Class::Failed(fault));
             return;
         }
         let item = FileItem {
             id,
+            told: place.basis.as_ref().is_some_and(|found| found.level >= basis::Level::Data),
+            first: place.first,
             old: old.map(|old| old.meta),
-            source: place.source,
-            source_path: place.source_path,
+            source: place.origin.source,
+            source_path: place.origin.path,
             dest_path: place.dest_path,
             shown: place.shown,
             meta,
@@ -444,7 +826,7 @@ impl Scan<'_> {
                 Decision::Replace(way) => Some(way),
                 _ => None,
             };
-            let mode = entry.meta.mode | 0o700;
+            let mode = if place.silent { 0o777 } else { entry.meta.mode | 0o700 };
             let task = make_directory(
                 run.clone(),
                 self.filter.clone(),
@@ -460,7 +842,7 @@ impl Scan<'_> {
         };
         // What is put into a directory changes its time, so even one that needs nothing is set again if anything may.
         let touched = new || closed || matches!(decision, Decision::Attributes(_)) || options.times;
-        if touched {
+        if touched && !place.silent {
             self.left.directories.push(LeftDirectory {
                 path: place.dest_path.clone(),
                 shown: place.shown.clone(),
@@ -468,24 +850,46 @@ impl Scan<'_> {
                 old: old_meta.cloned(),
             });
         }
-        let crossing = options.one_file_system && place.dev != 0 && place.dev != entry.meta.dev;
-        if options.recursive && !crossing || place.shown == b"." {
-            self.waiting.push(Waiting {
-                source: place.source,
-                source_path: place.source_path,
+        if !place.contents.is_empty() || !place.given.is_empty() {
+            let listings = self.ahead.take();
+            self.waiting.push(Next::Contents(Box::new(Waiting {
+                origins: place.contents,
+                given: place.given,
                 dest_path: place.dest_path,
                 shown: place.shown,
                 exists: !new,
                 directory,
                 dev: entry.meta.dev,
-                listings: None,
-            });
+                listings,
+            })));
         }
+    }
+
+    async fn node(&mut self, place: Place, entry: Entry, decision: Decision, old: Option<Meta>) {
+        let run = self.run.clone();
+        if run.job.options.dry_run {
+            return;
+        }
+        let filter = self.filter.clone();
+        self.small_task(async move {
+            let made = async {
+                let change = run.change(&entry.meta, old.as_ref()).await?;
+                let names = (place.dest_path.as_slice(), place.shown.as_slice());
+                node::make(&run, &filter, &place.origin, &place.directory, names, decision, change).await
+            };
+            if let Err(fault) = made.await
+                && !run.is_over()
+            {
+                run.trouble(&fault, Some(&place.shown));
+            }
+        })
+        .await;
     }
 
     async fn link(&mut self, place: Place, entry: Entry, decision: Decision) {
         let run = self.run.clone();
-        if decision == Decision::Unchanged || run.job.options.dry_run {
+        let unchanged = decision == Decision::Unchanged && !run.job.options.remove_source_files;
+        if unchanged || run.job.options.dry_run {
             return;
         }
         let filter = self.filter.clone();
@@ -495,6 +899,9 @@ impl Scan<'_> {
                 Ok(()) => {
                     let target = entry.target.as_deref().unwrap_or_default();
                     run.ledger.event(Event::SymlinkMade { path: &place.shown, target });
+                    if run.job.options.remove_source_files {
+                        removal::remove_link(&run, &place.origin, &entry, &place.dest_path, &place.shown).await;
+                    }
                 }
                 Err(_) if run.is_over() => {}
                 Err(fault) => run.trouble(&fault, Some(&place.shown)),
@@ -504,18 +911,51 @@ impl Scan<'_> {
     }
 }
 
+/// `-L`: a link that leads nowhere cannot be followed, and is not sent.
+pub fn has_referent(run: &Run, hop: &Arc<str>, dir: &[u8], entry: &Entry) -> bool {
+    if entry.meta.kind != Kind::Symlink {
+        return true;
+    }
+    let shown = below(dir, &entry.name);
+    let text = format!("symlink has no referent: \"{}\"", String::from_utf8_lossy(&shown));
+    run.tally().listing_errors = true;
+    run.trouble(&Fault::new(hop.clone(), Stage::List, Cause::NotFound, text), Some(&shown));
+    false
+}
+
+/// What the destination has under some names of a directory.
+async fn look_at(dest: &dyn Tree, dir: &[u8], names: Vec<Vec<u8>>) -> Result<Listing, Fault> {
+    use futures::StreamExt;
+    let looks = futures::stream::iter(names.into_iter().map(|name| async move {
+        let path = below(dir, &name);
+        let Some(meta) = dest.stat(&path, false).await? else { return Ok(None) };
+        let target = if meta.kind == Kind::Symlink { Some(dest.read_link(&path).await?) } else { None };
+        Ok(Some(Entry { name, meta, target }))
+    }));
+    let found: Vec<Result<Option<Entry>, Fault>> = looks.buffered(LOOKS).collect().await;
+    let entries: Result<Vec<Option<Entry>>, Fault> = found.into_iter().collect();
+    Ok(Listing { entries: entries?.into_iter().flatten().collect(), faults: Vec::new() })
+}
+
 /// Where an entry is, at both ends.
 struct Place {
-    source: Arc<dyn Tree>,
-    source_path: Vec<u8>,
+    origin: Origin,
+    /// The directories to be walked as this one.
+    contents: Vec<Origin>,
+    /// `-H`: it is the first name of its file.
+    first: Option<Promise>,
+    /// What `--link-dest` and its kin have of it.
+    basis: Option<basis::Found>,
+    /// What operands bring into it.
+    given: Vec<Node>,
+    /// It is made if it is not there, and that is all.
+    silent: bool,
     dest_path: Vec<u8>,
     shown: Vec<u8>,
     /// The directory that it goes into.
     directory: Directory,
     /// It is the destination's own root, made for this run.
     made: bool,
-    /// The parent's device.
-    dev: u64,
 }
 
 #[expect(clippy::too_many_arguments, reason = "a task owns what it works on")]
@@ -558,7 +998,7 @@ async fn make_link(run: &Run, filter: &Filter, place: &Place, entry: &Entry, dec
     let path = &place.dest_path;
     let target = entry.target.as_deref().unwrap_or_default();
     match decision {
-        Decision::Attributes(_) => {}
+        Decision::Attributes(_) | Decision::Unchanged => {}
         Decision::Create => run.dest.symlink(target, path).await?,
         _ => {
             if let Decision::Replace(way) = decision {
@@ -567,6 +1007,9 @@ async fn make_link(run: &Run, filter: &Filter, place: &Place, entry: &Entry, dec
             // Made beside the old one and renamed over it: the name never shows nothing.
             let temp = run.temps.name(path);
             run.dest.symlink(target, &temp).await?;
+            if matches!(decision, Decision::Update(_)) {
+                super::backup::keep(run, path).await?;
+            }
             run.dest.commit(&temp, path, Change::default()).await?;
             run.temps.gone(&temp);
         }

@@ -1,0 +1,26 @@
+//! `--inplace`: a file is written under its own name. Nothing here is atomic: until it is proven, and for ever if the run
+//! ends meanwhile, the name shows a part of the new content over the old one. That is what the option asks for.
+
+use crate::entry::Meta;
+use crate::fault::Fault;
+
+use super::copy::{Proof, Trace, prove, pump};
+use super::deliver::FileItem;
+use super::run::Run;
+
+/// As [`super::copy::attempt`], the file's directory being there.
+pub async fn attempt(run: &Run, item: &FileItem, meta: &Meta, number: u32, trace: &mut Trace) -> Result<Proof, Fault> {
+    let path = &item.dest_path;
+    if item.old.as_ref().is_some_and(Meta::is_file) {
+        super::backup::copy(run, path).await?;
+        // What is too long would stay behind the new end.
+        if run.dest.stat(path, false).await?.is_some_and(|now| now.size > meta.size) {
+            run.dest.truncate(path, meta.size).await?;
+        }
+    }
+    let sent = pump(run, item, meta, path, trace).await?;
+    let proof = prove(run, item, path, sent, number).await?;
+    let change = run.change(meta, item.old.as_ref()).await?;
+    run.dest.set(path, change, false).await?;
+    Ok(proof)
+}
