@@ -7,6 +7,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use crate::plan::filter::Rule;
+use crate::plan::owners::IdMap;
 
 /// One resolved run.
 #[derive(Debug, Clone)]
@@ -122,6 +123,9 @@ pub struct Options {
     pub dirs: bool,
     pub links: bool,
     pub copy_links: bool,
+    pub copy_dirlinks: bool,
+    pub copy_unsafe_links: bool,
+    pub safe_links: bool,
     pub perms: bool,
     pub times: bool,
     pub group: bool,
@@ -153,6 +157,10 @@ pub struct Options {
     // how it is written
     pub whole_file: bool,
     pub partial: bool,
+    /// `--partial-dir`, relative: where an unfinished file is kept instead.
+    pub partial_dir: Option<Vec<u8>>,
+    pub append_verify: bool,
+    pub delay_updates: bool,
     /// `--inplace`: a file is written under its own name; what is there meanwhile is neither old nor new.
     pub inplace: bool,
     pub backup: Option<Backup>,
@@ -161,9 +169,13 @@ pub struct Options {
     pub basis: Option<Basis>,
     /// `-H`.
     pub hard_links: bool,
+    pub numeric_ids: bool,
+    pub usermap: IdMap,
+    pub groupmap: IdMap,
     pub executability: bool,
     pub omit_link_times: bool,
     pub ignore_missing_args: bool,
+    pub delete_missing_args: bool,
     pub ignore_errors: bool,
     pub force: bool,
     pub prune_empty_dirs: bool,
@@ -217,10 +229,19 @@ pub struct Options {
     pub share_linger: Option<Duration>,
 }
 
+impl Options {
+    /// Whether links of the source may be gone through.
+    pub fn follows(&self) -> bool {
+        self.copy_links || self.copy_dirlinks || self.copy_unsafe_links
+    }
+}
+
 /// What is mentioned, as rsync's `--info` names it; 0 is silence. Resolved from `-v`, `--stats`, `--progress` and `--info`,
 /// so that nobody behind `cli` has to know how these combine.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Info {
+    /// What `--backup` keeps.
+    pub backup: u8,
     /// Deletions.
     pub del: u8,
     /// `sending incremental file list`.
@@ -238,4 +259,6 @@ pub struct Info {
     pub skip: u8,
     /// 1: the last two lines, 2: the block of `--stats` too.
     pub stats: u8,
+    /// Links that `--safe-links` leaves out.
+    pub symsafe: u8,
 }

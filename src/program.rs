@@ -77,7 +77,10 @@ fn run(job: Job) -> Exit {
             Err(e) => {
                 // As with rsync: the transfer matters more than what is noted of it.
                 let text = errno_text(&e);
-                printer.error(&format!("failed to open log-file {}: {text}\nIgnoring \"log file\" setting.", path.display()));
+                printer.error(&format!(
+                    "failed to open log-file {}: {text}\nIgnoring \"log file\" setting.",
+                    path.display()
+                ));
                 printer
             }
         },

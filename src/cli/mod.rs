@@ -8,11 +8,14 @@ use std::io::{self, Read};
 
 use crate::job::{Job, Login};
 
+#[cfg(test)]
+mod document;
 pub mod exit;
 mod help;
 mod info;
 mod operand;
 mod options;
+mod refused;
 mod resolve;
 mod rsync_path;
 mod shell;

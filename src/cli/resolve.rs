@@ -15,6 +15,7 @@ use crate::job::{Backup, Basis, FilesFrom, Job, Options, Place, Verify};
 use crate::output::format_has;
 use crate::plan::chmod::Chmod;
 use crate::plan::filter::{Action, Rule};
+use crate::plan::owners::IdMap;
 
 /// Directories of `--link-dest` and its kin at most (rsync: MAX_BASIS_DIRS).
 const BASES: usize = 20;
@@ -30,6 +31,8 @@ struct Fold {
     delete_when: Option<&'static str>,
     from0: bool,
     files_from: Option<OsString>,
+    maps_users: bool,
+    maps_groups: bool,
     backup: bool,
     backup_dir: Option<Vec<u8>>,
     suffix: Option<Vec<u8>>,
@@ -69,7 +72,10 @@ pub fn resolve(
     for typed in &raw.options {
         match typed.meaning {
             Meaning::Help => return Ok(Command::Help(help::help())),
-            Meaning::Version => return Ok(Command::Version(help::version())),
+            Meaning::Version => {
+                let asked = raw.options.iter().filter(|typed| matches!(typed.meaning, Meaning::Version)).count();
+                return Ok(Command::Version(if asked > 1 { help::capabilities() } else { help::version() }));
+            }
             Meaning::ExcludeFrom | Meaning::IncludeFrom => {
                 let action =
                     if matches!(typed.meaning, Meaning::ExcludeFrom) { Action::Exclude } else { Action::Include };
@@ -115,6 +121,40 @@ impl Fold {
                 basis.dirs.push(typed.value.as_bytes().to_vec());
             }
             Meaning::HardLinks => o.hard_links = on,
+            Meaning::AppendVerify => (o.append_verify, o.inplace) = (true, true),
+            Meaning::PartialDir => {
+                let dir: &[u8] = typed.value.as_bytes();
+                let dir = &dir[..dir.iter().rposition(|byte| *byte != b'/').map_or(0, |last| last + 1)];
+                if dir.is_empty() || dir.contains(&b'/') || dir == b".." || dir == b"." {
+                    return Err(UsageError::syntax(
+                        "--partial-dir: give a single name, of a directory beside each file; no other is supported by hopsync",
+                    ));
+                }
+                o.partial_dir = Some(dir.to_vec());
+            }
+            Meaning::UserMap => {
+                only_once(&o.usermap, "usermap")?;
+                (o.usermap, self.maps_users) =
+                    (IdMap::parse(typed.value.as_bytes()).map_err(|e| wrong(typed, &e))?, true);
+            }
+            Meaning::GroupMap => {
+                only_once(&o.groupmap, "groupmap")?;
+                (o.groupmap, self.maps_groups) =
+                    (IdMap::parse(typed.value.as_bytes()).map_err(|e| wrong(typed, &e))?, true);
+            }
+            Meaning::Chown => {
+                let value = typed.value.as_bytes();
+                let colon = value.iter().position(|byte| *byte == b':');
+                let (user, group) = (&value[..colon.unwrap_or(value.len())], colon.map(|at| &value[at + 1..]));
+                if !user.is_empty() {
+                    only_once(&o.usermap, "usermap")?;
+                    (o.usermap, self.maps_users) = (IdMap::all_to(user).map_err(|e| wrong(typed, &e))?, true);
+                }
+                if let Some(group) = group.filter(|group| !group.is_empty()) {
+                    only_once(&o.groupmap, "groupmap")?;
+                    (o.groupmap, self.maps_groups) = (IdMap::all_to(group).map_err(|e| wrong(typed, &e))?, true);
+                }
+            }
             Meaning::Backup => self.backup = on,
             Meaning::BackupDir => self.backup_dir = Some(typed.value.as_bytes().to_vec()),
             Meaning::Suffix => self.suffix = Some(typed.value.as_bytes().to_vec()),
@@ -134,7 +174,9 @@ impl Fold {
             Meaning::StopAfter if !on => o.stop_after = None,
             Meaning::StopAfter => {
                 let minutes = size::count(text(typed)?).filter(|minutes| (1..=u64::from(u32::MAX)).contains(minutes));
-                let minutes = minutes.ok_or_else(|| UsageError::syntax(format!("invalid {} value: {}", typed.name, typed.value.display())))?;
+                let minutes = minutes.ok_or_else(|| {
+                    UsageError::syntax(format!("invalid {} value: {}", typed.name, typed.value.display()))
+                })?;
                 o.stop_after = Some(Duration::from_secs(minutes * 60));
             }
             Meaning::Relative => self.relative = Some(on),
@@ -285,19 +327,41 @@ impl Fold {
         options.relative = self.relative.unwrap_or(names_given);
         options.dirs |= names_given;
         options.backup = backup(self.backup, self.backup_dir, self.suffix, &mut options)?;
+        if options.remove_source_files && options.delay_updates {
+            return Err(UsageError::syntax(
+                "--remove-source-files removes what is in its place, and with --delay-updates nothing is before the end: \
+                 leave out one of them",
+            ));
+        }
         if options.remove_source_files && options.verify == Verify::Off {
             return Err(UsageError::syntax(
                 "--remove-source-files removes only what is proven to have arrived: leave out --verify=off",
             ));
         }
+        // A map without the option that sets what it maps would do nothing.
+        options.owner |= self.maps_users;
+        options.group |= self.maps_groups;
         if options.hard_links && dest.is_some() && sources.iter().any(Place::is_remote) {
             return Err(UsageError {
-                text: "--hard-links (-H): SFTP does not tell which names are the same file, so they cannot be found at \
+                text:
+                    "--hard-links (-H): SFTP does not tell which names are the same file, so they cannot be found at \
                        a source at the far end; leave out -H, and each name becomes a file of its own"
-                    .into(),
+                        .into(),
                 code: super::exit::Exit::Unsupported.code(),
             });
         }
+        if options.inplace && (options.partial_dir.is_some() || options.delay_updates) {
+            let other = if options.partial_dir.is_some() { "partial-dir" } else { "delay-updates" };
+            let one = if options.append_verify { "append" } else { "inplace" };
+            return Err(UsageError::syntax(format!("--{one} cannot be used with --{other}")));
+        }
+        // What waits beside the files is nobody's extraneous file.
+        let beside = [options.partial_dir.clone(), options.delay_updates.then(|| b".~tmp~".to_vec())];
+        for dir in beside.into_iter().flatten() {
+            let rule = [b"-p ", dir.as_slice(), b"/"].concat();
+            options.rules.push(Rule::parse(&rule).map_err(UsageError::syntax)?);
+        }
+        options.partial |= options.partial_dir.is_some();
         if options.inplace && options.partial {
             // What is there is the partial file already.
             options.partial = false;
@@ -307,7 +371,7 @@ impl Fold {
             // Then the format decides what an update looks like, and whether -i's columns are in it.
             options.itemize = format_has(format, b'i');
         }
-        options.itemize_unchanged = (options.itemize && self.itemize > 1) || (options.itemize && options.verbose > 1);
+        options.itemize_unchanged = options.itemize && (self.itemize > 1 || options.verbose > 1);
         options.info = self.info.resolve(&options);
         options.list_only |= dest.is_none();
         // A listing shows one level of a directory with a trailing slash (rsync: xfer_dirs is implied).
@@ -326,6 +390,13 @@ impl Fold {
     }
 }
 
+fn only_once(map: &IdMap, name: &str) -> Result<(), UsageError> {
+    match map.is_empty() {
+        true => Ok(()),
+        false => Err(UsageError::syntax(format!("You can only specify --{name} once (--chown counts)."))),
+    }
+}
+
 /// `--backup` from its three options; the protection that it needs from `--delete` becomes a rule.
 fn backup(
     on: bool,
@@ -335,7 +406,10 @@ fn backup(
 ) -> Result<Option<Backup>, UsageError> {
     let suffix = suffix.unwrap_or_else(|| if dir.is_some() { Vec::new() } else { b"~".to_vec() });
     if suffix.contains(&b'/') {
-        return Err(UsageError::syntax(format!("--suffix cannot contain slashes: {}", String::from_utf8_lossy(&suffix))));
+        return Err(UsageError::syntax(format!(
+            "--suffix cannot contain slashes: {}",
+            String::from_utf8_lossy(&suffix)
+        )));
     }
     if !on && dir.is_none() {
         return Ok(None);

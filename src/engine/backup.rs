@@ -19,6 +19,8 @@ pub struct Place(OnceCell<Arc<dyn Tree>>);
 struct Target {
     tree: Arc<dyn Tree>,
     path: Vec<u8>,
+    /// As a person finds it.
+    shown: Vec<u8>,
 }
 
 /// Keeps what is at `path`, which stays there too where the end can make hard links: so the name never shows nothing.
@@ -30,10 +32,12 @@ pub async fn keep(run: &Run, path: &[u8]) -> Result<(), Fault> {
     let Some(target) = target(run, path).await? else { return Ok(()) };
     clear(&target).await?;
     match run.dest.hard_link(path, target.tree.as_ref(), &target.path).await {
-        Err(fault) if matches!(fault.cause, Cause::Lost | Cause::Cancelled) => Err(fault),
-        Err(_) => run.dest.move_to(path, target.tree.as_ref(), &target.path).await,
-        Ok(()) => Ok(()),
+        Err(fault) if matches!(fault.cause, Cause::Lost | Cause::Cancelled) => return Err(fault),
+        Err(_) => run.dest.move_to(path, target.tree.as_ref(), &target.path).await?,
+        Ok(()) => {}
     }
+    run.printer.backed_up(path, &target.shown);
+    Ok(())
 }
 
 /// Moves what is at `path` away: it was to be deleted. False without `--backup`, and for what is a backup itself.
@@ -45,6 +49,7 @@ pub async fn instead_of_removal(run: &Run, path: &[u8]) -> Result<bool, Fault> {
     let Some(target) = target(run, path).await? else { return Ok(false) };
     clear(&target).await?;
     run.dest.move_to(path, target.tree.as_ref(), &target.path).await?;
+    run.printer.backed_up(path, &target.shown);
     Ok(true)
 }
 
@@ -57,7 +62,8 @@ pub async fn copy(run: &Run, path: &[u8]) -> Result<(), Fault> {
     let Some(target) = target(run, path).await? else { return Ok(()) };
     clear(&target).await?;
     super::duplicate::duplicate(run, run.dest.as_ref(), path, &meta, target.tree.as_ref(), &target.path).await?;
-    let change = crate::tree::Change { mode: Some(meta.mode), mtime: Some((meta.mtime, meta.mtime_nsec)), ..Default::default() };
+    let change =
+        crate::tree::Change { mode: Some(meta.mode), mtime: Some((meta.mtime, meta.mtime_nsec)), ..Default::default() };
     target.tree.set(&target.path, change, false).await
 }
 
@@ -76,7 +82,9 @@ async fn target(run: &Run, path: &[u8]) -> Result<Option<Target>, Fault> {
         let text = format!("\"{}\": the backup's name would be too long", String::from_utf8_lossy(path));
         return Err(Fault::new(run.dest.hop().clone(), Stage::Rename, Cause::Io, text));
     }
-    let Some(dir) = &backup.dir else { return Ok(Some(Target { tree: run.dest.clone(), path: name })) };
+    let Some(dir) = &backup.dir else {
+        return Ok(Some(Target { tree: run.dest.clone(), shown: name.clone(), path: name }));
+    };
     let tree = run.backups.0.get_or_try_init(|| async {
         make(run, run.dest.beside(b"").await?.as_ref(), dir).await?;
         run.dest.beside(dir).await
@@ -95,7 +103,7 @@ async fn target(run: &Run, path: &[u8]) -> Result<Option<Target>, Fault> {
         }
         at += 1;
     }
-    Ok(Some(Target { tree, path: name }))
+    Ok(Some(Target { tree, shown: crate::tree::join(dir, &name), path: name }))
 }
 
 /// Makes a directory that is relative to `from`, or absolute, with those above it.

@@ -4,7 +4,7 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use crate::entry::{Entry, Meta};
+use crate::entry::{Entry, Kind, Meta};
 use crate::fault::{Cause, Fault};
 use crate::job::{BasisKind, Options};
 use crate::plan::diff::DirPlan;
@@ -43,7 +43,9 @@ pub async fn open(run: &Run) -> Vec<Arc<dyn Tree>> {
     let mut trees = Vec::new();
     for dir in &basis.dirs {
         let found = async {
-            let tree = run.dest.beside(dir).await?;
+            // A directory that is not made yet cannot be gone through.
+            let from_above = dir.strip_prefix(b"../").filter(|_| run.missing);
+            let tree = run.dest.beside(from_above.unwrap_or(dir)).await?;
             Ok::<_, Fault>(tree.stat(b"", true).await?.filter(Meta::is_dir).map(|_| tree))
         };
         match found.await {
@@ -56,6 +58,29 @@ pub async fn open(run: &Run) -> Vec<Arc<dyn Tree>> {
         }
     }
     trees
+}
+
+/// Puts a link to the basis' file in the place of one that is there; or only takes that away (`--compare-dest`).
+pub async fn replace(run: &Run, found: &Found, kind: BasisKind, path: &[u8]) -> Result<bool, Fault> {
+    if kind == BasisKind::Compare {
+        if !super::backup::instead_of_removal(run, path).await? {
+            run.dest.remove(path).await?;
+        }
+        return Ok(true);
+    }
+    let temp = run.temps.name(path);
+    if !link(run, found, &temp).await? {
+        run.temps.gone(&temp);
+        return Ok(false);
+    }
+    super::backup::keep(run, path).await?;
+    run.dest.commit(&temp, path, Default::default()).await?;
+    // Renaming one name of a file onto another does nothing (rename(2)): then the temporary one is still there.
+    match run.dest.remove(&temp).await {
+        Err(fault) if fault.cause != Cause::NotFound => return Err(fault),
+        _ => run.temps.gone(&temp),
+    }
+    Ok(true)
 }
 
 /// What each basis has in a directory. One that is missing there, or cannot be read, has nothing.
@@ -108,19 +133,34 @@ pub fn find_all(
     if trees.is_empty() {
         return HashMap::new();
     }
+    let copies = context.opts.basis.as_ref().is_some_and(|basis| basis.kind == BasisKind::Copy);
     // In a basis, what exists is what is looked for; -c is asked afterwards.
-    let options = Options {
-        existing: false,
-        ignore_existing: false,
-        update: false,
-        checksum: false,
-        ..context.opts.clone()
-    };
+    let options =
+        Options { existing: false, ignore_existing: false, update: false, checksum: false, ..context.opts.clone() };
     let context = Context { opts: &options, ..context.clone() };
-    let lacking = plan.steps.iter().filter(|step| step.old.is_none() && step.decision == Decision::Create);
-    let found = lacking.filter_map(|step| {
+    let found = plan.steps.iter().filter_map(|step| {
         let path = below(dest_dir, &step.entry.name);
-        find(trees, listed, &path, &step.entry, &context).map(|found| (step.entry.name.clone(), found))
+        let found = || find(trees, listed, &path, &step.entry, &context);
+        let found = match &step.old {
+            _ if step.decision == Decision::Create => found(),
+            // A link over something else is made as if there were no basis (rsync).
+            Some(_) if matches!(step.decision, Decision::Replace(_)) && step.entry.meta.kind != Kind::Symlink => {
+                found()
+            }
+            // A file that is there already gives way to one that a basis has, so that the end is that of a fresh copy.
+            Some(old)
+                if old.meta.is_file() && step.entry.meta.is_file() && !matches!(step.decision, Decision::Skip(_)) =>
+            {
+                let replaces = |found: &Found| {
+                    let linked = old.meta.ino != 0
+                        && (old.meta.dev, old.meta.ino) == (found.entry.meta.dev, found.entry.meta.ino);
+                    found.level == Level::Same && !copies && !linked
+                };
+                found().filter(replaces)
+            }
+            _ => None,
+        };
+        found.map(|found| (step.entry.name.clone(), found))
     });
     found.collect()
 }

@@ -53,9 +53,14 @@ pub async fn attempt(run: &Run, item: &FileItem, meta: &Meta, number: u32, trace
     }
     let temp = run.temps.name(&item.dest_path);
     let tried = async {
-        let sent = send(run, item, meta, &temp, trace).await?;
+        let from = if number == 1 { super::partial::resume(run, &item.dest_path, meta, &temp).await? } else { 0 };
+        let sent = send(run, item, meta, &temp, trace, from).await?;
         let proof = prove(run, item, &temp, sent, number).await?;
         let change = run.change(meta, item.old.as_ref()).await?;
+        if run.job.options.delay_updates {
+            run.dest.commit(&temp, &super::delay::place(run, &item.dest_path).await?, change).await?;
+            return Ok(proof);
+        }
         if item.old.as_ref().is_some_and(Meta::is_file) {
             super::backup::keep(run, &item.dest_path).await?;
         }
@@ -80,7 +85,7 @@ async fn give_back(run: &Run, item: &FileItem, meta: &Meta, temp: &[u8], bytes: 
         return;
     }
     let done = if run.job.options.partial && bytes > 0 && large(run, meta) {
-        run.dest.commit(temp, &item.dest_path, super::finish::PARTIAL).await
+        super::partial::keep(run, temp, &super::partial::path(run, &item.dest_path)).await
     } else {
         run.dest.remove(temp).await
     };
@@ -102,10 +107,17 @@ pub(super) struct Sent {
     size: u64,
 }
 
-async fn send(run: &Run, item: &FileItem, meta: &Meta, temp: &[u8], trace: &mut Trace) -> Result<Sent, Fault> {
+async fn send(
+    run: &Run,
+    item: &FileItem,
+    meta: &Meta,
+    temp: &[u8],
+    trace: &mut Trace,
+    from: u64,
+) -> Result<Sent, Fault> {
     let started = tokio::time::Instant::now();
-    if large(run, meta) {
-        return pump(run, item, meta, temp, trace).await;
+    if large(run, meta) || from > 0 {
+        return pump(run, item, meta, temp, trace, from).await;
     }
     let _held = run.budget.bytes(meta.size as usize).await;
     trace.waited += started.elapsed();
@@ -136,11 +148,19 @@ fn unchanged(item: &FileItem, before: &Meta, after: &Meta, read: u64) -> Result<
     Err(Fault::new(item.source.hop().clone(), Stage::Read, Cause::Changed, text))
 }
 
-/// A large file: pieces are read ahead, hashed in order, and written with many unacknowledged.
-pub(super) async fn pump(run: &Run, item: &FileItem, meta: &Meta, temp: &[u8], trace: &mut Trace) -> Result<Sent, Fault> {
+/// A large file: pieces are read ahead, hashed in order, and written with many unacknowledged. What lies below `from` is at
+/// the destination already, or may be: it is hashed, but not written.
+pub(super) async fn pump(
+    run: &Run,
+    item: &FileItem,
+    meta: &Meta,
+    temp: &[u8],
+    trace: &mut Trace,
+    from: u64,
+) -> Result<Sent, Fault> {
     let size = meta.size;
     let source = item.source.open_read(&item.source_path, size, item.follow).await?;
-    let sink = run.dest.open_write(temp, size, 0o600, !run.job.options.inplace).await?;
+    let sink = run.dest.open_write(temp, size, 0o600, !run.job.options.inplace && from == 0).await?;
     trace.used = if sink.used().channel.is_some() { sink.used() } else { source.used() };
     let chunk = run.chunk();
     let mut hasher = run.algorithm().await.map(Hasher::new);
@@ -150,7 +170,7 @@ pub(super) async fn pump(run: &Run, item: &FileItem, meta: &Meta, temp: &[u8], t
     let (mut asked, mut written) = (0u64, 0u64);
     while written < size {
         if run.job.options.partial && trace.bytes > 0 {
-            run.temps.keep(temp, &item.dest_path);
+            run.temps.keep(temp, &super::partial::path(run, &item.dest_path));
         }
         while asked < size && reads.len() < ahead {
             let len = chunk.min((size - asked) as usize);
@@ -172,6 +192,10 @@ pub(super) async fn pump(run: &Run, item: &FileItem, meta: &Meta, temp: &[u8], t
         }
         if let Some(running) = hasher.take() {
             hasher = Some(hash(running, data.clone()).await?);
+        }
+        if written + len as u64 <= from {
+            written += len as u64;
+            continue;
         }
         let acknowledged = sink.write_at(written, data, Box::new(held)).await?;
         written += len as u64;

@@ -18,10 +18,10 @@ use crate::tree::remote::link::{CommandConnector, Connector, SshConnector};
 use crate::tree::remote::pool;
 use crate::tree::{Tree, join, split};
 
-use super::retry::{Retry, Scope};
-use super::run::{Run, Settings};
 use super::brought::Brought;
 use super::operands::{self, Operand};
+use super::retry::{Retry, Scope};
+use super::run::{Run, Settings};
 use super::scan::Roots;
 
 /// Without `--timeout`: silence on a channel, with requests outstanding, that ends it. A tape library may take minutes.
@@ -143,17 +143,17 @@ async fn find_rooted(
         }
     }
     let Some(dest) = &job.dest else {
-        let (there, missing) = operands::look(job, end).await?;
+        let operands::Looked { there, missing, .. } = operands::look(job, end).await?;
         let (brought, sources) = operands::bring(job, end, &there).await?;
         let nowhere = End::Local.tree(b"").await?;
-        let roots = Roots { brought, renamed: None, dest_is_new: true };
+        let roots = Roots { brought, renamed: None, dest_is_new: true, absent: Vec::new() };
         return Ok(Ends { run: Run::new(job.clone(), settings, nowhere, &sources, remote), roots, missing });
     };
     let dest_end = end(dest);
     let dest_path = path_of(dest)?;
     // Both ends are looked at together: each look is a round trip.
     let (looked, dest_state) = tokio::join!(operands::look(job, end), state(&dest_end, &dest_path));
-    let ((there, missing), dest_state) = (looked?, dest_state?);
+    let (operands::Looked { there, missing, absent }, dest_state) = (looked?, dest_state?);
     if let Some(remote) = &remote
         && there.iter().any(|operand| operand.meta.is_dir())
     {
@@ -172,8 +172,9 @@ async fn find_rooted(
     let here = dest_dir == b"." || there.is_empty();
     let dest_tree = dest_end.tree(if here { b"" } else { &dest_dir }).await?;
     let renamed = mapping.roots.first().filter(|_| mapping.renamed).map(|root| root.dest_name.clone());
-    let roots = Roots { brought, renamed, dest_is_new: made.new };
-    let run = Run::new(job.clone(), settings, dest_tree, &sources, remote);
+    let roots = Roots { brought, renamed, dest_is_new: made.new, absent };
+    let mut run = Run::new(job.clone(), settings, dest_tree, &sources, remote);
+    run.missing = made.missing;
     Ok(Ends { run, roots, missing })
 }
 

@@ -61,6 +61,7 @@ pub async fn finish(run: &Run, left: Left) {
     if run.job.options.dry_run {
         return;
     }
+    super::delay::release(run).await;
     // The deepest first: setting a directory's time must come after everything below it.
     let set = left.directories.iter().rev().map(|directory| async move {
         let set = async {

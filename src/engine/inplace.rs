@@ -18,7 +18,12 @@ pub async fn attempt(run: &Run, item: &FileItem, meta: &Meta, number: u32, trace
             run.dest.truncate(path, meta.size).await?;
         }
     }
-    let sent = pump(run, item, meta, path, trace).await?;
+    // --append-verify: what is there is taken for the beginning, until the hash says otherwise.
+    let from = match &item.old {
+        Some(old) if run.job.options.append_verify && number == 1 && old.is_file() => old.size,
+        _ => 0,
+    };
+    let sent = pump(run, item, meta, path, trace, from).await?;
     let proof = prove(run, item, path, sent, number).await?;
     let change = run.change(meta, item.old.as_ref()).await?;
     run.dest.set(path, change, false).await?;

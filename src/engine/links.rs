@@ -73,7 +73,10 @@ impl Drop for Promise {
         self.0.state.send_if_modified(|state| {
             let open = state.is_none();
             if open {
-                let text = format!("\"{}\", whose other name this is, was not delivered", String::from_utf8_lossy(&self.0.shown));
+                let text = format!(
+                    "\"{}\", whose other name this is, was not delivered",
+                    String::from_utf8_lossy(&self.0.shown)
+                );
                 *state = Some(Err(Fault::new("local", Stage::Rename, Cause::Cancelled, text)));
             }
             open

@@ -11,7 +11,7 @@ use crate::plan::names::safe_name;
 use crate::plan::order;
 use crate::tree::Listing;
 
-use super::brought::{self, Brought, Node, Origin};
+use super::brought::{self, Brought, Nodes, Origin};
 use super::finish::below;
 use super::run::Run;
 
@@ -21,7 +21,7 @@ const AHEAD: usize = 32;
 /// What waits to be printed, the next one last.
 enum Next {
     Entry { shown: Vec<u8>, entry: Entry },
-    Directory { origins: Vec<Origin>, given: Vec<Node>, shown: Vec<u8>, listings: Option<JoinHandle<Listings>> },
+    Directory { origins: Vec<Origin>, given: Nodes, shown: Vec<u8>, listings: Option<JoinHandle<Listings>> },
 }
 
 type Listings = Vec<Result<Listing, Fault>>;
@@ -95,7 +95,7 @@ fn directory(
     run: &Run,
     filter: &Filter,
     listed: Vec<(Origin, Vec<Entry>)>,
-    given: Vec<Node>,
+    given: Nodes,
     shown: &[u8],
     waiting: &mut Vec<Next>,
 ) {
@@ -113,7 +113,10 @@ fn directory(
         Err(bad) => {
             let hop = first.as_ref().map_or_else(|| "local".into(), |first| first.source.hop().clone());
             run.tally().listing_errors = true;
-            run.trouble(&Fault::new(hop, crate::fault::Stage::List, Cause::Protocol, format!("listed {bad}")), Some(shown));
+            run.trouble(
+                &Fault::new(hop, crate::fault::Stage::List, Cause::Protocol, format!("listed {bad}")),
+                Some(shown),
+            );
             false
         }
     });
@@ -126,8 +129,8 @@ fn directory(
                 (Some(node), None) => (node.contents, node.children),
                 (Some(node), Some(_)) if run.job.options.recursive => (node.contents, node.children),
                 (Some(node), Some(_)) => (Vec::new(), node.children),
-                (None, Some(first)) if run.job.options.recursive => (vec![first.below(&entry.name)], Vec::new()),
-                (None, _) => (Vec::new(), Vec::new()),
+                (None, Some(first)) if run.job.options.recursive => (vec![first.below(&entry.name)], Nodes::new()),
+                (None, _) => (Vec::new(), Nodes::new()),
             };
             if !origins.is_empty() || !given.is_empty() {
                 waiting.push(Next::Directory { origins, given, shown: path.clone(), listings: None });

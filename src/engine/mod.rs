@@ -4,9 +4,11 @@
 //! - [`operands`]: what the operands bring ([`brought`], [`glob`]); [`list`]: the walk of `--list-only`.
 //! - [`scan`]: walks both ends directory by directory and decides ([`crate::plan`]); what is to be done leaves it in order.
 //! - [`deliver`]: one file, tried until it is delivered, unchanged, or given up; [`copy`] is one try.
-//! - [`node`]: devices and FIFOs.
+//! - [`referents`]: links that come as what they lead to.
+//! - [`owners`]: owners and groups in the destination's terms; [`node`]: devices and FIFOs.
 //! - [`basis`]: `--link-dest` and its kin; [`links`]: files with several names.
-//! - [`backup`], [`inplace`], [`removal`]: what `--backup`, `--inplace` and `--remove-source-files` add to that.
+//! - [`backup`], [`inplace`], [`removal`], [`partial`], [`delay`]: what `--backup`, `--inplace`, `--remove-source-files`,
+//!   `--partial-dir` and `--delay-updates` add to that.
 //! - [`finish`]: what comes last: deletions, then the attributes of directories.
 //! - [`progress`]: what is printed meanwhile.
 //! - [`budget`]: what bounds memory; [`retry`]: what is tried again; [`temps`]: what must not be left behind.
@@ -16,6 +18,7 @@ mod basis;
 mod brought;
 pub mod budget;
 mod copy;
+mod delay;
 mod deliver;
 mod directory;
 mod duplicate;
@@ -27,8 +30,11 @@ mod links;
 mod list;
 mod node;
 mod operands;
+mod owners;
+mod partial;
 mod progress;
 mod prune;
+mod referents;
 mod removal;
 pub mod retry;
 mod run;

@@ -14,7 +14,7 @@ use crate::plan::filter::{Filter, Side};
 use crate::plan::names::{self, Root};
 use crate::tree::{Tree, join, split};
 
-use super::brought::{Brought, Node, Origin};
+use super::brought::{Brought, Node, Nodes, Origin};
 use super::ends::{End, Failed, path_of, usage};
 use super::glob;
 
@@ -43,11 +43,17 @@ struct Asked<'a> {
     top: bool,
 }
 
-/// Looks at all operands. Returns those that are there, and what is wrong with the others.
-pub async fn look<'a>(
-    job: &'a Job,
-    end: &(impl Fn(&Place) -> End + Sync),
-) -> Result<(Vec<Operand<'a>>, Vec<Fault>), Failed> {
+/// What was found of the operands.
+pub struct Looked<'a> {
+    pub there: Vec<Operand<'a>>,
+    /// What is wrong with the others.
+    pub missing: Vec<Fault>,
+    /// `--delete-missing-args`: the names of those that are not there.
+    pub absent: Vec<Vec<u8>>,
+}
+
+/// Looks at all operands.
+pub async fn look<'a>(job: &'a Job, end: &(impl Fn(&Place) -> End + Sync)) -> Result<Looked<'a>, Failed> {
     let asked = ask(job, end).await?;
     let follow_all = job.options.copy_links;
     let looks = stream::iter(asked.into_iter().map(|asked| {
@@ -60,22 +66,25 @@ pub async fn look<'a>(
         }
     }));
     let looked: Vec<_> = looks.buffered(LOOKS).collect().await;
-    let (mut missing, mut there) = (Vec::new(), Vec::new());
+    let (mut missing, mut there, mut absent) = (Vec::new(), Vec::new(), Vec::new());
     for (asked, found) in looked {
         let Asked { place, path, root, top } = asked;
         match found {
             Ok(Some(meta)) => {
-                let root = root.unwrap_or_else(|| {
-                    names::roots::root(&names::Source { path: &path, is_dir: meta.is_dir() })
-                });
+                let root =
+                    root.unwrap_or_else(|| names::roots::root(&names::Source { path: &path, is_dir: meta.is_dir() }));
                 there.push(Operand { place, path, root, meta, top });
+            }
+            Ok(None) if job.options.delete_missing_args => {
+                let root = root.unwrap_or_else(|| names::roots::root(&names::Source { path: &path, is_dir: false }));
+                absent.extend(Some(root.name).filter(|name| !name.is_empty()));
             }
             Ok(None) if job.options.ignore_missing_args => {}
             Ok(None) => missing.push(link_stat(place, &path)),
             Err(fault) => missing.push(fault),
         }
     }
-    Ok((there, missing))
+    Ok(Looked { there, missing, absent })
 }
 
 async fn ask<'a>(job: &'a Job, end: &impl Fn(&Place) -> End) -> Result<Vec<Asked<'a>>, Failed> {
@@ -115,7 +124,11 @@ async fn ask<'a>(job: &'a Job, end: &impl Fn(&Place) -> End) -> Result<Vec<Asked
         let top = options.relative && options.implied_dirs && names::roots::starts_at_top(name);
         let name = names::listed(name);
         let slash: &[u8] = if name.ends_with(b"/") { b"/" } else { b"" };
-        let mut root = if options.relative { relative(&name)? } else { names::roots::root(&names::Source { path: &name, is_dir: false }) };
+        let mut root = if options.relative {
+            relative(&name)?
+        } else {
+            names::roots::root(&names::Source { path: &name, is_dir: false })
+        };
         root.source_dir = if root.source_dir.is_empty() { base.clone() } else { join(&base, &root.source_dir) };
         let mut path = join(&root.source_dir, &root.name);
         if !path.ends_with(b"/") {
@@ -190,7 +203,7 @@ pub async fn bring(
         let source = match trees.get(&root.source_dir) {
             Some(tree) => tree.clone(),
             None => {
-                let tree = end(place).source(&root.source_dir, options.copy_links).await?;
+                let tree = end(place).source(&root.source_dir, options.follows()).await?;
                 trees.insert(root.source_dir.clone(), tree.clone());
                 tree
             }
@@ -215,7 +228,7 @@ pub async fn bring(
             entry: Entry { name: name.to_vec(), meta: meta.clone(), target },
             contents: if walked { vec![origin.clone()] } else { Vec::new() },
             origin,
-            children: Vec::new(),
+            children: Nodes::new(),
             silent: false,
         };
         let mut way = Vec::new();
@@ -225,7 +238,7 @@ pub async fn bring(
                 entry: Entry { name: split(prefix).1.to_vec(), meta: meta.clone(), target: None },
                 origin: Origin { source: source.clone(), path: prefix.to_vec() },
                 contents: Vec::new(),
-                children: Vec::new(),
+                children: Nodes::new(),
                 silent: !options.implied_dirs,
             });
         }
@@ -269,7 +282,8 @@ mod tests {
 
     #[test]
     fn the_way_to_a_path_is_each_directory_above_it() {
-        let of = |path: &str| prefixes(path.as_bytes()).map(|p| String::from_utf8_lossy(p).into_owned()).collect::<Vec<_>>();
+        let of =
+            |path: &str| prefixes(path.as_bytes()).map(|p| String::from_utf8_lossy(p).into_owned()).collect::<Vec<_>>();
         assert_eq!(of("a/b/c"), ["a", "a/b", "a/b/c"]);
         assert_eq!(of("a"), ["a"]);
         assert!(of("").is_empty());

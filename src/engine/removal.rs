@@ -1,7 +1,7 @@
 //! `--remove-source-files`: a source goes once the destination is proven to have the same. What was only sent, or only
 //! looked alike, stays.
 
-use crate::entry::Entry;
+use crate::entry::{Entry, Meta};
 use crate::fault::{Cause, Fault, Stage};
 
 use super::brought::Origin;
@@ -10,20 +10,25 @@ use super::run::Run;
 
 /// Removes a file whose delivery was verified, unless it has changed since it was listed.
 pub async fn remove(run: &Run, item: &FileItem) {
+    let origin = Origin { source: item.source.clone(), path: item.source_path.clone() };
+    remove_file(run, &origin, &item.meta, item.follow, &item.shown).await;
+}
+
+/// As [`remove`], of a file that is described by `meta`.
+pub async fn remove_file(run: &Run, origin: &Origin, meta: &Meta, follow: bool, shown: &[u8]) {
     let removed = async {
-        let now = item.source.stat(&item.source_path, item.follow).await?;
+        let now = origin.source.stat(&origin.path, follow).await?;
         let same = now.is_some_and(|now| {
-            (now.size, now.mtime, now.mtime_nsec, now.ino)
-                == (item.meta.size, item.meta.mtime, item.meta.mtime_nsec, item.meta.ino)
+            (now.size, now.mtime, now.mtime_nsec, now.ino) == (meta.size, meta.mtime, meta.mtime_nsec, meta.ino)
         });
         if !same {
-            let name = String::from_utf8_lossy(&item.shown).into_owned();
+            let name = String::from_utf8_lossy(shown).into_owned();
             let text = format!("Skipping sender remove for changed file: {name}");
-            return Err(Fault::new(item.source.hop().clone(), Stage::Attributes, Cause::Changed, text));
+            return Err(Fault::new(origin.source.hop().clone(), Stage::Attributes, Cause::Changed, text));
         }
-        item.source.remove(&item.source_path).await
+        origin.source.remove(&origin.path).await
     };
-    tell(run, removed.await, &item.shown);
+    tell(run, removed.await, shown);
 }
 
 /// Removes a link that the destination has now, too.

@@ -65,6 +65,10 @@ pub struct Run {
     /// The walk is still going on.
     pub scanning: AtomicBool,
     pub lines: progress::Lines,
+    pub owners: super::owners::Owners,
+    pub delayed: super::delay::Delayed,
+    /// The destination's directory is not there (a dry run): its tree is that of the directory above.
+    pub missing: bool,
     /// Where `--backup-dir` keeps things, once it is known.
     pub backups: super::backup::Place,
     over: AtomicBool,
@@ -105,6 +109,9 @@ impl Run {
             under_way: AtomicU64::new(0),
             scanning: AtomicBool::new(true),
             lines: progress::Lines::default(),
+            owners: super::owners::Owners::default(),
+            delayed: super::delay::Delayed::default(),
+            missing: false,
             backups: super::backup::Place::default(),
             over: AtomicBool::new(false),
         }
@@ -329,6 +336,9 @@ pub async fn run(job: Job, settings: Settings) -> Outcome {
     } else if !run.is_over() {
         clean_up(&run).await;
     }
+    if run.is_over() {
+        super::delay::tell_waiting(&run);
+    }
     close(&run, interrupted, started.elapsed()).await
 }
 
@@ -382,7 +392,7 @@ async fn clean_up(run: &Arc<Run>) {
     }
     let removals = left.iter().map(|(temp, kept)| async move {
         let done = match kept {
-            Some(path) => run.dest.commit(temp, path, finish::PARTIAL).await,
+            Some(path) => super::partial::keep(run, temp, path).await,
             None => run.dest.remove(temp).await,
         };
         if let Err(fault) = done

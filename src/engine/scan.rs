@@ -16,19 +16,26 @@ use crate::output::{Item, Skip, Update};
 use crate::plan::diff::{Step, diff_dir};
 use crate::plan::filter::{Filter, Side};
 use crate::plan::quick_check::{Context, Decision, Differs, MakeWay, Reason, decide};
+use crate::plan::safe_link::is_unsafe;
 use crate::tree::{Change, Listing, Tree};
 
+use super::backup;
 use super::basis;
-use super::brought::{self, Brought, Node, Origin};
+use super::brought::{self, Brought, Node, Nodes, Origin};
 use super::deliver::{self, FileItem};
 use super::directory::Directory;
 use super::finish::{self, Left, LeftDirectory, below};
 use super::links::{self, First, Links, Name, Promise};
 use super::node;
+use super::owners;
 use super::progress;
 use super::prune;
+use super::referents;
 use super::removal;
 use super::run::Run;
+
+mod entry;
+mod make;
 
 /// Directories that are listed ahead of the one that is decided.
 const LISTED_AHEAD: usize = 32;
@@ -62,13 +69,15 @@ pub struct Roots {
     pub renamed: Option<Vec<u8>>,
     /// The destination's directory was made by us: nothing below it needs a look.
     pub dest_is_new: bool,
+    /// `--delete-missing-args`: names of operands that are not there, and are to go at the destination too.
+    pub absent: Vec<Vec<u8>>,
 }
 
 /// A directory that waits to be compared.
 struct Waiting {
     /// The directories whose contents come here; none where only some names are given.
     origins: Vec<Origin>,
-    given: Vec<Node>,
+    given: Nodes,
     dest_path: Vec<u8>,
     shown: Vec<u8>,
     /// Whether the destination has it already.
@@ -126,7 +135,18 @@ pub async fn scan(run: &Arc<Run>, roots: Roots) -> Left {
     let options = &run.job.options;
     let filter = Filter::new(&options.rules).delete_excluded(options.delete.excluded);
     let left = Left { filter: filter.clone(), ..Left::default() };
-    let mut scan = Scan { run, filter, left, waiting: Vec::new(), ahead: None, bases: basis::open(run).await, links: Links::default(), tasks: JoinSet::new(), files: 0, bytes: 0 };
+    let mut scan = Scan {
+        run,
+        filter,
+        left,
+        waiting: Vec::new(),
+        ahead: None,
+        bases: basis::open(run).await,
+        links: Links::default(),
+        tasks: JoinSet::new(),
+        files: 0,
+        bytes: 0,
+    };
     run.printer.heading();
     scan.top(roots).await;
     while let Some(next) = scan.next() {
@@ -148,21 +168,46 @@ pub async fn scan(run: &Arc<Run>, roots: Roots) -> Left {
 }
 
 impl Scan<'_> {
+    /// What is missing at the source and is to go at the destination; a directory only if deletion is asked for.
+    async fn absent(&mut self, names: Vec<Vec<u8>>) {
+        let deletes = self.run.job.options.delete.enabled || self.run.job.options.force;
+        for path in names {
+            match self.run.dest.stat(&path, false).await {
+                Ok(Some(meta)) if !meta.is_dir() || deletes => {
+                    let (dir, name) = crate::tree::split(&path);
+                    let entry = Entry { name: name.to_vec(), meta, target: None };
+                    self.left.extraneous.push((dir.to_vec(), dir.to_vec(), vec![entry]));
+                }
+                Ok(_) => {}
+                Err(fault) => self.run.trouble(&fault, Some(&path)),
+            }
+        }
+    }
+
     /// The operands: what they bring to the top is one directory, in one order.
     async fn top(&mut self, roots: Roots) {
-        let Roots { brought, renamed, dest_is_new } = roots;
+        let Roots { brought, renamed, dest_is_new, absent } = roots;
+        self.absent(absent).await;
         let Brought { items, contents, itself } = brought;
         let contents_wanted = !contents.is_empty();
         if let Some(dest_name) = renamed {
             // It is alone.
-            for node in items {
-                let Node { entry: Entry { name, meta, target }, origin, .. } = node;
-                let root = Root { source: origin.source, name, dest_name, meta, target, dest_is_new };
-                return self.root(root).await;
-            }
-            for (origin, meta) in contents {
-                let root = Root { source: origin.source, name: origin.path, dest_name, meta, target: None, dest_is_new };
-                return self.root(root).await;
+            let mut items = items.into_values();
+            let alone = match items.next() {
+                Some(Node { entry: Entry { name, meta, target }, origin, .. }) => {
+                    Some(Root { source: origin.source, name, dest_name, meta, target, dest_is_new })
+                }
+                None => contents.into_iter().next().map(|(origin, meta)| Root {
+                    source: origin.source,
+                    name: origin.path,
+                    dest_name,
+                    meta,
+                    target: None,
+                    dest_is_new,
+                }),
+            };
+            if let Some(root) = alone {
+                self.root(root).await;
             }
             return;
         }
@@ -197,6 +242,9 @@ impl Scan<'_> {
     /// An operand itself: a file, a link, or a directory to be walked.
     async fn root(&mut self, root: Root) {
         let Root { source, name, dest_name, meta, target, dest_is_new } = root;
+        let mut entry = [Entry { name: Vec::new(), meta, target: None }];
+        owners::translate(self.run, &mut entry).await;
+        let [Entry { meta, .. }] = entry;
         let shown = if name.is_empty() { b".".to_vec() } else { name.clone() };
         if meta.is_dir() && !self.run.job.options.recursive && !self.run.job.options.dirs {
             return self.skip(&shown, &meta, Reason::Directory);
@@ -233,7 +281,9 @@ impl Scan<'_> {
         let Some(context) = self.context(old_entry.is_some()).await else { return };
         let mut decision = decide(&context, &meta, old_entry.as_ref().map(|old| &old.meta), same_target);
         if made {
-            decision = Decision::Create;
+            // In a dry run it is not there, and what is not there is not made with --existing.
+            let lacks = self.run.job.options.existing && self.run.job.options.dry_run;
+            decision = if lacks { Decision::Skip(Reason::NotExisting) } else { Decision::Create };
         }
         let entry = Entry { name: name.clone(), meta, target };
         let basis = if old_entry.is_none() || made { self.basis_of(&dest_name, &entry).await } else { None };
@@ -244,7 +294,7 @@ impl Scan<'_> {
             origin,
             first: None,
             basis,
-            given: Vec::new(),
+            given: Nodes::new(),
             silent: false,
             dest_path: dest_name,
             shown,
@@ -286,8 +336,7 @@ impl Scan<'_> {
                 let (bases, basis_dir) = (self.bases.clone(), dest_path.clone());
                 let dest = exists.then(|| (self.run.dest.clone(), dest_path.clone()));
                 // Where only some names are given, the directory may be a large one that does not concern us.
-                let names: Option<Vec<Vec<u8>>> =
-                    origins.is_empty().then(|| given.iter().map(|node| node.entry.name.clone()).collect());
+                let names: Option<Vec<Vec<u8>>> = origins.is_empty().then(|| given.keys().cloned().collect());
                 *listings = Some(tokio::spawn(async move {
                     let there = async {
                         match (&dest, names) {
@@ -345,6 +394,10 @@ impl Scan<'_> {
         if run.job.options.copy_links {
             entries.retain(|entry| has_referent(run, &hop, &shown_dir, entry));
         }
+        if referents::matter(run) {
+            entries = referents::resolve(run, &shown_dir, entries, first.as_ref(), &mut nodes).await;
+        }
+        owners::translate(run, &mut entries).await;
         if run.job.options.prune_empty_dirs {
             entries = prune::keep_filled(run, &self.filter, &shown_dir, entries, first.as_ref(), &nodes).await;
         }
@@ -436,479 +489,6 @@ impl Scan<'_> {
         // The first one found is the next one walked.
         self.waiting[first_new..].reverse();
     }
-
-    fn skip(&mut self, shown: &[u8], meta: &Meta, reason: Reason) {
-        let printer = &self.run.printer;
-        match reason {
-            Reason::NonRegular => printer.skipping_non_regular(shown),
-            Reason::Directory => printer.skipping_directory(shown),
-            Reason::Exists => printer.skipped(shown, Skip::Exists),
-            Reason::NotExisting => printer.skipped(shown, Skip::NotCreating),
-            Reason::Newer => printer.skipped(shown, Skip::Newer),
-            Reason::TooBig => printer.skipped(shown, Skip::OverMax),
-            Reason::TooSmall => printer.skipped(shown, Skip::UnderMin),
-        }
-        if meta.is_file() {
-            let id = self.run.ledger.planned(shown, meta.size);
-            self.run.ledger.class(id, shown, Class::Skipped(reason_name(reason)));
-        }
-    }
-
-    /// What decisions depend on. Where there is nothing to compare with, nothing has to be known of the far end, and nobody
-    /// waits for it.
-    async fn context(&self, compares: bool) -> Option<Context<'_>> {
-        let options = &self.run.job.options;
-        let context = match compares {
-            true => self.run.context().await,
-            false => Context::new(options, 0)
-                .map_err(|text| Fault::new("local", Stage::Attributes, Cause::Config, text))
-                .map(|context| Context { dest_is_sftp: self.run.remote.is_some() && !self.run.pull, ..context }),
-        };
-        context.map_err(|fault| self.run.trouble(&fault, None)).ok()
-    }
-
-    /// Differences that cannot be set do not count: rsync skips them silently too.
-    async fn settable(&self, decision: Decision, new: &Meta) -> Decision {
-        let (Decision::Attributes(differs) | Decision::Update(differs) | Decision::NeedHash(differs)) = decision else {
-            return decision;
-        };
-        let group = differs.group && self.run.may_chgrp(new.gid).await;
-        let differs = Differs { group, ..differs };
-        match decision {
-            Decision::Attributes(_) if !differs.any() => Decision::Unchanged,
-            Decision::Attributes(_) => Decision::Attributes(differs),
-            Decision::Update(_) => Decision::Update(differs),
-            _ => Decision::NeedHash(differs),
-        }
-    }
-
-    async fn print(&self, place: &Place, entry: &Entry, old: Option<&Entry>, update: Update, content_differs: bool) {
-        let options = &self.run.job.options;
-        // Of what is new, `-i` shows no owner and no group.
-        let (sets_owner, sets_group) = match old {
-            None => (false, false),
-            Some(_) => (
-                options.owner && self.run.identity().await.uid == Some(0),
-                options.group && self.run.may_chgrp(entry.meta.gid).await,
-            ),
-        };
-        let Some(context) = self.context(old.is_some()).await else { return };
-        // What a basis has is what is compared with, though it is at the destination that something is made.
-        let found = place.basis.as_ref();
-        let matched = found.is_some_and(|found| found.level >= basis::Level::Data);
-        let update = if matched { Update::Create } else { update };
-        let old = found.map(|found| &found.entry).or(old);
-        let content_differs = content_differs && found.is_none();
-        let linked = found.and_then(|found| basis::settles(self.run, found)) == Some(BasisKind::Link);
-        let hard_link = (linked && !entry.meta.is_dir()).then_some(b"".as_slice());
-        let new = context.shown(&entry.meta, old.map(|old| &old.meta));
-        self.run.printer.item(&Item {
-            path: &place.shown,
-            new: &new,
-            old: old.map(|old| &old.meta),
-            target: entry.target.as_deref(),
-            update,
-            content_differs,
-            push: self.run.push(),
-            sets_owner,
-            sets_group,
-            source: (place.origin.source.root(), &place.origin.path),
-            receives: self.run.pull,
-            hard_link,
-            matched,
-        });
-    }
-
-    async fn entry(&mut self, place: Place, entry: Entry, old: Option<Entry>, decision: Decision) {
-        let run = self.run;
-        if place.silent {
-            return self.enter(place, entry, old, decision).await;
-        }
-        let decision = self.settable(decision, &entry.meta).await;
-        // A source is removed only if the destination is proven to have the same: looking alike does not do.
-        let decision = match decision {
-            Decision::Unchanged if run.job.options.remove_source_files && entry.meta.is_file() => {
-                Decision::NeedHash(Differs::default())
-            }
-            Decision::Attributes(differs) if run.job.options.remove_source_files && entry.meta.is_file() => {
-                Decision::NeedHash(differs)
-            }
-            other => other,
-        };
-        {
-            let mut tally = run.tally();
-            tally.stats.files.add(entry.meta.kind);
-            if matches!(entry.meta.kind, Kind::File | Kind::Symlink) {
-                tally.stats.total_size += entry.meta.size;
-            }
-            if matches!(decision, Decision::Create | Decision::Replace(_)) {
-                tally.stats.created.add(entry.meta.kind);
-            }
-        }
-        let mut place = place;
-        if run.job.options.hard_links && entry.meta.is_file() && !matches!(decision, Decision::Skip(_)) {
-            let stays = matches!(decision, Decision::Unchanged | Decision::Attributes(_));
-            let there = old.as_ref().map(|old| &old.meta);
-            match self.links.name(&entry.meta, there, stays, &place.dest_path, &place.shown) {
-                Name::Only => {}
-                Name::First(promise) => place.first = Some(promise),
-                Name::Other(first) => return self.hard_link(place, entry, old, decision, first).await,
-            }
-        }
-        let old_same_kind = old.as_ref().filter(|old| old.meta.kind == entry.meta.kind);
-        let old_same_kind_meta = old_same_kind.map(|old| old.meta.clone());
-        // Another device under the same name is another thing.
-        let decision = match (entry.meta.kind, &decision) {
-            (Kind::Device | Kind::Special, Decision::Unchanged | Decision::Attributes(_)) => {
-                let same = run.dest.is_node_like(&place.dest_path, place.origin.source.as_ref(), &place.origin.path);
-                if same.await.unwrap_or(true) { decision } else { Decision::Replace(MakeWay::Unlink) }
-            }
-            _ => decision,
-        };
-        let (update, content) = match decision {
-            Decision::Skip(reason) => return self.skip(&place.shown, &entry.meta, reason),
-            Decision::Create | Decision::Replace(_) if entry.meta.is_file() => (Update::Transfer, true),
-            Decision::Create | Decision::Replace(_) => (Update::Create, true),
-            Decision::Update(differs) if entry.meta.is_file() => (Update::Transfer, differs.content),
-            Decision::Update(_) => (Update::Create, true),
-            Decision::NeedHash(_) => (Update::Transfer, false),
-            Decision::Attributes(_) | Decision::Unchanged => (Update::Attributes, false),
-        };
-        // Whether a file of equal size is sent is known only when both ends are hashed; its line comes then. With
-        // `--progress`, a file's line comes with the one that says it is whole.
-        let told = place.basis.as_ref().is_some_and(|found| found.level >= basis::Level::Data);
-        let later = entry.meta.is_file() && !told && decision.transfers() && progress::by_file(run);
-        if !later && !matches!(decision, Decision::NeedHash(_)) {
-            self.print(&place, &entry, old_same_kind, update, content).await;
-        }
-        if let Some(found) = &place.basis
-            && let Some(kind) = basis::settles(run, found)
-            && !entry.meta.is_dir()
-        {
-            return self.settle(place, entry, kind).await;
-        }
-        match entry.meta.kind {
-            Kind::File => self.file(place, entry, old, decision).await,
-            Kind::Dir => self.enter(place, entry, old, decision).await,
-            Kind::Symlink => self.link(place, entry, decision).await,
-            Kind::Device | Kind::Special if decision == Decision::Unchanged => {}
-            Kind::Device | Kind::Special if !node::is_possible(run, &place.origin) => {
-                run.trouble(&node::refused(run), Some(&place.shown));
-            }
-            Kind::Device | Kind::Special => self.node(place, entry, decision, old_same_kind_meta).await,
-        }
-    }
-
-    /// Another name of a file that was found before.
-    async fn hard_link(&mut self, place: Place, entry: Entry, old: Option<Entry>, decision: Decision, first: Arc<First>) {
-        let run = self.run.clone();
-        let id = run.ledger.planned(&place.shown, entry.meta.size);
-        let same_kind = old.as_ref().filter(|old| old.meta.is_file());
-        let is_same = same_kind.is_some_and(|old| first.is_same(&old.meta));
-        let named: &[u8] = if is_same { b"" } else { &first.shown };
-        self.print_link(&place, &entry, same_kind, named).await;
-        if is_same || run.job.options.dry_run {
-            let class = if is_same { Class::Unchanged } else { Class::Skipped("dry run") };
-            run.ledger.class(id, &place.shown, class);
-            return;
-        }
-        let filter = self.filter.clone();
-        self.small_task(async move {
-            let linked = async {
-                place.directory.ready().await?;
-                let mut old = old.map(|old| old.meta);
-                if let Decision::Replace(way) = decision {
-                    finish::make_way(&run, &filter, &place.dest_path, &place.shown, way).await?;
-                    old = None;
-                }
-                links::link(&run, &first, &place.dest_path, old.as_ref()).await
-            };
-            match linked.await {
-                Ok(class) => {
-                    run.ledger.class(id, &place.shown, class);
-                }
-                Err(_) if run.is_over() => {}
-                Err(fault) => {
-                    run.failed(&fault, &place.shown);
-                    run.ledger.class(id, &place.shown, Class::Failed(fault));
-                }
-            }
-        })
-        .await;
-    }
-
-    async fn print_link(&self, place: &Place, entry: &Entry, old: Option<&Entry>, first: &[u8]) {
-        let Some(context) = self.context(old.is_some()).await else { return };
-        let new = context.shown(&entry.meta, old.map(|old| &old.meta));
-        self.run.printer.item(&Item {
-            path: &place.shown,
-            new: &new,
-            old: old.map(|old| &old.meta),
-            target: None,
-            update: Update::Create,
-            content_differs: false,
-            push: self.run.push(),
-            sets_owner: self.run.job.options.owner && context.may_chown,
-            sets_group: self.run.job.options.group && self.run.may_chgrp(entry.meta.gid).await,
-            source: (place.origin.source.root(), &place.origin.path),
-            receives: self.run.pull,
-            hard_link: Some(first),
-            matched: true,
-        });
-    }
-
-    /// An entry that a basis has: linked, or left there.
-    async fn settle(&mut self, place: Place, entry: Entry, kind: BasisKind) {
-        let run = self.run.clone();
-        let id = entry.meta.is_file().then(|| run.ledger.planned(&place.shown, entry.meta.size));
-        let done = move |class: Class, run: &Run, shown: &[u8]| {
-            if let Some(id) = id {
-                run.ledger.class(id, shown, class);
-            }
-        };
-        if kind == BasisKind::Compare || run.job.options.dry_run {
-            return done(Class::Unchanged, &run, &place.shown);
-        }
-        let filter = self.filter.clone();
-        self.small_task(async move {
-            let Some(found) = &place.basis else { return };
-            let told = |class: &Class| {
-                if let Some(first) = &place.first {
-                    first.settled(class);
-                }
-            };
-            let linked = async {
-                place.directory.ready().await?;
-                if basis::link(&run, found, &place.dest_path).await? {
-                    return Ok(true);
-                }
-                match entry.meta.is_file() {
-                    true => Ok(false),
-                    false => make_link(&run, &filter, &place, &entry, Decision::Create).await.map(|()| true),
-                }
-            };
-            match linked.await {
-                Ok(true) => {
-                    told(&Class::Unchanged);
-                    done(Class::Unchanged, &run, &place.shown);
-                }
-                Ok(false) => {
-                    let Some(id) = id else { return };
-                    let item = FileItem {
-                        id,
-                        source: place.origin.source,
-                        source_path: place.origin.path,
-                        dest_path: place.dest_path,
-                        shown: place.shown,
-                        meta: entry.meta,
-                        old: None,
-                        directory: place.directory,
-                        follow: run.job.options.copy_links,
-                        decision: Decision::Create,
-                        told: true,
-                        first: place.first,
-                    };
-                    let permit = run.budget.file().await;
-                    deliver::deliver(&run, item).await;
-                    drop(permit);
-                }
-                Err(fault) => {
-                    if !run.is_over() {
-                        run.failed(&fault, &place.shown);
-                        done(Class::Failed(fault), &run, &place.shown);
-                    }
-                }
-            }
-        })
-        .await;
-    }
-
-    async fn file(&mut self, place: Place, entry: Entry, old: Option<Entry>, decision: Decision) {
-        let run = self.run;
-        let meta = entry.meta;
-        let id = run.ledger.planned(&place.shown, meta.size);
-        let early = |class: Class| {
-            if let Some(first) = &place.first {
-                first.settled(&class);
-            }
-            run.ledger.class(id, &place.shown, class);
-        };
-        if decision == Decision::Unchanged {
-            early(Class::Unchanged);
-            return;
-        }
-        let hashes = matches!(decision, Decision::NeedHash(_));
-        if run.job.options.dry_run && !hashes {
-            if decision.transfers() {
-                let mut tally = run.tally();
-                tally.stats.transferred += 1;
-                tally.stats.transferred_size += meta.size;
-            }
-            early(Class::Skipped("dry run"));
-            return;
-        }
-        self.files += 1;
-        self.bytes += meta.size;
-        run.printer.watch().set_totals(self.files, self.bytes);
-        if let Some(remote) = &run.remote
-            && (self.files > FEW_FILES || self.bytes > FEW_BYTES)
-        {
-            remote.want(run.channels_wanted());
-        }
-        if let Decision::Replace(way) = decision
-            && let Err(fault) = finish::make_way(run, &self.filter, &place.dest_path, &place.shown, way).await
-        {
-            run.failed(&fault, &place.shown);
-            early(Class::Failed(fault));
-            return;
-        }
-        let item = FileItem {
-            id,
-            told: place.basis.as_ref().is_some_and(|found| found.level >= basis::Level::Data),
-            first: place.first,
-            old: old.map(|old| old.meta),
-            source: place.origin.source,
-            source_path: place.origin.path,
-            dest_path: place.dest_path,
-            shown: place.shown,
-            meta,
-            directory: place.directory,
-            follow: run.job.options.copy_links,
-            decision,
-        };
-        let permit = run.budget.file().await;
-        let run = run.clone();
-        self.tasks.spawn(async move {
-            run.under_way.fetch_add(1, Ordering::Relaxed);
-            deliver::deliver(&run, item).await;
-            run.under_way.fetch_sub(1, Ordering::Relaxed);
-            drop(permit);
-        });
-        self.reap();
-    }
-
-    /// Takes out tasks that have ended, so that the set holds only what is under way.
-    fn reap(&mut self) {
-        while self.tasks.try_join_next().is_some() {}
-    }
-
-    async fn small_task(&mut self, task: impl Future<Output = ()> + Send + 'static) {
-        self.tasks.spawn(task);
-        self.reap();
-        while self.tasks.len() > SMALL_TASKS {
-            self.tasks.join_next().await;
-        }
-    }
-
-    async fn enter(&mut self, place: Place, entry: Entry, old: Option<Entry>, decision: Decision) {
-        let run = self.run;
-        let options = &run.job.options;
-        let new = matches!(decision, Decision::Create | Decision::Replace(_));
-        let old_meta = old.as_ref().map(|old| &old.meta).filter(|old| old.is_dir());
-        // Work in a directory needs write and search permission; the final mode comes last.
-        let closed = match old_meta {
-            Some(old) if old.mode & 0o300 != 0o300 => run.identity().await.uid != Some(0),
-            _ => false,
-        };
-        let directory = if !new || options.dry_run {
-            if closed && !options.dry_run {
-                let open = Change { mode: Some(old_meta.map_or(0, |old| old.mode) | 0o700), ..Change::default() };
-                if let Err(fault) = run.dest.set(&place.dest_path, open, false).await {
-                    run.trouble(&fault, Some(&place.shown));
-                }
-            }
-            Directory::there()
-        } else if place.made {
-            Directory::there()
-        } else {
-            let directory = Directory::to_come();
-            let way = match decision {
-                Decision::Replace(way) => Some(way),
-                _ => None,
-            };
-            let mode = if place.silent { 0o777 } else { entry.meta.mode | 0o700 };
-            let task = make_directory(
-                run.clone(),
-                self.filter.clone(),
-                place.dest_path.clone(),
-                place.shown.clone(),
-                place.directory.clone(),
-                directory.clone(),
-                mode,
-                way,
-            );
-            self.small_task(task).await;
-            directory
-        };
-        // What is put into a directory changes its time, so even one that needs nothing is set again if anything may.
-        let touched = new || closed || matches!(decision, Decision::Attributes(_)) || options.times;
-        if touched && !place.silent {
-            self.left.directories.push(LeftDirectory {
-                path: place.dest_path.clone(),
-                shown: place.shown.clone(),
-                meta: entry.meta.clone(),
-                old: old_meta.cloned(),
-            });
-        }
-        if !place.contents.is_empty() || !place.given.is_empty() {
-            let listings = self.ahead.take();
-            self.waiting.push(Next::Contents(Box::new(Waiting {
-                origins: place.contents,
-                given: place.given,
-                dest_path: place.dest_path,
-                shown: place.shown,
-                exists: !new,
-                directory,
-                dev: entry.meta.dev,
-                listings,
-            })));
-        }
-    }
-
-    async fn node(&mut self, place: Place, entry: Entry, decision: Decision, old: Option<Meta>) {
-        let run = self.run.clone();
-        if run.job.options.dry_run {
-            return;
-        }
-        let filter = self.filter.clone();
-        self.small_task(async move {
-            let made = async {
-                let change = run.change(&entry.meta, old.as_ref()).await?;
-                let names = (place.dest_path.as_slice(), place.shown.as_slice());
-                node::make(&run, &filter, &place.origin, &place.directory, names, decision, change).await
-            };
-            if let Err(fault) = made.await
-                && !run.is_over()
-            {
-                run.trouble(&fault, Some(&place.shown));
-            }
-        })
-        .await;
-    }
-
-    async fn link(&mut self, place: Place, entry: Entry, decision: Decision) {
-        let run = self.run.clone();
-        let unchanged = decision == Decision::Unchanged && !run.job.options.remove_source_files;
-        if unchanged || run.job.options.dry_run {
-            return;
-        }
-        let filter = self.filter.clone();
-        self.small_task(async move {
-            let made = make_link(&run, &filter, &place, &entry, decision).await;
-            match made {
-                Ok(()) => {
-                    let target = entry.target.as_deref().unwrap_or_default();
-                    run.ledger.event(Event::SymlinkMade { path: &place.shown, target });
-                    if run.job.options.remove_source_files {
-                        removal::remove_link(&run, &place.origin, &entry, &place.dest_path, &place.shown).await;
-                    }
-                }
-                Err(_) if run.is_over() => {}
-                Err(fault) => run.trouble(&fault, Some(&place.shown)),
-            }
-        })
-        .await;
-    }
 }
 
 /// `-L`: a link that leads nowhere cannot be followed, and is not sent.
@@ -947,7 +527,7 @@ struct Place {
     /// What `--link-dest` and its kin have of it.
     basis: Option<basis::Found>,
     /// What operands bring into it.
-    given: Vec<Node>,
+    given: Nodes,
     /// It is made if it is not there, and that is all.
     silent: bool,
     dest_path: Vec<u8>,
@@ -956,75 +536,4 @@ struct Place {
     directory: Directory,
     /// It is the destination's own root, made for this run.
     made: bool,
-}
-
-#[expect(clippy::too_many_arguments, reason = "a task owns what it works on")]
-async fn make_directory(
-    run: Arc<Run>,
-    filter: Filter,
-    path: Vec<u8>,
-    shown: Vec<u8>,
-    parent: Directory,
-    directory: Directory,
-    mode: u32,
-    way: Option<crate::plan::quick_check::MakeWay>,
-) {
-    let made = async {
-        parent.ready().await?;
-        if let Some(way) = way {
-            finish::make_way(&run, &filter, &path, &shown, way).await?;
-        }
-        match run.dest.mkdir(&path, mode).await {
-            Ok(()) => Ok(()),
-            // Somebody else may have been faster: many runs stage the same tree at once.
-            Err(fault) => match run.dest.stat(&path, false).await {
-                Ok(Some(found)) if found.is_dir() => Ok(()),
-                _ => Err(fault),
-            },
-        }
-    };
-    let made = made.await;
-    match &made {
-        Ok(()) => run.ledger.event(Event::DirectoryMade { path: &shown }),
-        Err(_) if run.is_over() => {}
-        Err(fault) => run.trouble(fault, Some(&shown)),
-    }
-    directory.made(made);
-}
-
-async fn make_link(run: &Run, filter: &Filter, place: &Place, entry: &Entry, decision: Decision) -> Result<(), Fault> {
-    place.directory.ready().await?;
-    let change = Change { mode: None, ..run.change(&entry.meta, None).await? };
-    let path = &place.dest_path;
-    let target = entry.target.as_deref().unwrap_or_default();
-    match decision {
-        Decision::Attributes(_) | Decision::Unchanged => {}
-        Decision::Create => run.dest.symlink(target, path).await?,
-        _ => {
-            if let Decision::Replace(way) = decision {
-                finish::make_way(run, filter, path, &place.shown, way).await?;
-            }
-            // Made beside the old one and renamed over it: the name never shows nothing.
-            let temp = run.temps.name(path);
-            run.dest.symlink(target, &temp).await?;
-            if matches!(decision, Decision::Update(_)) {
-                super::backup::keep(run, path).await?;
-            }
-            run.dest.commit(&temp, path, Change::default()).await?;
-            run.temps.gone(&temp);
-        }
-    }
-    if change.is_empty() { Ok(()) } else { run.dest.set(path, change, true).await }
-}
-
-fn reason_name(reason: Reason) -> &'static str {
-    match reason {
-        Reason::Exists => "exists",
-        Reason::NotExisting => "not existing",
-        Reason::Newer => "newer at the receiver",
-        Reason::TooBig => "over --max-size",
-        Reason::TooSmall => "under --min-size",
-        Reason::NonRegular => "no regular file",
-        Reason::Directory => "a directory",
-    }
 }

@@ -112,7 +112,8 @@ impl Item<'_> {
         }
         // Without -i, rsync does not mention files of which only attributes change.
         (options.info.name >= 1 || options.out_format.is_some())
-            && significant && (self.update != Update::Attributes || self.new.is_dir())
+            && significant
+            && (self.update != Update::Attributes || self.new.is_dir())
     }
 
     /// Whether it is told to the log file, whose format has `%i` or not.

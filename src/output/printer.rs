@@ -29,7 +29,9 @@ pub enum Skip {
     /// `--ignore-existing`.
     Exists,
     /// `--existing`: the destination has none.
-    NotCreating,
+    NotCreating {
+        is_dir: bool,
+    },
     OverMax,
     UnderMin,
 }
@@ -161,7 +163,8 @@ impl Printer {
     fn log_update(&self, told: &Told<'_>) {
         if self.log.is_some() && !self.options.dry_run {
             let format = self.options.log_file_format.as_deref().unwrap_or(log::FORMAT);
-            let names = matches!(told, Told::Deleted { .. }) && !format::has(format, b'i') && !format::has(format, b'o');
+            let names =
+                matches!(told, Told::Deleted { .. }) && !format::has(format, b'i') && !format::has(format, b'o');
             let format = if names { b"deleting %n" } else { format };
             self.log(&self.name(&format::line(format, told, &self.options, log::now())));
         }
@@ -264,6 +267,21 @@ impl Printer {
         self.shown(&[start, &self.name(path), end].concat());
     }
 
+    /// `--safe-links` leaves a link out.
+    pub fn unsafe_link(&self, path: &[u8], target: &[u8]) {
+        if self.options.info.symsafe >= 1 {
+            let (path, target) = (self.name(path), self.name(target));
+            self.line(&[b"ignoring unsafe symlink \"".as_slice(), &path, b"\" -> \"", &target, b"\""].concat());
+        }
+    }
+
+    /// `--backup` kept something under another name.
+    pub fn backed_up(&self, path: &[u8], to: &[u8]) {
+        if self.options.info.backup >= 1 {
+            self.line(&[b"backed up ".as_slice(), &self.name(path), b" to ", &self.name(to)].concat());
+        }
+    }
+
     /// `--remove-source-files` removed one.
     pub fn removed_source(&self, path: &[u8]) {
         if self.options.info.remove >= 1 {
@@ -292,7 +310,10 @@ impl Printer {
         let line = match why {
             Skip::Newer => [&name, b" is newer".as_slice()].concat(),
             Skip::Exists => [&name, b" exists".as_slice()].concat(),
-            Skip::NotCreating => [b"not creating new file \"".as_slice(), &name, b"\""].concat(),
+            Skip::NotCreating { is_dir } => {
+                let what: &[u8] = if is_dir { b"directory" } else { b"file" };
+                [b"not creating new ".as_slice(), what, b" \"", &name, b"\""].concat()
+            }
             Skip::OverMax => [&name, b" is over max-size".as_slice()].concat(),
             Skip::UnderMin => [&name, b" is under min-size".as_slice()].concat(),
         };

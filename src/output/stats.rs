@@ -97,7 +97,12 @@ impl Stats {
 
     /// The last line of a log file.
     pub fn log_line(&self) -> String {
-        format!("sent {} bytes  received {} bytes  total size {}", count(self.sent, 1), count(self.received, 1), count(self.total_size, 1))
+        format!(
+            "sent {} bytes  received {} bytes  total size {}",
+            count(self.sent, 1),
+            count(self.received, 1),
+            count(self.total_size, 1)
+        )
     }
 
     /// `sent … received …` and `total size is …`.

@@ -143,6 +143,8 @@ pub enum Reason {
     TooBig,
     /// Under `--min-size`.
     TooSmall,
+    /// `--append-verify`, and the destination's file is as long or longer.
+    NotShorter,
     /// A link, device, FIFO or socket without `-l`, `-D`.
     NonRegular,
     /// A directory without `-r` or `-d`.
@@ -161,6 +163,7 @@ impl Reason {
             Reason::Newer => format!("{name} is newer"),
             Reason::TooBig => format!("{name} is over max-size"),
             Reason::TooSmall => format!("{name} is under min-size"),
+            Reason::NotShorter => format!("{name} is not shorter"),
             Reason::NonRegular => format!("skipping non-regular file \"{name}\""),
             Reason::Directory => format!("skipping directory {name}"),
         }
@@ -229,7 +232,7 @@ pub fn decide(ctx: &Context<'_>, new: &Meta, old: Option<&Meta>, same_target: Op
         Kind::Symlink => Decision::Update(Differs { content: true, ..differs }),
         Kind::File => {
             let (shown, exact) = ctx.shown_mtime(new.mtime);
-            match () {
+            let decision = match () {
                 // Other sizes are other contents, which is what `-c` asks about.
                 () if new.size != old.size => Decision::Update(Differs { content: opts.checksum, ..differs }),
                 () if opts.checksum => Decision::NeedHash(differs),
@@ -237,6 +240,13 @@ pub fn decide(ctx: &Context<'_>, new: &Meta, old: Option<&Meta>, same_target: Op
                 () if opts.ignore_times || !ctx.same_time(shown, old.mtime) => Decision::Update(differs),
                 () if !exact => Decision::NeedHash(differs),
                 () => settled(differs),
+            };
+            match decision {
+                // What cannot be appended to is left alone.
+                Decision::Update(_) | Decision::NeedHash(_) if opts.append_verify && old.size >= new.size => {
+                    Decision::Skip(Reason::NotShorter)
+                }
+                decision => decision,
             }
         }
     }
@@ -260,7 +270,9 @@ fn skipped(ctx: &Context<'_>, new: &Meta, old: Option<&Meta>) -> Option<Reason> 
         Kind::File if opts.max_size.is_some_and(|max| new.size > max) => Some(Reason::TooBig),
         Kind::File if opts.min_size.is_some_and(|min| new.size < min) => Some(Reason::TooSmall),
         Kind::File => {
-            let newer = |old: &Meta| old.is_file() && old.mtime > ctx.shown_mtime(new.mtime).0.saturating_add(i64::from(opts.modify_window));
+            let newer = |old: &Meta| {
+                old.is_file() && old.mtime > ctx.shown_mtime(new.mtime).0.saturating_add(i64::from(opts.modify_window))
+            };
             (opts.update && old.is_some_and(newer)).then_some(Reason::Newer)
         }
         _ => None,

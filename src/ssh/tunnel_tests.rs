@@ -77,7 +77,8 @@ async fn a_writer_that_waits_for_the_window_learns_that_the_head_closed_the_tunn
     let much = vec![0; 2 * QUEUE];
     let writing = async { tokio::join!(tunnel.write_all(&much), async { close.send(()) }) };
     let (written, told) = tokio::time::timeout(Duration::from_secs(20), writing).await.unwrap();
-    (written.unwrap(), told.unwrap());
+    written.unwrap();
+    told.unwrap();
     assert_eq!(tunnel.read(&mut [0; 16]).await.unwrap(), 0, "and the reader tells the end");
     drop(handle);
     serving.abort();

@@ -156,8 +156,13 @@ fn meta(stat: &fs::Stat) -> Meta {
         gid: stat.st_gid,
         dev: stat.st_dev,
         ino: stat.st_ino,
-        links: stat.st_nlink as u64,
+        links: links(stat),
     }
+}
+
+#[allow(clippy::unnecessary_cast, reason = "st_nlink has 32 bits on other machines")]
+fn links(stat: &fs::Stat) -> u64 {
+    stat.st_nlink as u64
 }
 
 fn no_follow(follow: bool) -> AtFlags {
@@ -452,8 +457,9 @@ impl Tree for Local {
             let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
             let name = OsStr::from_bytes(if path.is_empty() { b"." } else { &path });
             let whole = if path.starts_with(b"/") { path.clone() } else { super::join(&root.path, &path) };
-            let dir = fs::openat(&root.dir, name, flags, Mode::empty())
-                .map_err(|e| Fault::local(Stage::Open, &e.into(), format_args!("\"{}\"", String::from_utf8_lossy(&whole))))?;
+            let dir = fs::openat(&root.dir, name, flags, Mode::empty()).map_err(|e| {
+                Fault::local(Stage::Open, &e.into(), format_args!("\"{}\"", String::from_utf8_lossy(&whole)))
+            })?;
             let root = Root { path: whole, dir, follow: false, settled: RwLock::new(false) };
             Ok(Arc::new(Local { root: Arc::new(root), hop: "local".into() }) as Arc<dyn Tree>)
         }))

@@ -4,6 +4,7 @@
 //! path is the root itself. Small files move in one call each, so that an end can do all of their steps at once; large
 //! ones move through a [`Source`] and a [`Sink`].
 
+pub mod accounts;
 pub mod local;
 pub mod remote;
 

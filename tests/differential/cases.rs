@@ -56,6 +56,7 @@ const BASICS: &[&str] = &[
     "-ai --size-only src/ dst",
     "-ai --existing src/ dst",
     "-ai --ignore-existing src/ dst",
+    "-r -vv -n --existing src/ new",
     "-ai --existing --ignore-existing --delete src/ dst",
     "-ani src/ dst",
     "-anci src/ dst",
@@ -305,9 +306,17 @@ const OWNERS: &[&str] = &[
     "-ai --usermap=nosuchuser:0 src/ dst",
 ];
 
-const SPECIAL: &[&str] = &["-ai src/ dst", "-ai src/ new", "-ai --no-D src/ dst", "-ai --no-specials src/ dst", "-ri src/ dst"];
+const SPECIAL: &[&str] =
+    &["-ai src/ dst", "-ai src/ new", "-ai --no-D src/ dst", "-ai --no-specials src/ dst", "-ri src/ dst"];
 
-const GLOBS: &[&str] = &["-ai src/*.log dst", "-ai src/[ns]* dst", "-ai src/*/new src/ru?.sh dst", "-ai src/nothing* dst"];
+const GLOBS: &[&str] = &[
+    "-ai src/*.log dst",
+    "-ai src/[ns]* dst",
+    "-ai src/*/new src/ru?.sh dst",
+    "-ai src/nothing* dst",
+    "-aiR src/./s*/deep dst",
+    "src/*.log",
+];
 
 const REFUSED: &[&str] = &[
     "-ai --frobnicate src/ dst",

@@ -49,7 +49,8 @@ fn differences(cases: &[Case]) -> Vec<Difference> {
     std::thread::scope(|scope| {
         for _ in 0..AT_ONCE {
             scope.spawn(|| {
-                while let Some((number, case)) = Some(next.fetch_add(1, Relaxed)).and_then(|n| Some((n, cases.get(n)?))) {
+                while let Some((number, case)) = Some(next.fetch_add(1, Relaxed)).and_then(|n| Some((n, cases.get(n)?)))
+                {
                     let differs = match bench.run(number, case) {
                         Ok(differs) => differs,
                         Err(error) => vec![Difference::new(case, "run", error.to_string())],

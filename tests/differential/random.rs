@@ -43,13 +43,14 @@ fn fill(chance: &mut Chance, at: &str, depth: u32, into: &mut Vec<Thing>) {
                 into.push(Thing::Dir { path: path.clone(), mode, time });
                 fill(chance, &path, depth - 1, into);
             }
-            3 => match into.iter().find_map(|thing| match thing {
-                Thing::File { path, .. } if path.split('/').next() == at.split('/').next() => Some(path.clone()),
-                _ => None,
-            }) {
-                Some(of) => into.push(Thing::Hard { path, of }),
-                None => {}
-            },
+            3 => {
+                let top = at.split('/').next();
+                let file = into.iter().find_map(|thing| match thing {
+                    Thing::File { path, .. } if path.split('/').next() == top => Some(path.clone()),
+                    _ => None,
+                });
+                into.extend(file.map(|of| Thing::Hard { path, of }));
+            }
             2 => into.push(Thing::Link { path, target: chance.of(&["a", "ab", "nowhere"]).to_owned(), time }),
             _ => {
                 let content = chance.of(&["", "x", "y", "longer"]).to_owned();
@@ -75,7 +76,7 @@ const OPTIONS: [&[&str]; 15] = [
     &["-b", "--backup-dir=../kept", "-b --suffix=.old"],
     &["--inplace", "--remove-source-files", "--delay-updates"],
     &["--link-dest=../src", "--copy-dest=../src", "--compare-dest=../src"],
-    &["-L", "-k", "-K"],
+    &["-L", "-k", "--safe-links", "--copy-unsafe-links"],
 ];
 
 /// The case of a seed.

@@ -161,8 +161,7 @@ pub fn relative(path: &[u8]) -> Root {
         None if path.starts_with(b"/") => (b"/".as_slice(), &path[1..]),
         None => (b"".as_slice(), path),
     };
-    let parts: Vec<&[u8]> =
-        name.split(|byte| *byte == b'/').filter(|part| !part.is_empty() && *part != b".").collect();
+    let parts: Vec<&[u8]> = name.split(|byte| *byte == b'/').filter(|part| !part.is_empty() && *part != b".").collect();
     let name = parts.join(&b'/');
     Root { source_dir: dir.to_vec(), dest_name: name.clone(), name }
 }
@@ -181,9 +180,7 @@ pub fn listed(name: &[u8]) -> Vec<u8> {
         match part {
             b"" => {}
             b"." if at == 0 || parts.is_empty() || parts.last() == Some(&b".".as_slice()) => {}
-            b".." => {
-                while parts.pop() == Some(b".".as_slice()) {}
-            }
+            b".." => while parts.pop() == Some(b".".as_slice()) {},
             part => parts.push(part),
         }
     }

@@ -195,6 +195,11 @@ impl Remote {
         }
     }
 
+    /// The name that was logged in with, where it is known.
+    pub fn user(&self) -> Option<String> {
+        self.living().and_then(|pool| pool.link.hops().pop()).map(|hop| hop.user)
+    }
+
     /// The far end rooted at a directory; empty is the login's home.
     pub fn tree(self: &Arc<Self>, root: &[u8]) -> RemoteTree {
         RemoteTree { remote: self.clone(), root: root.into() }
