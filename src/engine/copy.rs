@@ -70,10 +70,15 @@ pub async fn attempt(run: &Run, item: &FileItem, meta: &Meta, number: u32, trace
     match tried.await {
         Ok(proof) => {
             run.temps.gone(&temp);
+            if number > 1 {
+                super::partial::forget(run, &item.dest_path).await?;
+            }
             Ok(proof)
         }
         Err(fault) => {
-            give_back(run, item, meta, &temp, trace.bytes).await;
+            // What is proven to be wrong is nothing to go on from.
+            let bytes = if fault.cause == Cause::Mismatch { 0 } else { trace.bytes };
+            give_back(run, item, meta, &temp, bytes).await;
             Err(fault)
         }
     }

@@ -45,6 +45,18 @@ pub async fn resume(run: &Run, dest_path: &[u8], meta: &Meta, temp: &[u8]) -> Re
     Ok(found.size)
 }
 
+/// A file is whole: what an earlier try of this run kept of it goes.
+pub async fn forget(run: &Run, dest_path: &[u8]) -> Result<(), Fault> {
+    if run.job.options.partial_dir.is_none() {
+        return Ok(());
+    }
+    let path = path(run, dest_path);
+    match run.dest.stat(&path, false).await? {
+        Some(_) => discard(run, &path).await,
+        None => Ok(()),
+    }
+}
+
 /// Removes an unfinished file, and its directory if that is empty then.
 async fn discard(run: &Run, path: &[u8]) -> Result<(), Fault> {
     match run.dest.remove(path).await {

@@ -91,7 +91,7 @@ pub struct Difference {
     /// `exit`, `tree`, `printed`, `order` or `run`.
     pub aspect: &'static str,
     pub case: String,
-    what: String,
+    pub what: String,
 }
 
 impl Difference {

@@ -11,6 +11,8 @@ struct Entry {
     /// `local`, `push`, `pull`, several with commas, or `any`.
     ends: Vec<&'static str>,
     aspect: &'static str,
+    /// What each line of the difference is like.
+    lines: Option<&'static str>,
     /// The case's words; `*` stands for any text.
     case: &'static str,
     seen: bool,
@@ -46,7 +48,11 @@ impl Entry {
         let fields: Vec<&str> = line.splitn(4, '|').map(str::trim).collect();
         match fields[..] {
             [ends, aspect, case, reason] if !reason.is_empty() => {
-                Entry { line, ends: ends.split(',').collect(), aspect, case, seen: false }
+                let (aspect, lines) = match aspect.strip_suffix(')').and_then(|aspect| aspect.split_once('(')) {
+                    Some((aspect, lines)) => (aspect, Some(lines)),
+                    None => (aspect, None),
+                };
+                Entry { line, ends: ends.split(',').collect(), aspect, lines, case, seen: false }
             }
             _ => panic!("known.txt: ends | aspect | case | reason: {line}"),
         }
@@ -54,7 +60,8 @@ impl Entry {
 
     fn matches(&self, difference: &Difference) -> bool {
         let here = self.ends.iter().any(|ends| *ends == "any" || *ends == difference.ends);
-        here && self.aspect == difference.aspect && like(self.case, &difference.case)
+        let alike = |pattern: &str| difference.what.lines().all(|line| like(pattern, line));
+        here && self.aspect == difference.aspect && self.lines.is_none_or(alike) && like(self.case, &difference.case)
     }
 }
 

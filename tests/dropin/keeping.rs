@@ -146,7 +146,7 @@ fn what_an_interrupted_run_left_waiting_is_not_taken_for_proven() -> Tried {
 #[test]
 fn a_backup_holds_what_was_replaced_even_if_the_new_one_is_damaged() -> Tried {
     let bed = target([(Nth::Always, Trouble::CorruptFile)])?;
-    fs::write(bed.client().dir().join("file"), "the new one")?;
+    fs::write(bed.client().dir().join("file"), "the newer one")?;
     fs::write(bed.far().join("file"), "the old one")?;
     let ran = go(&bed, ["-ab", "file", &bed.operand("")])?.exits(23)?;
     assert_eq!(fs::read_to_string(bed.far().join("file"))?, "the old one", "{}", ran.said());
