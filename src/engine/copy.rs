@@ -65,13 +65,15 @@ pub async fn attempt(run: &Run, item: &FileItem, meta: &Meta, number: u32, trace
             super::backup::keep(run, &item.dest_path).await?;
         }
         run.dest.commit(&temp, &item.dest_path, change).await?;
-        Ok(proof)
+        Ok::<_, Fault>(proof)
     };
     match tried.await {
         Ok(proof) => {
             run.temps.gone(&temp);
-            if number > 1 {
-                super::partial::forget(run, &item.dest_path).await?;
+            if number > 1
+                && let Err(fault) = super::partial::forget(run, &item.dest_path).await
+            {
+                tracing::debug!(%fault, "a partial file stays");
             }
             Ok(proof)
         }

@@ -61,7 +61,7 @@ impl Local {
         })
     }
 
-    /// As [`Local::open`]; links to directories below it are gone through. Only for reading.
+    /// As [`Local::open`]; links to directories below it are gone through. Only for a source.
     ///
     /// # Errors
     /// The directory cannot be opened.

@@ -1,6 +1,7 @@
 //! The differences that are known: `known.txt`, one line each: ends, aspect, case, and the reason.
 
-use crate::harness::Difference;
+use crate::cases;
+use crate::harness::{Case, Difference};
 
 const FILE: &str = include_str!("known.txt");
 
@@ -38,8 +39,10 @@ impl Known {
         excused
     }
 
-    pub fn unneeded(&self) -> impl Iterator<Item = &'static str> {
-        self.0.iter().filter(|entry| !entry.seen).map(|entry| entry.line)
+    /// Of the entries that concern these cases, those that none of them needed.
+    pub fn unneeded(&self, cases: &[Case]) -> impl Iterator<Item = &'static str> {
+        let concerns = |entry: &&Entry| cases.iter().any(|case| entry.concerns(case.ends.name(), &case.text));
+        self.0.iter().filter(|entry| !entry.seen).filter(concerns).map(|entry| entry.line)
     }
 }
 
@@ -58,10 +61,15 @@ impl Entry {
         }
     }
 
+    fn concerns(&self, ends: &str, case: &str) -> bool {
+        self.ends.iter().any(|wanted| *wanted == "any" || *wanted == ends) && like(self.case, case)
+    }
+
     fn matches(&self, difference: &Difference) -> bool {
-        let here = self.ends.iter().any(|ends| *ends == "any" || *ends == difference.ends);
         let alike = |pattern: &str| difference.what.lines().all(|line| like(pattern, line));
-        here && self.aspect == difference.aspect && self.lines.is_none_or(alike) && like(self.case, &difference.case)
+        self.aspect == difference.aspect
+            && self.lines.is_none_or(alike)
+            && self.concerns(difference.ends, &difference.case)
     }
 }
 
@@ -70,6 +78,15 @@ fn like(pattern: &str, text: &str) -> bool {
     let Some((head, rest)) = pattern.split_once('*') else { return pattern == text };
     let Some(text) = text.strip_prefix(head) else { return false };
     (0..=text.len()).filter(|at| text.is_char_boundary(*at)).any(|at| like(rest, &text[at..]))
+}
+
+#[test]
+fn every_entry_concerns_a_case() {
+    let table = cases::table();
+    for entry in Known::read().0 {
+        let concerned = |case: &Case| entry.concerns(case.ends.name(), &case.text);
+        assert!(table.iter().any(concerned), "no such case: {}", entry.line);
+    }
 }
 
 #[test]
