@@ -223,7 +223,7 @@ pub struct Options {
     pub channels: Option<usize>,
     /// TCP connections through the head node (`--connections`); 1 by default.
     pub connections: usize,
-    /// One connection for all invocations on this host (`--share`, `HOPSYNC_SHARE=1`).
+    /// One connection for all invocations on this host (on, but for `--no-share` and `HOPSYNC_SHARE=0`).
     pub share: bool,
     /// How long a shared connection outlives its last client (`--share-linger`).
     pub share_linger: Option<Duration>,

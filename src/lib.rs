@@ -14,6 +14,7 @@
 //! - [`share`]: one connection for every invocation on a host.
 //! - [`lab`]: embedded servers and experiments (the `hopsync-lab` binary).
 
+mod blocking;
 pub mod cli;
 pub mod engine;
 pub mod entry;

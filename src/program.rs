@@ -11,7 +11,7 @@ use tokio::sync::watch;
 
 use crate::cli::exit::Exit;
 use crate::cli::{self, Command};
-use crate::engine;
+use crate::engine::{self, Outcome};
 use crate::fault::errno_text;
 use crate::job::{Job, Login};
 use crate::ledger::{Clock, JobSummary, Ledger, Settings};
@@ -64,7 +64,7 @@ fn hash_server(arguments: &[OsString]) -> Option<ExitCode> {
     Some(if done.is_ok() { ExitCode::SUCCESS } else { ExitCode::from(Exit::StreamIo.code()) })
 }
 
-fn run(job: Job) -> Exit {
+fn run(mut job: Job) -> Exit {
     let _ = tracing_subscriber::fmt()
         .with_env_filter(tracing_subscriber::EnvFilter::from_env("HOPSYNC_LOG"))
         .with_writer(io::stderr)
@@ -98,30 +98,52 @@ fn run(job: Job) -> Exit {
     };
     let summary = JobSummary::from(&job);
     let ledger = Arc::new(Ledger::new(Settings { report, job: summary, clock: Clock::real() }));
-    let mut builder = if job.options.share {
-        // The holder of the connection does what takes threads; of clients there may be hundreds on a host.
+    let prompt = Arc::new(Prompt::person());
+    job.options.share = share::own::is_for_sharing(&job);
+    let mut leave = None;
+    if job.options.share {
+        leave = share::own::for_push(&job);
+        job.options.share = leave.is_none();
+    }
+    loop {
+        let runtime = match runtime(job.options.share) {
+            Ok(runtime) => runtime,
+            Err(e) => {
+                printer.error(&format!("cannot start: {}", errno_text(&e)));
+                return Exit::StartClient;
+            }
+        };
+        let outcome = runtime.block_on(async {
+            let (ledger, printer, prompt) = (ledger.clone(), printer.clone(), prompt.clone());
+            let stop = watch_signals();
+            engine::run(job.clone(), engine::Settings { ledger, printer, prompt, stop }).await
+        });
+        terminal::restore();
+        // A thread may still hang in a disk's system call: nobody waits for it.
+        runtime.shutdown_background();
+        match outcome {
+            Outcome::Ended(exit) => {
+                drop(leave);
+                return exit;
+            }
+            Outcome::Large(given) => {
+                leave = Some(given);
+                job.options.share = false;
+            }
+        }
+    }
+}
+
+/// What runs the tasks. With a shared connection its holder does what takes threads; of clients there may be hundreds.
+fn runtime(share: bool) -> io::Result<tokio::runtime::Runtime> {
+    let mut builder = if share {
         tokio::runtime::Builder::new_current_thread()
     } else {
         let mut builder = tokio::runtime::Builder::new_multi_thread();
         builder.worker_threads(WORKERS);
         builder
     };
-    let runtime = match builder.enable_all().build() {
-        Ok(runtime) => runtime,
-        Err(e) => {
-            printer.error(&format!("cannot start: {}", errno_text(&e)));
-            return Exit::StartClient;
-        }
-    };
-    let exit = runtime.block_on(async {
-        let stop = watch_signals();
-        let prompt = Arc::new(Prompt::person());
-        engine::run(job, engine::Settings { ledger, printer, prompt, stop }).await.exit
-    });
-    terminal::restore();
-    // A thread may still hang in a disk's system call: nobody waits for it.
-    runtime.shutdown_background();
-    exit
+    builder.enable_all().build()
 }
 
 /// `--share-stop`. There being nothing to stop is no failure.

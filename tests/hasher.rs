@@ -6,7 +6,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use hopsync::tree::remote::link::{CommandConnector, Connector};
-use hopsync::verify::{Digest, ladder, remote};
+use hopsync::verify::Digest;
+use hopsync::verify::ladder::{self, Rung};
+use hopsync::verify::remote::{self, NoHash};
 
 /// A "remote" shell that runs its command here: what a wrapper given to `-e` may do.
 fn here() -> CommandConnector {
@@ -14,8 +16,26 @@ fn here() -> CommandConnector {
     CommandConnector { shell, user: None, host: "far".to_owned() }
 }
 
+/// The script on a machine that has none but this hasher.
+fn with_only(rung: Rung) -> String {
+    let mut script = ladder::SCRIPT.to_owned();
+    for (other, found, missing) in [
+        (Rung::Own, "if has hopsync ", "if false "),
+        (Rung::B3sum, "if has b3sum;", "if false;"),
+        (Rung::Python, "/usr/bin/python3 python3;", ";"),
+        (Rung::Openssl, "if has openssl;", "if false;"),
+        (Rung::Sha256sum, "if has sha256sum;", "if false;"),
+    ] {
+        assert!(script.contains(found));
+        if other != rung {
+            script = script.replace(found, missing);
+        }
+    }
+    script
+}
+
 #[tokio::test]
-async fn thousands_of_files_asked_for_at_once_are_hashed_by_the_script() {
+async fn thousands_of_files_asked_for_at_once_are_hashed_by_each_of_the_scripts_hashers() {
     let dir = tempfile::tempdir().unwrap();
     let files: Vec<_> = (0..3000)
         .map(|n| {
@@ -24,20 +44,27 @@ async fn thousands_of_files_asked_for_at_once_are_hashed_by_the_script() {
             path
         })
         .collect();
-    let link = here().connect().await.unwrap();
-    let wire = link.exec(ladder::SCRIPT.as_bytes()).await.unwrap();
-    let found = remote::start(wire, "far".into()).await.unwrap();
-    let hasher = Arc::new(found.hasher.expect("this machine has awk, xargs and sha256sum"));
-    let asks = files.iter().enumerate().map(|(n, path)| {
-        let (hasher, path) = (hasher.clone(), path.to_str().unwrap().to_owned());
-        async move {
-            let answer = tokio::time::timeout(Duration::from_secs(60), hasher.digest(path.as_bytes(), 4)).await;
-            let digest = answer.expect("an answer in time").unwrap();
-            assert_eq!(digest, Digest::of(hasher.rung.algorithm(), n.to_string().as_bytes()));
-        }
-    });
-    futures::future::join_all(asks).await;
-    let gone = dir.path().join("is not there");
-    assert!(hasher.digest(gone.to_str().unwrap().as_bytes(), 1).await.is_err());
-    link.close().await;
+    for rung in [Rung::Python, Rung::Openssl, Rung::Sha256sum] {
+        let link = here().connect().await.unwrap();
+        let wire = link.exec(with_only(rung).as_bytes()).await.unwrap();
+        let found = remote::start(wire, "far".into()).await.unwrap();
+        assert_eq!(found.far.hasher, Some(rung));
+        let hasher = Arc::new(found.hasher.expect("this machine has it"));
+        let asks = files.iter().enumerate().map(|(n, path)| {
+            let (hasher, path) = (hasher.clone(), path.to_str().unwrap().to_owned());
+            async move {
+                let answer = tokio::time::timeout(Duration::from_secs(60), hasher.digest(path.as_bytes(), 4)).await;
+                let digest = answer.expect("an answer in time").unwrap();
+                assert_eq!(digest, Digest::of(hasher.rung.algorithm(), n.to_string().as_bytes()));
+            }
+        });
+        futures::future::join_all(asks).await;
+        let large = dir.path().join("large");
+        std::fs::write(&large, vec![7; 3_000_000]).unwrap();
+        let expected = Digest::of(rung.algorithm(), &vec![7; 3_000_000]);
+        assert_eq!(hasher.digest(large.to_str().unwrap().as_bytes(), 3_000_000).await, Ok(expected));
+        let gone = dir.path().join("is not there");
+        assert_eq!(hasher.digest(gone.to_str().unwrap().as_bytes(), 1).await, Err(NoHash::Skipped));
+        link.close().await;
+    }
 }

@@ -63,8 +63,7 @@ pub fn resolve(
             human_readable: 1,
             connections: 1,
             implied_dirs: true,
-            // Off unless asked for: a shared connection has one lane, and a large file at distance wants more.
-            share: env("HOPSYNC_SHARE").is_some_and(|value| value != "0"),
+            share: env("HOPSYNC_SHARE").is_none_or(|value| value != "0"),
             ..Options::default()
         },
         ..Fold::default()

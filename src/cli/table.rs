@@ -221,7 +221,7 @@ pub const ROWS: &[Row] = &[
     row("verify", None, "prove delivery: auto, readback or off", Meaning::Verify).takes("HOW"),
     row("report", None, "write all that happened to FILE, as JSON lines", Meaning::Report).takes("FILE"),
     row("channels", None, "open NUM SFTP channels at most", Meaning::Channels).takes("NUM"),
-    row("share", None, "use one connection for all hopsyncs on this host (or HOPSYNC_SHARE=1)", On(|o| &mut o.share)).no(&["share"]),
+    row("share", None, "one connection for all hopsyncs on this host (default; off: --no-share, HOPSYNC_SHARE=0)", On(|o| &mut o.share)).no(&["share"]),
     row("share-linger", None, "keep a shared connection this long after its last user", Meaning::ShareLinger).takes("SECONDS"),
     row("share-stop", None, "end the shared connection to HOST (-e gives the route)", Meaning::ShareStop).takes("HOST"),
     row("connections", None, "open NUM connections to the first host (default 1)", Meaning::Connections).takes("NUM"),

@@ -13,8 +13,14 @@ const BYTES: usize = 64 << 20;
 /// with eight channels), and those whose hashes are being made cost nothing but their names.
 const FILES: usize = 2048;
 
+/// Bytes of files that move in pieces and are open, a file counted with [`LARGE_SHARE`] at most. A file keeps to the channels
+/// that it was opened on: were all of them opened at once, those of a lane that is added later would find nothing to do.
+const LARGE: usize = 64 << 20;
+const LARGE_SHARE: u64 = 8 << 20;
+
 /// Shared by everything that holds data or works on files.
 pub struct Budget {
+    large: Arc<Semaphore>,
     bytes: Arc<Semaphore>,
     files: Arc<Semaphore>,
     /// `--bwlimit`: bytes per second, and when the next byte may go.
@@ -25,6 +31,7 @@ impl Budget {
     /// `bwlimit` in bytes per second.
     pub fn new(bwlimit: Option<u64>) -> Budget {
         Budget {
+            large: Arc::new(Semaphore::new(LARGE)),
             bytes: Arc::new(Semaphore::new(BYTES)),
             files: Arc::new(Semaphore::new(FILES)),
             rate: bwlimit.filter(|rate| *rate > 0).map(|rate| (rate, Mutex::new(Instant::now()))),
@@ -34,6 +41,11 @@ impl Budget {
     /// Waits until another file may be under way.
     pub async fn file(&self) -> OwnedSemaphorePermit {
         hold(&self.files, 1).await
+    }
+
+    /// Waits until a file of `size` bytes may be opened to move in pieces; held until its last piece has moved.
+    pub async fn large(&self, size: u64) -> OwnedSemaphorePermit {
+        hold(&self.large, size.min(LARGE_SHARE) as usize).await
     }
 
     /// Waits until `len` more bytes may be held, and may go by `--bwlimit`.

@@ -3,16 +3,17 @@
 use std::collections::VecDeque;
 use std::time::Duration;
 
-use futures::StreamExt;
 use futures::stream::FuturesUnordered;
+use futures::{StreamExt, future};
 
 use crate::entry::Meta;
 use crate::fault::{Cause, Fault, Stage};
 use crate::job::Verify;
 use crate::tree::{How, Tree, Used};
-use crate::verify::{Algorithm, Digest, Hasher};
+use crate::verify::{Algorithm, Digest};
 
 use super::deliver::FileItem;
+use super::hashing::Hashing;
 use super::run::Run;
 
 /// Pieces of one large file that are read ahead of their writing: from a disk, and from the far end, where the offered
@@ -54,8 +55,7 @@ pub async fn attempt(run: &Run, item: &FileItem, meta: &Meta, number: u32, trace
     let temp = run.temps.name(&item.dest_path);
     let tried = async {
         let from = if number == 1 { super::partial::resume(run, &item.dest_path, meta, &temp).await? } else { 0 };
-        let sent = send(run, item, meta, &temp, trace, from).await?;
-        let proof = prove(run, item, &temp, sent, number).await?;
+        let proof = send_proven(run, item, meta, &temp, number, trace, from).await?;
         let change = run.change(meta, item.old.as_ref()).await?;
         if run.job.options.delay_updates {
             run.dest.commit(&temp, &super::delay::place(run, &item.dest_path).await?, change).await?;
@@ -86,6 +86,26 @@ pub async fn attempt(run: &Run, item: &FileItem, meta: &Meta, number: u32, trace
     }
 }
 
+/// Sends the data to `path` and proves it there. What lies below `from` is there already, or may be.
+pub(super) async fn send_proven(
+    run: &Run,
+    item: &FileItem,
+    meta: &Meta,
+    path: &[u8],
+    number: u32,
+    trace: &mut Trace,
+    from: u64,
+) -> Result<Proof, Fault> {
+    let (sent, there) = if run.pull {
+        // What comes is hashed at its source meanwhile.
+        let there = async { Ok(at_source(run, item, meta, number).await) };
+        future::try_join(send(run, item, meta, path, trace, from), there).await?
+    } else {
+        (send(run, item, meta, path, trace, from).await?, None)
+    };
+    prove(run, item, path, sent, there, number).await
+}
+
 /// Removes the temp of a failed try, or keeps it as `--partial` asks. What cannot be removed now stays on the list.
 async fn give_back(run: &Run, item: &FileItem, meta: &Meta, temp: &[u8], bytes: u64) {
     if run.is_over() {
@@ -108,8 +128,9 @@ fn large(run: &Run, meta: &Meta) -> bool {
     meta.size > run.chunk() as u64
 }
 
-/// The source's hash as it was read (none with `--verify=off`), and its size.
-pub(super) struct Sent {
+/// The hash of what is at our end (none with `--verify=off`), and its size: of the source as it was read, or of the temp as
+/// it lies on our disk.
+struct Sent {
     digest: Option<Digest>,
     size: u64,
 }
@@ -123,7 +144,7 @@ async fn send(
     from: u64,
 ) -> Result<Sent, Fault> {
     let started = tokio::time::Instant::now();
-    if large(run, meta) || from > 0 {
+    if large(run, meta) || from > 0 || run.job.options.inplace {
         return pump(run, item, meta, temp, trace, from).await;
     }
     let _held = run.budget.bytes(meta.size as usize).await;
@@ -132,12 +153,13 @@ async fn send(
     trace.used = used;
     unchanged(item, meta, &after, data.len() as u64)?;
     let size = data.len() as u64;
-    let used = run.dest.write_small(temp, data.clone(), 0o600).await?;
+    let algorithm = run.algorithm().await;
+    let (used, stored) = run.dest.write_small(temp, data.clone(), 0o600, algorithm).await?;
     if used.channel.is_some() {
         trace.used = used;
     }
     trace.bytes = size;
-    let digest = run.algorithm().await.map(|algorithm| Digest::of(algorithm, &data));
+    let digest = stored.or_else(|| algorithm.map(|algorithm| Digest::of(algorithm, &data)));
     Ok(Sent { digest, size })
 }
 
@@ -157,7 +179,7 @@ fn unchanged(item: &FileItem, before: &Meta, after: &Meta, read: u64) -> Result<
 
 /// A large file: pieces are read ahead, hashed in order, and written with many unacknowledged. What lies below `from` is at
 /// the destination already, or may be: it is hashed, but not written.
-pub(super) async fn pump(
+async fn pump(
     run: &Run,
     item: &FileItem,
     meta: &Meta,
@@ -166,11 +188,16 @@ pub(super) async fn pump(
     from: u64,
 ) -> Result<Sent, Fault> {
     let size = meta.size;
+    let started = tokio::time::Instant::now();
+    let _open = run.budget.large(size).await;
+    trace.waited += started.elapsed();
     let source = item.source.open_read(&item.source_path, size, item.follow).await?;
     let sink = run.dest.open_write(temp, size, 0o600, !run.job.options.inplace && from == 0).await?;
     trace.used = if sink.used().channel.is_some() { sink.used() } else { source.used() };
     let chunk = run.chunk();
-    let mut hasher = run.algorithm().await.map(Hasher::new);
+    let algorithm = run.algorithm().await;
+    // What is pulled is hashed as it lies here in the end.
+    let mut hashing = algorithm.filter(|_| !run.pull).map(Hashing::new);
     let ahead = if run.pull { READ_AHEAD_REMOTE } else { READ_AHEAD };
     let mut reads = VecDeque::new();
     let mut writes = FuturesUnordered::new();
@@ -197,8 +224,8 @@ pub(super) async fn pump(
             let text = format!("\"{}\" ended early", String::from_utf8_lossy(&item.shown));
             return Err(Fault::new(item.source.hop().clone(), Stage::Read, Cause::Changed, text));
         }
-        if let Some(running) = hasher.take() {
-            hasher = Some(hash(running, data.clone()).await?);
+        if let Some(hashing) = &mut hashing {
+            hashing.push(data.clone()).await?;
         }
         if written + len as u64 <= from {
             written += len as u64;
@@ -222,7 +249,14 @@ pub(super) async fn pump(
     }
     unchanged(item, meta, &source.finish().await?, written)?;
     sink.finish(size).await?;
-    Ok(Sent { digest: hasher.map(Hasher::finish), size })
+    let digest = match algorithm.filter(|_| run.pull) {
+        Some(algorithm) => Some(run.dest.digest(temp, size, How::Readback(algorithm)).await?.0),
+        None => match hashing {
+            Some(hashing) => Some(hashing.finish().await?),
+            None => None,
+        },
+    };
+    Ok(Sent { digest, size })
 }
 
 fn progress(run: &Run, trace: &mut Trace, bytes: u64) {
@@ -230,34 +264,33 @@ fn progress(run: &Run, trace: &mut Trace, bytes: u64) {
     run.moved(bytes);
 }
 
-/// Hashes a piece beside the connection's own tasks: a quarter of a megabyte is 60 to 130 µs.
-async fn hash(mut hasher: Hasher, data: bytes::Bytes) -> Result<Hasher, Fault> {
-    let hashed = tokio::task::spawn_blocking(move || {
-        hasher.update(&data);
-        hasher
-    });
-    hashed.await.map_err(|e| Fault::new("local", Stage::Hash, Cause::Io, format!("internal error: {e}")))
+type Hashed = Result<(Digest, &'static str), Fault>;
+
+/// The hash of a file that is pulled, made where it comes from.
+async fn at_source(run: &Run, item: &FileItem, meta: &Meta, number: u32) -> Option<Hashed> {
+    let algorithm = if meta.size > 0 { run.algorithm().await? } else { return None };
+    Some(item.source.digest(&item.source_path, meta.size, how(run, algorithm, number)).await)
 }
 
-/// Compares the hash of what was read with that of what lies there now.
-pub(super) async fn prove(run: &Run, item: &FileItem, temp: &[u8], sent: Sent, number: u32) -> Result<Proof, Fault> {
-    let Some(read) = sent.digest else { return Ok(Proof::Sent) };
+/// Compares the hash of what is at our end with that of what lies at the far one.
+async fn prove(
+    run: &Run,
+    item: &FileItem,
+    temp: &[u8],
+    sent: Sent,
+    there: Option<Hashed>,
+    number: u32,
+) -> Result<Proof, Fault> {
+    let Some(here) = sent.digest else { return Ok(Proof::Sent) };
     if sent.size == 0 {
         return Ok(Proof::By(EMPTY));
     }
-    let how = how(run, read.algorithm, number);
-    let at_dest = run.dest.digest(temp, sent.size, how);
-    if !run.pull {
-        let (found, by) = at_dest.await?;
-        same(run.dest.as_ref(), item, read, found)?;
-        return Ok(Proof::By(by));
-    }
-    // What came is on our disk; what it should be is hashed where it comes from.
-    let at_source = item.source.digest(&item.source_path, sent.size, how);
-    let (here, there) = tokio::join!(at_dest, at_source);
-    same(run.dest.as_ref(), item, read, here?.0)?;
+    let (end, there) = match there {
+        Some(there) => (&item.source, there),
+        None => (&run.dest, run.dest.digest(temp, sent.size, how(run, here.algorithm, number)).await),
+    };
     let (there, by) = there?;
-    same(item.source.as_ref(), item, there, read)?;
+    same(end.as_ref(), item, here, there)?;
     Ok(Proof::By(by))
 }
 
@@ -274,6 +307,6 @@ fn same(end: &dyn Tree, item: &FileItem, wanted: Digest, found: Digest) -> Resul
         return Ok(());
     }
     let name = String::from_utf8_lossy(&item.shown).into_owned();
-    let text = format!("\"{name}\": hashes differ: {wanted} was read, {found} is there");
+    let text = format!("\"{name}\": hashes differ: {wanted} is here, {found} is there");
     Err(Fault::new(end.hop().clone(), Stage::Hash, Cause::Mismatch, text))
 }

@@ -9,6 +9,7 @@ use crate::entry::Meta;
 use crate::fault::{Cause, Fault, Stage};
 use crate::job::{Job, Login, Place, Verify};
 use crate::plan::names::{self, Create, Dest, DestState, Items, Mapping};
+use crate::share::own::{self, Leave};
 use crate::share::{self, ShareConnector};
 use crate::ssh::connection::Context;
 use crate::ssh::route::{self, Shell};
@@ -39,6 +40,8 @@ pub struct Ends {
 pub enum Failed {
     Usage(UsageError),
     Fault(Fault),
+    /// There is much to pull, and leave to do it over a connection of our own.
+    Large(Leave),
 }
 
 impl From<Fault> for Failed {
@@ -63,7 +66,7 @@ impl End {
         match self {
             End::Local => {
                 let path = dir.to_vec();
-                let opened = tokio::task::spawn_blocking(move || {
+                let opened = crate::blocking::start(move || {
                     Local::open(&path).map_err(|e| {
                         let shown = String::from_utf8_lossy(&path).into_owned();
                         Fault::local(Stage::Open, &e, format_args!("\"{shown}\""))
@@ -155,6 +158,14 @@ async fn find_rooted(
     let (looked, dest_state) = tokio::join!(operands::look(job, end), state(&dest_end, &dest_path));
     let (operands::Looked { there, missing, absent }, dest_state) = (looked?, dest_state?);
     if let Some(remote) = &remote
+        && options.share
+        && matches!(dest, Place::Local(_))
+        && !remote.asked_person()
+        && let Some(leave) = own::for_pull(job, &weigh(remote, options.recursive, &there).await)
+    {
+        return Err(Failed::Large(leave));
+    }
+    if let Some(remote) = &remote
         && there.iter().any(|operand| operand.meta.is_dir())
     {
         remote.want(pool::STEP);
@@ -176,6 +187,21 @@ async fn find_rooted(
     let mut run = Run::new(job.clone(), settings, dest_tree, &sources, remote);
     run.missing = made.missing;
     Ok(Ends { run, roots, missing })
+}
+
+/// What there is to pull, as far as a look at each source tells: files, and what lies directly in directories.
+async fn weigh(remote: &Arc<Remote>, recursive: bool, there: &[Operand<'_>]) -> own::Weight {
+    let mut weight = own::Weight::default();
+    for Operand { path, meta, .. } in there {
+        if !meta.is_dir() {
+            weight.add(meta);
+        } else if recursive {
+            // One that cannot be listed is told of when it is walked.
+            let listing = remote.tree(path).list(b"", false).await.unwrap_or_default();
+            listing.entries.iter().for_each(|entry| weight.add(&entry.meta));
+        }
+    }
+    weight
 }
 
 /// The operand's path as this end takes it.
@@ -206,8 +232,7 @@ async fn connect(job: &Job, login: &Login, settings: &Settings) -> Result<Arc<Re
     let options = &job.options;
     let printer = settings.printer.clone();
     let notice: Arc<dyn Fn(&str) + Send + Sync> = Arc::new(move |text: &str| printer.remark(text.trim_end()));
-    // Several connections of one's own are asked for where one does not carry enough.
-    let share = options.share && options.connections <= 1;
+    let share = options.share;
     let resolved =
         if share { share::resolve(&job.shell, login).await? } else { route::resolve(&job.shell, login).await? };
     let connector: Box<dyn Connector> = match resolved {

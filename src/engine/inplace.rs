@@ -4,7 +4,7 @@
 use crate::entry::Meta;
 use crate::fault::Fault;
 
-use super::copy::{Proof, Trace, prove, pump};
+use super::copy::{Proof, Trace, send_proven};
 use super::deliver::FileItem;
 use super::run::Run;
 
@@ -23,8 +23,7 @@ pub async fn attempt(run: &Run, item: &FileItem, meta: &Meta, number: u32, trace
         Some(old) if run.job.options.append_verify && number == 1 && old.is_file() => old.size,
         _ => 0,
     };
-    let sent = pump(run, item, meta, path, trace, from).await?;
-    let proof = prove(run, item, path, sent, number).await?;
+    let proof = send_proven(run, item, meta, path, number, trace, from).await?;
     let change = run.change(meta, item.old.as_ref()).await?;
     run.dest.set(path, change, false).await?;
     Ok(proof)

@@ -25,6 +25,7 @@ mod duplicate;
 mod ends;
 mod finish;
 mod glob;
+mod hashing;
 mod inplace;
 mod links;
 mod list;

@@ -13,6 +13,7 @@ use crate::job::{Job, Verify};
 use crate::ledger::{Class, Ledger};
 use crate::output::{Printer, Stats};
 use crate::plan::quick_check::Context;
+use crate::share::own::Leave;
 use crate::ssh::prompt::Prompt;
 use crate::tree::remote::Remote;
 use crate::tree::{Change, Identity, Tree};
@@ -39,8 +40,10 @@ pub struct Settings {
 }
 
 /// How a run ended.
-pub struct Outcome {
-    pub exit: Exit,
+pub enum Outcome {
+    Ended(Exit),
+    /// Nothing was done yet: there is much to pull over a shared connection, and leave to make one of its own for it.
+    Large(Leave),
 }
 
 /// The state that all parts of a run share.
@@ -292,6 +295,7 @@ pub async fn run(job: Job, settings: Settings) -> Outcome {
     };
     let ends = match found {
         Ok(ends) => ends,
+        Err(ends::Failed::Large(leave)) => return Outcome::Large(leave),
         Err(ends::Failed::Usage(error)) => {
             settings.printer.error(&format!("hopsync: {}", error.text));
             return end_early(&settings, Exit::from_code(error.code).unwrap_or(Exit::FileSelect));
@@ -418,7 +422,7 @@ fn end_early(settings: &Settings, exit: Exit) -> Outcome {
     }
     let exit = finish_report(&settings.ledger, &settings.printer, exit);
     settings.printer.exit(exit);
-    Outcome { exit }
+    Outcome::Ended(exit)
 }
 
 async fn close(run: &Run, interrupted: bool, elapsed: Duration) -> Outcome {
@@ -461,7 +465,7 @@ async fn close(run: &Run, interrupted: bool, elapsed: Duration) -> Outcome {
     }
     let exit = finish_report(&run.ledger, printer, exit);
     printer.exit(exit);
-    Outcome { exit }
+    Outcome::Ended(exit)
 }
 
 /// Writes the report's end; a report that is not complete is a failure of the run.

@@ -164,7 +164,10 @@ impl Count {
                     l.logins += 1;
                 }
             }
-            Event::Shared { .. } => c.shared += 1,
+            Event::Shared { waited, .. } => {
+                c.shared += 1;
+                c.shared_waited += waited;
+            }
             Event::ChannelOpened { .. } => {
                 c.channels_open += 1;
                 c.channels_max = c.channels_max.max(c.channels_open);

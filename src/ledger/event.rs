@@ -5,7 +5,7 @@ use std::time::Duration;
 use serde::ser::{Serialize, SerializeMap, Serializer};
 
 use super::escape::cut;
-use crate::fault::{Fault, Stage};
+use crate::fault::{Cause, Fault, Stage};
 
 /// A file that was announced: its place in the ledger's count and its size, which the ledger itself does not keep.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -131,6 +131,18 @@ pub struct HopFacts {
     pub method: String,
 }
 
+/// What the holder of a shared connection lost and tried again: told to those who share it, counted by who started it.
+#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub struct HolderDrops {
+    pub hop: String,
+    pub stage: Stage,
+    pub cause: Cause,
+    pub times: u64,
+    /// The first one's text.
+    pub example: String,
+}
+
 /// Anything else worth a line.
 #[derive(Debug, Clone, Copy, serde::Serialize)]
 #[serde(tag = "event", rename_all = "kebab-case", rename_all_fields = "kebab-case")]
@@ -167,6 +179,9 @@ pub enum Event<'a> {
         /// Whether it was we who started the holder.
         started: bool,
         hops: &'a [HopFacts],
+        /// Lost so far, for all who share it.
+        #[serde(skip_serializing_if = "<[HolderDrops]>::is_empty")]
+        drops: &'a [HolderDrops],
     },
     /// A hop's connection ended; `why` is `None` if we ended it.
     HopClosed {

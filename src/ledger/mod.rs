@@ -27,7 +27,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 
 pub use clock::Clock;
 pub use escape::{escape, escape_cut};
-pub use event::{Attempt, Class, Event, FileId, HopFacts, Purpose, TextKind, What};
+pub use event::{Attempt, Class, Event, FileId, HolderDrops, HopFacts, Purpose, TextKind, What};
 pub use job_summary::JobSummary;
 pub use summary::{Counts, Limit, Logins, ServerWords, SkippedFor, Summary, Trouble, VerifiedBy};
 

@@ -43,6 +43,9 @@ pub struct Counts {
     pub connections: u64,
     /// Times that a connection held by another process was joined.
     pub shared: u64,
+    /// Time until it could be used, all together.
+    #[serde(serialize_with = "seconds")]
+    pub shared_waited: Duration,
     pub channels_open: u64,
     /// Most channels that were open at once.
     pub channels_max: u64,
@@ -242,7 +245,8 @@ impl Summary {
                 ways.push(count(c.connections, "connection"));
             }
             if c.shared > 0 {
-                ways.push(count(c.shared, "shared connection"));
+                let waited = c.shared_waited.as_secs_f64();
+                ways.push(format!("{} (waited {waited:.1} s)", count(c.shared, "shared connection")));
             }
             ways.push(count(c.channels_max, "channel"));
             let mut transport = ways.join(", ");

@@ -279,7 +279,14 @@ fn tell_everything(l: &Ledger, hand: &clock::Hand) {
     connect(l);
     let hops = ["head", "user"].map(shared_hop);
     let waited = Duration::from_millis(310);
-    l.event(Event::Shared { hop: "user", holder: 4711, waited, started: true, hops: &hops });
+    let drops = [HolderDrops {
+        hop: "head".to_owned(),
+        stage: Stage::Banner,
+        cause: Cause::StartLimit,
+        times: 2,
+        example: "Exceeded MaxStartups".to_owned(),
+    }];
+    l.event(Event::Shared { hop: "user", holder: 4711, waited, started: true, hops: &hops, drops: &drops });
     open_channels(l, 1);
     l.event(Event::LimitFound { hop: "user", sessions: 10, files: 9, hashing: 1 });
     l.event(Event::HasherChosen { hop: "user", by: "b3sum", detail: "b3sum 1.8.2" });

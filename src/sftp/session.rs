@@ -75,9 +75,18 @@ pub struct Peer {
 pub struct Traffic {
     sent: AtomicU64,
     received: AtomicU64,
+    expected: AtomicU64,
 }
 
 impl Traffic {
+    /// So many bytes of files are to be moved, beside those that were announced before.
+    pub fn expect(&self, bytes: u64) {
+        self.expected.fetch_add(bytes, Ordering::Relaxed);
+    }
+    /// Bytes of files that were announced and have not moved yet, as far as the bytes on the wire tell.
+    pub fn ahead(&self) -> u64 {
+        self.expected.load(Ordering::Relaxed).saturating_sub(self.sent().max(self.received()))
+    }
     pub fn sent(&self) -> u64 {
         self.sent.load(Ordering::Relaxed)
     }

@@ -17,7 +17,7 @@ use super::protocol::{Facts, Probe, Start, Told, Want};
 use super::{LINGER, NotShared, key, resolve};
 use crate::fault::{Cause, Fault, Stage};
 use crate::job::Login;
-use crate::ledger::{Event, HopFacts};
+use crate::ledger::{Event, HopFacts, What};
 use crate::sftp::wire::{BoxFuture, Receiver, Sender, Wire};
 use crate::ssh::connection::Context;
 use crate::ssh::route::{Route, Shell};
@@ -26,6 +26,9 @@ use crate::verify::ladder::FarEnd;
 
 /// One read from the socket takes this much at most: a small file's answers at once, a quarter of a large one's.
 const READ: usize = 64 * 1024;
+
+/// Drops of one kind that are counted: the holder itself gives up long before.
+const COUNTED: u64 = 1000;
 
 /// For a holder that was told to leave: it says goodbye to its servers, two seconds each at most.
 const GOING: Duration = Duration::from_secs(20);
@@ -54,7 +57,15 @@ impl ShareConnector {
         let Joined { stream, facts, started } = join(start, &want, &self.own.context).await?;
         let (hop, ledger) = (self.hop(), &self.own.context.ledger);
         let waited = begun.elapsed();
-        ledger.event(Event::Shared { hop: &hop, holder: facts.holder, waited, started, hops: &facts.hops });
+        let Facts { holder, hops, drops, .. } = &facts;
+        ledger.event(Event::Shared { hop: &hop, holder: *holder, waited, started, hops, drops });
+        if started {
+            // Somebody's count has to have them; those who only share tell them.
+            for drop in drops {
+                let fault = Fault::new(drop.hop.as_str(), drop.stage, drop.cause, drop.example.clone());
+                (0..drop.times.min(COUNTED)).for_each(|_| ledger.drop_counted(&fault, What::Connection));
+            }
+        }
         if let Some((sessions, files, hashing)) = facts.limit {
             ledger.event(Event::LimitFound { hop: &hop, sessions, files, hashing });
         }
@@ -169,6 +180,10 @@ impl Link for ShareLink {
 
     fn far(&self) -> Option<FarEnd> {
         Some(self.facts.far.clone())
+    }
+
+    fn asked_person(&self) -> bool {
+        self.facts.asked
     }
 
     fn hops(&self) -> Vec<HopFacts> {

@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::protocol::{Facts, Probe};
+use crate::ledger::{HolderDrops, Ledger};
 use crate::sftp::Request;
 use crate::tree::remote::{Remote, pool};
 use crate::verify::ladder::FarEnd;
@@ -12,9 +13,12 @@ use crate::verify::ladder::FarEnd;
 const LOOK: Duration = Duration::from_millis(50);
 const LOOKS: usize = 100;
 
+/// Kinds of drops that are told: a frame has its bounds.
+const DROPS: usize = 16;
+
 /// What there is to tell a client now.
-pub async fn of(remote: &Arc<Remote>) -> Facts {
-    let mut facts = Facts { holder: std::process::id(), ..Facts::default() };
+pub async fn of(remote: &Arc<Remote>, ledger: &Ledger) -> Facts {
+    let mut facts = Facts { holder: std::process::id(), drops: drops(ledger), ..Facts::default() };
     if let Ok(pool) = remote.pool().await {
         facts.openssh = pool.link.openssh();
         facts.receive_window = pool.link.receive_window();
@@ -27,8 +31,22 @@ pub async fn of(remote: &Arc<Remote>) -> Facts {
     facts
 }
 
+fn drops(ledger: &Ledger) -> Vec<HolderDrops> {
+    let troubles = ledger.summary().troubles;
+    let dropped = troubles.into_iter().filter(|trouble| trouble.drops() > 0).take(DROPS);
+    dropped
+        .map(|trouble| HolderDrops {
+            times: trouble.drops(),
+            hop: trouble.hop,
+            stage: trouble.stage,
+            cause: trouble.cause,
+            example: trouble.example,
+        })
+        .collect()
+}
+
 /// All that is known, once as many channels are open as there can be: the limit is what refuses the next.
-pub async fn probe(remote: &Arc<Remote>, clients: usize) -> Probe {
+pub async fn probe(remote: &Arc<Remote>, ledger: &Ledger, clients: usize) -> Probe {
     remote.want(pool::ENOUGH);
     for _ in 0..LOOKS {
         match remote.pool().await {
@@ -36,7 +54,7 @@ pub async fn probe(remote: &Arc<Remote>, clients: usize) -> Probe {
             _ => break,
         }
     }
-    let facts = of(remote).await;
+    let facts = of(remote, ledger).await;
     let Ok((pool, lease)) = remote.lease().await else {
         let limits = (0, 0, None);
         let (round_trips, extensions) = (Vec::new(), Vec::new());
@@ -52,6 +70,7 @@ pub async fn probe(remote: &Arc<Remote>, clients: usize) -> Probe {
         (known.posix_rename, "posix-rename"),
         (known.fsync, "fsync"),
         (known.lsetstat, "lsetstat"),
+        (known.hardlink, "hardlink"),
         (known.limits, "limits"),
     ];
     Probe {

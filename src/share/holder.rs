@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 use std::io;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
@@ -11,7 +11,7 @@ use tokio::net::{UnixListener, UnixStream};
 use tokio::sync::watch;
 
 use super::place::{Lock, remove};
-use super::protocol::{self, Start, Told, Want, Word};
+use super::protocol::{self, Facts, Start, Told, Want, Word};
 use super::relay::{self, Client, Ended};
 use super::starter::Starter;
 use super::{facts, process};
@@ -53,6 +53,10 @@ struct Holder {
     /// Sockets that are being served.
     sockets: watch::Sender<usize>,
     linger: AtomicU64,
+    /// A person has answered something for the connection.
+    asked: Arc<AtomicBool>,
+    /// What befell the connection.
+    ledger: Arc<Ledger>,
     /// The connection, if there ever was one.
     up: std::sync::OnceLock<Arc<Remote>>,
     /// Clients with their open channels.
@@ -77,10 +81,13 @@ pub async fn run(line: std::os::unix::net::UnixStream, lock: Lock) -> io::Result
         start,
         state: watch::Sender::new(State::Connecting),
         sockets: watch::Sender::new(0),
+        asked: Arc::default(),
+        ledger: Arc::new(Ledger::new(ledger::Settings::default())),
         up: std::sync::OnceLock::new(),
         clients: Mutex::default(),
     });
-    tokio::spawn(connect(holder.clone(), Starter::new(line)));
+    let starter = Starter::new(line, holder.asked.clone());
+    tokio::spawn(connect(holder.clone(), starter));
     accept(&holder, listener).await
 }
 
@@ -91,7 +98,7 @@ fn millis(time: Duration) -> u64 {
 /// Makes the connection that everyone waits for.
 async fn connect(holder: Arc<Holder>, starter: Starter) {
     let Start { route, patience, person, .. } = &holder.start;
-    let ledger = Arc::new(Ledger::new(ledger::Settings::default()));
+    let ledger = holder.ledger.clone();
     let context = Context {
         prompt: Arc::new(starter.prompt(route, *person)),
         ledger: ledger.clone(),
@@ -217,7 +224,7 @@ impl Holder {
                     Ok(remote) => {
                         // The one who asks is none.
                         let clients = self.clients().len();
-                        Told::Probed(facts::probe(&remote, clients).await)
+                        Told::Probed(facts::probe(&remote, &self.ledger, clients).await)
                     }
                     Err(told) => told,
                 };
@@ -231,7 +238,9 @@ impl Holder {
                     Ok(remote) => remote,
                     Err(told) => return protocol::send(&mut stream, &told).await,
                 };
-                protocol::send(&mut stream, &Told::Ready(facts::of(&remote).await)).await?;
+                let asked = self.asked.load(Ordering::Relaxed);
+                let facts = Facts { asked, ..facts::of(&remote, &self.ledger).await };
+                protocol::send(&mut stream, &Told::Ready(facts)).await?;
                 let shared = self.enter(client);
                 remote.want(*self.sockets.borrow());
                 let ended = relay::serve(stream, remote.clone(), shared.clone()).await;

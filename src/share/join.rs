@@ -54,7 +54,7 @@ pub async fn join(start: &Start, want: &Want, context: &Context) -> Result<Joine
             }
             continue;
         }
-        let line = start::start(start, lock).await.map_err(alone)?;
+        let Some(line) = start::start(start, lock).await.map_err(alone)? else { continue };
         started = true;
         let mut assisting = tokio::spawn(start::assist(line, context.clone(), start.clone()));
         let greeted = match connect(&start.socket).await {
@@ -129,7 +129,12 @@ pub async fn ask(stream: &mut UnixStream, want: &Want) -> Result<Option<Told>, N
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+
     use super::*;
+    use crate::ledger::Ledger;
+    use crate::ssh::prompt::Prompt;
+    use crate::ssh::route::{First, Hop, Route};
 
     #[tokio::test]
     async fn a_name_without_a_listener_is_nobody() {
@@ -138,6 +143,30 @@ mod tests {
         assert!(connect(&path).await.unwrap().is_none());
         drop(std::os::unix::net::UnixListener::bind(&path).unwrap());
         assert!(connect(&path).await.unwrap().is_none());
+    }
+
+    /// The program that it starts is this test's own, which knows nothing of holders and ends at once.
+    #[tokio::test]
+    async fn a_holder_that_dies_before_it_listens_is_one_round_and_not_the_end() {
+        let root = tempfile::tempdir().unwrap();
+        let (socket, lock) = (root.path().join("a.sock"), root.path().join("a.lock"));
+        let route = Route { first: First::Tcp, hops: vec![Hop::plain("user", 22, "me")] };
+        let (patience, linger, person) = (None, Duration::ZERO, false);
+        let start = Start { socket, lock, route, patience, linger, person };
+        let begun = start::start(&start, Lock::wait(&start.lock).unwrap()).await;
+        assert!(matches!(begun, Ok(None)), "{begun:?}");
+        let context = Context {
+            prompt: Arc::new(Prompt::nobody()),
+            ledger: Arc::new(Ledger::new(Default::default())),
+            patience: None,
+            compress: false,
+            notice: Arc::new(|_| {}),
+        };
+        match join(&start, &Want::Stop, &context).await {
+            Err(NotShared::Alone(why)) => assert!(why.contains(&format!("{ROUNDS} holders")), "{why}"),
+            Err(other) => panic!("{other:?}"),
+            Ok(_) => panic!("there is no holder"),
+        }
     }
 
     #[tokio::test]

@@ -16,6 +16,10 @@
 //! the lock, removes the names, tells those who came meanwhile to look for another, says goodbye to the servers, and only
 //! then lets go. One that was killed leaves its names: connecting to them is refused, and the next client takes the lock.
 //!
+//! # Who shares
+//! Everyone, unless told not to (`--no-share`, `HOPSYNC_SHARE=0`), but for large work, which [`own`] gives leave to connect for
+//! itself, and where sharing cannot be: then too each has a connection of its own.
+//!
 //! # What is shared
 //! After the greeting ([`protocol`]) the socket carries plain SFTP. A socket is a *virtual channel*; [`relay`] passes its
 //! requests on, under other ids, on one real channel for as long as it has a handle open or an answer to come, and on the
@@ -49,6 +53,7 @@ mod files;
 mod holder;
 mod join;
 mod key;
+pub mod own;
 pub mod place;
 mod process;
 pub mod protocol;

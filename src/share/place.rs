@@ -34,7 +34,8 @@ impl Place {
         Place::at(PathBuf::from(format!("/tmp/hopsync-{uid}")))
     }
 
-    fn at(directory: PathBuf) -> Result<Place, String> {
+    /// A directory of this name.
+    pub(super) fn at(directory: PathBuf) -> Result<Place, String> {
         let shown = directory.display();
         if directory.as_os_str().len() > LONGEST {
             return Err(format!("{shown}: the name is too long for sockets in it"));
@@ -66,16 +67,29 @@ impl Lock {
     /// Waits for the lock of this name. Blocks: not for an async task. The file may be removed by who holds it: then the
     /// lock was for a name that is gone, and the next file of that name is locked instead.
     pub fn wait(path: &Path) -> io::Result<Lock> {
+        Lock::take_with(path, FlockOperation::LockExclusive)
+    }
+
+    fn take_with(path: &Path, how: FlockOperation) -> io::Result<Lock> {
         loop {
             let flags = OFlags::CREATE | OFlags::RDWR | OFlags::NOFOLLOW | OFlags::CLOEXEC;
             let file = rustix::fs::open(path, flags, Mode::RUSR | Mode::WUSR)?;
-            rustix::io::retry_on_intr(|| rustix::fs::flock(&file, FlockOperation::LockExclusive))?;
+            rustix::io::retry_on_intr(|| rustix::fs::flock(&file, how))?;
             let locked = rustix::fs::fstat(&file)?;
             match rustix::fs::stat(path) {
                 Ok(named) if (named.st_dev, named.st_ino) == (locked.st_dev, locked.st_ino) => return Ok(Lock(file)),
                 Ok(_) | Err(Errno::NOENT) => {}
                 Err(e) => return Err(e.into()),
             }
+        }
+    }
+
+    /// As [`Lock::wait`], but `None` where it would have to be waited for.
+    pub fn now(path: &Path) -> io::Result<Option<Lock>> {
+        match Lock::take_with(path, FlockOperation::NonBlockingLockExclusive) {
+            Ok(lock) => Ok(Some(lock)),
+            Err(e) if e.kind() == io::ErrorKind::WouldBlock => Ok(None),
+            Err(e) => Err(e),
         }
     }
 
@@ -140,6 +154,16 @@ mod tests {
         first.release();
         second.release();
         waiting.join().unwrap().unwrap();
+    }
+
+    #[test]
+    fn a_lock_that_somebody_has_is_not_to_be_had_now() {
+        let root = tempfile::tempdir().unwrap();
+        let path = root.path().join("a.lock");
+        let first = Lock::now(&path).unwrap().unwrap();
+        assert!(Lock::now(&path).unwrap().is_none());
+        first.release();
+        assert!(Lock::now(&path).unwrap().is_some());
     }
 
     #[test]

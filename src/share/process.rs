@@ -41,6 +41,7 @@ fn prepare() -> io::Result<(UnixStream, Lock)> {
     // Ctrl-C at the starter's terminal is not for us. It fails only if we are a leader already.
     let _ = rustix::process::setsid();
     rustix::process::umask(Mode::RWXG | Mode::RWXO);
+    close_inherited();
     let line = io::stdin().as_fd().try_clone_to_owned()?;
     let lock = io::stdout().as_fd().try_clone_to_owned()?;
     let nowhere = rustix::fs::open("/dev/null", OFlags::RDWR | OFlags::CLOEXEC, Mode::empty())?;
@@ -68,6 +69,18 @@ fn prepare() -> io::Result<(UnixStream, Lock)> {
     let files = rustix::process::getrlimit(Resource::Nofile);
     let _ = rustix::process::setrlimit(Resource::Nofile, Rlimit { current: files.maximum, maximum: files.maximum });
     Ok((line, Lock::inherited(lock)))
+}
+
+/// Closes what the starter was handed by whoever started it: a pipe that somebody reads to its end, a file that is locked.
+#[expect(clippy::disallowed_methods, reason = "a list of our own descriptors, nothing of what is transferred")]
+fn close_inherited() {
+    let Ok(names) = std::fs::read_dir("/dev/fd") else { return };
+    let open: Vec<i32> = names.filter_map(|name| name.ok()?.file_name().to_str()?.parse().ok()).collect();
+    for fd in open.into_iter().filter(|fd| *fd > 2) {
+        // SAFETY: nothing of this process is open yet but its standard streams: no runtime, no log. The number that the
+        // listing itself had is closed by now, and closing it again only fails.
+        unsafe { libc::close(fd) };
+    }
 }
 
 /// Listens, in place of whoever has died there. Under the lock.

@@ -11,7 +11,7 @@ use serde::de::DeserializeOwned;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 
 use crate::fault::Fault;
-use crate::ledger::HopFacts;
+use crate::ledger::{HolderDrops, HopFacts};
 use crate::ssh::prompt::Echo;
 use crate::ssh::route::Route;
 use crate::verify::ladder::FarEnd;
@@ -56,10 +56,14 @@ pub enum Told {
 pub struct Facts {
     pub holder: u32,
     pub openssh: bool,
+    /// A person had to answer something for it.
+    pub asked: bool,
     /// Bytes of READs that may be outstanding, all clients together.
     pub receive_window: usize,
     pub far: FarEnd,
     pub hops: Vec<HopFacts>,
+    /// What was lost on the way to it and since, and tried again.
+    pub drops: Vec<HolderDrops>,
     /// Sessions that the target was found to allow, how many carry files and how many hashes.
     pub limit: Option<(u32, u32, u32)>,
 }

@@ -19,6 +19,7 @@ use super::request::{self, Inspected, Passage, Weight};
 use crate::fault::Stage;
 use crate::sftp::frame::Frames;
 use crate::sftp::packet::{DIGEST, Handle, op, status};
+use crate::sftp::session::Held;
 use crate::sftp::wire::BoxFuture;
 use crate::sftp::{Pending, Reply, Request};
 use crate::tree::remote::Remote;
@@ -209,10 +210,10 @@ impl Reader {
             Weight::Read(len) | Weight::Write(len) => len + SMALL,
         };
         let room = self.take_room(cost).await?;
-        let budget = match relayed.weight {
+        let budget: Option<Held> = match relayed.weight {
             Weight::Nothing => None,
-            Weight::Read(len) => Some(pool.read_budget(len).await),
-            Weight::Write(len) => Some(lease.write_budget(len).await),
+            Weight::Read(len) => Some(Box::new(pool.read_budget(len).await)),
+            Weight::Write(len) => Some(Box::new(lease.write_budget(len).await)),
         };
         if let (request::Effect::Closes, Some(handle)) = (&relayed.effect, &relayed.handle) {
             self.shared.handles().remove(handle);
@@ -281,10 +282,11 @@ impl Reader {
     async fn extensions(&mut self) -> Result<Bytes, Why> {
         let (_, lease) = self.real().await?;
         let have = lease.session.extensions;
-        let offered: [(bool, &[u8]); 5] = [
+        let offered: [(bool, &[u8]); 6] = [
             (have.posix_rename, request::POSIX_RENAME),
             (have.fsync, request::FSYNC),
             (have.lsetstat, request::LSETSTAT),
+            (have.hardlink, request::HARDLINK),
             (have.limits, request::LIMITS),
             (true, DIGEST),
         ];

@@ -18,19 +18,22 @@ use crate::ssh::route::First;
 /// For a process to start and to listen. It does nothing else before.
 const PATIENCE: Duration = Duration::from_secs(20);
 
-/// Starts a holder and returns when it listens: the line to it, on which it asks what only a person knows.
+/// Starts a holder and returns when it listens: the line to it, on which it asks what only a person knows. `None` if it died
+/// before: another may do better.
 ///
 /// # Errors
 /// A sentence on why there is no holder; our own connection is the way then.
-pub async fn start(start: &Start, lock: Lock) -> Result<UnixStream, String> {
+pub async fn start(start: &Start, lock: Lock) -> Result<Option<UnixStream>, String> {
     let begun = async {
         let mut line = spawn(start, &lock).map_err(|e| format!("cannot start a holder: {e}"))?;
-        protocol::send(&mut line, start).await.map_err(|e| format!("the holder does not listen: {e}"))?;
+        if protocol::send(&mut line, start).await.is_err() {
+            return Ok(None);
+        }
         match protocol::receive(&mut line).await {
-            Ok(Some(Word::Listening)) => Ok(line),
+            Ok(Some(Word::Listening)) => Ok(Some(line)),
             Ok(Some(Word::Cannot(why))) => Err(why),
-            Ok(_) => Err("the holder ended before it listened".to_owned()),
-            Err(e) => Err(e.to_string()),
+            Err(e) if e.kind() == io::ErrorKind::InvalidData => Err(e.to_string()),
+            Ok(_) | Err(_) => Ok(None),
         }
     };
     let begun = tokio::time::timeout(PATIENCE, begun).await;

@@ -1,6 +1,7 @@
 //! The holder's line to its starter: the only one who may have a person at hand.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use tokio::net::UnixStream;
 use tokio::sync::{mpsc, oneshot};
@@ -19,19 +20,21 @@ type Said = (Word, Option<oneshot::Sender<Option<String>>>);
 
 pub struct Starter {
     say: mpsc::Sender<Said>,
+    /// Set once a question was answered.
+    asked: Arc<AtomicBool>,
     done: tokio::task::JoinHandle<()>,
 }
 
 impl Starter {
-    pub fn new(line: UnixStream) -> Starter {
+    pub fn new(line: UnixStream, asked: Arc<AtomicBool>) -> Starter {
         let (say, words) = mpsc::channel(QUEUE);
-        Starter { say, done: tokio::spawn(talk(line, words)) }
+        Starter { say, asked, done: tokio::spawn(talk(line, words)) }
     }
 
     /// Asks the starter's person, if it has one.
     pub fn prompt(&self, route: &Route, person: bool) -> Prompt {
         let aliases = route.hops.iter().map(|hop| hop.alias.clone()).collect();
-        Prompt::elsewhere(Box::new(Distant { say: self.say.downgrade(), aliases, person }))
+        Prompt::elsewhere(Box::new(Distant { say: self.say.downgrade(), asked: self.asked.clone(), aliases, person }))
     }
 
     pub fn notice(&self) -> Arc<dyn Fn(&str) + Send + Sync> {
@@ -66,6 +69,7 @@ async fn talk(mut line: UnixStream, mut words: mpsc::Receiver<Said>) {
 
 struct Distant {
     say: mpsc::WeakSender<Said>,
+    asked: Arc<AtomicBool>,
     aliases: Vec<Arc<str>>,
     person: bool,
 }
@@ -81,7 +85,11 @@ impl Asker for Distant {
             let (answer, answered) = oneshot::channel();
             let asked = (Word::Ask(number, question.to_owned(), echo), Some(answer));
             self.say.upgrade()?.send(asked).await.ok()?;
-            answered.await.ok()?.map(Zeroizing::new)
+            let answer = answered.await.ok()?.map(Zeroizing::new);
+            if answer.is_some() {
+                self.asked.store(true, Ordering::Relaxed);
+            }
+            answer
         })
     }
 }

@@ -1,6 +1,6 @@
 //! The local disk. Nothing else in the crate touches it for files that are transferred.
 //!
-//! Every call is one trip to the blocking pool: a disk may be NFS or Lustre, where a stat takes milliseconds. Below the
+//! Every call is one trip to the threads of [`crate::blocking`]: a disk may be NFS or Lustre, where a stat takes milliseconds. Below the
 //! root, no symlink is ever followed on the way to a file (openat2's RESOLVE_NO_SYMLINKS, or a walk by O_NOFOLLOW where the
 //! kernel has none): a directory swapped for a link while we write leads nowhere.
 
@@ -16,6 +16,7 @@ use std::path::Path;
 use std::sync::{Arc, PoisonError, RwLock};
 
 use bytes::Bytes;
+use rustix::buffer::spare_capacity;
 use rustix::fs::{self, AtFlags, Gid, Mode, OFlags, ResolveFlags, Timestamps, Uid};
 use rustix::io::Errno;
 use rustix::process;
@@ -25,9 +26,9 @@ use crate::entry::{Entry, Kind, Meta};
 use crate::fault::{Cause, Fault, Stage};
 use crate::sftp::session::Held;
 use crate::sftp::wire::BoxFuture;
-use crate::verify::{Digest, Hasher};
+use crate::verify::{Algorithm, Digest, Hasher};
 
-use super::{Answer, Change, How, Identity, Listing, Result, Sink, Source, Tree, Used, split};
+use super::{Answer, Change, How, Identity, Listing, Result, Sink, Source, Tree, Used, buffers, split};
 
 /// One read or write: as much as SFTP carries in one request to OpenSSH (`limits@openssh.com`).
 const CHUNK: usize = 255 * 1024;
@@ -82,12 +83,11 @@ impl Local {
     }
 }
 
-/// Runs on the blocking pool; a panic there is a bug that must not take the run's count with it.
 async fn blocking<T: Send + 'static>(work: impl FnOnce() -> Result<T> + Send + 'static) -> Result<T> {
-    tokio::task::spawn_blocking(work).await.unwrap_or_else(|e| Err(internal(&e)))
+    crate::blocking::start(work).await.unwrap_or_else(|e| Err(internal(&e)))
 }
 
-fn internal(error: &tokio::task::JoinError) -> Fault {
+fn internal(error: &crate::blocking::Panicked) -> Fault {
     Fault::new("local", Stage::Read, Cause::Io, format!("internal error: {error}"))
 }
 
@@ -189,26 +189,28 @@ fn create(root: &Root, path: &[u8], mode: u32, exclusive: bool) -> io::Result<Fi
         return Err(io::ErrorKind::Interrupted.into());
     }
     let (dir, name) = root.parent(path)?;
-    let mut flags = OFlags::WRONLY | OFlags::CREATE | OFlags::CLOEXEC | OFlags::NOFOLLOW;
+    // Reading is for the hash of what was written.
+    let mut flags = OFlags::RDWR | OFlags::CREATE | OFlags::CLOEXEC | OFlags::NOFOLLOW;
     if exclusive {
         flags |= OFlags::EXCL;
     }
     Ok(File::from(fs::openat(&dir, name, flags, Mode::from_raw_mode(mode & 0o777))?))
 }
 
-/// Reads until `buffer` is full or the file ends.
+/// Reads `len` bytes, or what there is of them.
 fn read_full(file: &File, buffer: &mut Vec<u8>, offset: u64, len: usize) -> io::Result<()> {
-    buffer.resize(len, 0);
-    let mut filled = 0;
-    while filled < len {
-        match file.read_at(&mut buffer[filled..], offset + filled as u64) {
+    buffer.clear();
+    buffer.reserve(len);
+    while buffer.len() < len {
+        let at = offset + buffer.len() as u64;
+        match rustix::io::pread(file, spare_capacity(buffer), at) {
             Ok(0) => break,
-            Ok(n) => filled += n,
-            Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
-            Err(e) => return Err(e),
+            Ok(_) | Err(Errno::INTR) => {}
+            Err(e) => return Err(e.into()),
         }
     }
-    buffer.truncate(filled);
+    // The allocator may have given more than was asked for.
+    buffer.truncate(len);
     Ok(())
 }
 
@@ -332,22 +334,31 @@ impl Tree for Local {
     fn read_small<'a>(&'a self, path: &'a [u8], size: u64, follow: bool) -> BoxFuture<'a, Result<(Bytes, Meta, Used)>> {
         Box::pin(self.run(Stage::Read, path, move |root, path| {
             let file = open_for_reading(root, path, follow)?;
-            let mut buffer = Vec::new();
-            // One byte more than expected, to see a file that grows.
-            read_full(&file, &mut buffer, 0, size as usize + 1)?;
-            Ok((Bytes::from(buffer), meta(&fs::fstat(&file)?), Used::default()))
+            let mut data = Vec::new();
+            read_full(&file, &mut data, 0, size as usize)?;
+            // A file that grew meanwhile shows in its size.
+            Ok((Bytes::from(data), meta(&fs::fstat(&file)?), Used::default()))
         }))
     }
 
-    fn write_small<'a>(&'a self, path: &'a [u8], data: Bytes, mode: u32) -> BoxFuture<'a, Result<Used>> {
+    fn write_small<'a>(
+        &'a self,
+        path: &'a [u8],
+        data: Bytes,
+        mode: u32,
+        algorithm: Option<Algorithm>,
+    ) -> BoxFuture<'a, Result<(Used, Option<Digest>)>> {
         Box::pin(self.run(Stage::Write, path, move |root, path| {
             let file = create(root, path, mode, true)?;
-            let written = file.write_all_at(&data, 0);
+            let written = file.write_all_at(&data, 0).and_then(|()| match algorithm {
+                Some(algorithm) => hash(&file, data.len() as u64, How::Readback(algorithm)).map(Some),
+                None => Ok(None),
+            });
             if written.is_err() {
                 let (dir, name) = root.parent(path)?;
                 let _ = fs::unlinkat(&dir, name, AtFlags::empty());
             }
-            written.map(|()| Used::default())
+            written.map(|digest| (Used::default(), digest))
         }))
     }
 
@@ -387,7 +398,13 @@ impl Tree for Local {
         Box::pin(blocking(move || {
             let (dir, name) = root.parent(&temp).map_err(|e| fault(Stage::Rename, &root, &temp, &e))?;
             apply(&dir, name, &change, false).map_err(|e| fault(Stage::Attributes, &root, &path, &e))?;
-            let renamed = root.parent(&path).and_then(|(to_dir, to)| Ok(fs::renameat(&dir, name, &to_dir, to)?));
+            let renamed = match (split(&temp), split(&path)) {
+                // A temp lies beside its file: its directory need not be found twice.
+                ((from, _), (to, name_there)) if from == to => {
+                    fs::renameat(&dir, name, &dir, OsStr::from_bytes(name_there)).map_err(io::Error::from)
+                }
+                _ => root.parent(&path).and_then(|(to_dir, to)| Ok(fs::renameat(&dir, name, &to_dir, to)?)),
+            };
             renamed.map_err(|e| fault(Stage::Rename, &root, &path, &e))
         }))
     }
@@ -546,7 +563,7 @@ impl OpenFile {
         work: impl FnOnce(&File) -> io::Result<T> + Send + 'static,
     ) -> Answer<T> {
         let (file, root, path) = (self.file.clone(), self.root.clone(), self.path.clone());
-        let started = tokio::task::spawn_blocking(move || work(&file).map_err(|e| fault(stage, &root, &path, &e)));
+        let started = crate::blocking::start(move || work(&file).map_err(|e| fault(stage, &root, &path, &e)));
         Box::pin(async move { started.await.unwrap_or_else(|e| Err(internal(&e))) })
     }
 }
@@ -554,9 +571,9 @@ impl OpenFile {
 impl Source for OpenFile {
     fn read_at(&self, offset: u64, len: usize) -> BoxFuture<'_, Result<Answer<Bytes>>> {
         let answer = self.work(Stage::Read, move |file| {
-            let mut buffer = Vec::new();
-            read_full(file, &mut buffer, offset, len)?;
-            Ok(Bytes::from(buffer))
+            let mut data = buffers::take();
+            read_full(file, &mut data, offset, len)?;
+            Ok(buffers::give(data))
         });
         Box::pin(std::future::ready(Ok(answer)))
     }
@@ -595,15 +612,17 @@ impl Sink for OpenFile {
 /// What a local operand is: follows symlinks, as rsync does for an operand with a trailing slash.
 pub async fn stat_operand(path: &Path, follow: bool) -> Result<Option<Meta>> {
     let path = path.to_owned();
-    blocking(move || {
-        let found = if follow { fs::stat(&path) } else { fs::lstat(&path) };
-        match found {
-            Ok(stat) => Ok(Some(meta(&stat))),
-            Err(Errno::NOENT | Errno::NOTDIR) => Ok(None),
-            Err(e) => Err(Fault::local(Stage::List, &e.into(), format_args!("\"{}\"", path.display()))),
-        }
-    })
-    .await
+    blocking(move || look_at(&path, follow)).await
+}
+
+/// The same, by a caller who may wait for the disk.
+pub fn look_at(path: &Path, follow: bool) -> Result<Option<Meta>> {
+    let found = if follow { fs::stat(path) } else { fs::lstat(path) };
+    match found {
+        Ok(stat) => Ok(Some(meta(&stat))),
+        Err(Errno::NOENT | Errno::NOTDIR) => Ok(None),
+        Err(e) => Err(Fault::local(Stage::List, &e.into(), format_args!("\"{}\"", path.display()))),
+    }
 }
 
 /// The process's umask. `/proc` tells it; a call can only read it by changing it for a moment, for every thread.

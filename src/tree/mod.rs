@@ -5,6 +5,7 @@
 //! ones move through a [`Source`] and a [`Sink`].
 
 pub mod accounts;
+mod buffers;
 pub mod local;
 pub mod remote;
 
@@ -82,7 +83,16 @@ pub trait Tree: Send + Sync {
     fn read_small<'a>(&'a self, path: &'a [u8], size: u64, follow: bool) -> BoxFuture<'a, Result<(Bytes, Meta, Used)>>;
 
     /// Creates `path`, which must not exist, with `mode` (the umask applies), writes, and closes it.
-    fn write_small<'a>(&'a self, path: &'a [u8], data: Bytes, mode: u32) -> BoxFuture<'a, Result<Used>>;
+    ///
+    /// With an algorithm its hash is going to be asked for. A tree that can tells it at once, of what lies there, read again;
+    /// one that cannot saves the question for its size.
+    fn write_small<'a>(
+        &'a self,
+        path: &'a [u8],
+        data: Bytes,
+        mode: u32,
+        algorithm: Option<Algorithm>,
+    ) -> BoxFuture<'a, Result<(Used, Option<Digest>)>>;
 
     fn open_read<'a>(&'a self, path: &'a [u8], size: u64, follow: bool) -> BoxFuture<'a, Result<Box<dyn Source>>>;
 

@@ -23,7 +23,8 @@ pub const KNOCK: &[u8] = b"hopsync\n";
 /// The script, for the login shell whatever it is: one line, no single quotes within.
 ///
 /// It says who we are there (for owner and group), the umask, and the hasher that it then becomes, having seen it hash
-/// nothing rightly. `-W interactive` makes
+/// nothing rightly. Python, which is where the workflows are, hashes as fast as OpenSSL does, with one process for all files
+/// (measured: 943 MB in 0.5 s instead of 0.95). `-W interactive` makes
 /// mawk, Debian's awk, read line by line; other awks ignore it.
 pub const SCRIPT: &str = concat!(
     "exec sh -c '",
@@ -37,10 +38,24 @@ pub const SCRIPT: &str = concat!(
     "case $(echo /dev/null | sh -c \"$C\" 2>/dev/null) in $e*) echo hasher $n; ",
     "exec awk -W interactive ",
     "\"{ if (\\$0 == \\\"\\\") close(ENVIRON[\\\"C\\\"]); else print | ENVIRON[\\\"C\\\"] }\";; esac; }; ",
-    "if has hopsync && [ \"$(hopsync --hash-server=probe 2>/dev/null)\" = hash-server-1 ]; then ",
+    "if has hopsync && [ \"$(hopsync --hash-server=probe 2>/dev/null)\" = hash-server-2 ]; then ",
     "echo hasher hopsync; exec hopsync --hash-server; fi; ",
     "if has xargs && has awk && has tr; then ",
-    "if has b3sum; then become b3sum af1349b9 b3sum --; fi; ",
+    "if has b3sum; then become b3sum af1349b9 b3sum --; fi; fi; ",
+    "for p in /usr/bin/python3 python3; do has $p && $p -I -S -c \"exec(\\\"",
+    r"import os,sys,hashlib\nn=bytes([10])\n",
+    r"def put(b):\n while b: b=b[os.write(1,b):]\n",
+    r"hashlib.sha256().hexdigest().startswith(sys.argv[1]) or sys.exit(1)\n",
+    r"put(sys.argv[2].encode()+n)\nm=memoryview(bytearray(1<<18))\nt=bytes()\n",
+    r"while 1:\n d=os.read(0,1<<16)\n if not d: break\n *a,t=(t+d).split(bytes(1))\n o=[];s=0\n",
+    r" for p in a:\n  h=hashlib.sha256();x=bytes([45])*64\n",
+    r"  try:\n   f=os.open(p,os.O_RDONLY|os.O_NONBLOCK)\n   try:\n    k=1\n",
+    r"    while k: k=os.readv(f,[m]);h.update(m[:k]);s+=k\n",
+    r"    x=h.hexdigest().encode()\n   finally: os.close(f)\n  except OSError: pass\n",
+    r"  o.append(x+bytes([32,32])+p+n);s+=4096\n  if s>1<<20: put(bytes().join(o));o=[];s=0\n",
+    r" put(bytes().join(o))\n",
+    "\\\")\" e3b0c442 \"hasher python3\" && exit 0; done; ",
+    "if has xargs && has awk && has tr; then ",
     "if has openssl; then become openssl e3b0c442 openssl dgst -sha256 -r; fi; ",
     "if has sha256sum; then become sha256sum e3b0c442 sha256sum --; fi; ",
     "fi; echo hasher none'",
@@ -56,15 +71,20 @@ pub enum Rung {
     /// `hopsync --hash-server`: answers each name at once.
     Own,
     B3sum,
+    /// Python's `hashlib`, driven as [`Rung::Own`] is.
+    Python,
     Openssl,
     Sha256sum,
 }
 
 impl Rung {
+    const ALL: [Rung; 5] = [Rung::Own, Rung::B3sum, Rung::Python, Rung::Openssl, Rung::Sha256sum];
+
     pub fn name(self) -> &'static str {
         match self {
             Rung::Own => "hopsync",
             Rung::B3sum => "b3sum",
+            Rung::Python => "python3",
             Rung::Openssl => "openssl",
             Rung::Sha256sum => "sha256sum",
         }
@@ -73,17 +93,17 @@ impl Rung {
     pub fn algorithm(self) -> Algorithm {
         match self {
             Rung::Own | Rung::B3sum => Algorithm::Blake3,
-            Rung::Openssl | Rung::Sha256sum => Algorithm::Sha256,
+            Rung::Python | Rung::Openssl | Rung::Sha256sum => Algorithm::Sha256,
         }
     }
 
-    /// Whether names go in batches.
+    /// Whether names go in batches; else each is answered as it comes.
     pub fn batches(self) -> bool {
-        self != Rung::Own
+        !matches!(self, Rung::Own | Rung::Python)
     }
 
     fn from_name(name: &str) -> Option<Rung> {
-        [Rung::Own, Rung::B3sum, Rung::Openssl, Rung::Sha256sum].into_iter().find(|rung| rung.name() == name)
+        Rung::ALL.into_iter().find(|rung| rung.name() == name)
     }
 }
 
@@ -149,9 +169,14 @@ pub fn handed_over(path: &[u8]) -> Vec<u8> {
     if path.first() == Some(&b'/') { path.to_vec() } else { [b"./", path].concat() }
 }
 
-/// One line of a hasher's output: `HASH  NAME` (sha256sum, b3sum, hopsync) or `HASH *NAME` (openssl -r).
-pub fn parse_line(algorithm: Algorithm, line: &[u8]) -> Option<(Digest, &[u8])> {
-    let digest = Digest::from_hex(algorithm, line.get(..64)?)?;
+/// What [`Rung::Own`] and [`Rung::Python`] print in place of the hash of a file that they cannot read.
+pub const UNREADABLE: &[u8; 64] = &[b'-'; 64];
+
+/// One line of a hasher's output: `HASH  NAME` (sha256sum, b3sum, python3, hopsync) or `HASH *NAME` (openssl -r). `None` in
+/// place of the hash: it could not be read.
+pub fn parse_line(algorithm: Algorithm, line: &[u8]) -> Option<(Option<Digest>, &[u8])> {
+    let hash = line.get(..64)?;
+    let digest = if hash == UNREADABLE { None } else { Some(Digest::from_hex(algorithm, hash)?) };
     match line.get(64..66)? {
         b"  " | b" *" => Some((digest, &line[66..])),
         _ => None,
@@ -204,6 +229,8 @@ mod tests {
             let line = format!("{hex}{separator}a  b");
             assert_eq!(parse_line(Algorithm::Sha256, line.as_bytes()).unwrap().1, b"a  b");
         }
+        let unreadable = format!("{}  a", "-".repeat(64));
+        assert_eq!(parse_line(Algorithm::Sha256, unreadable.as_bytes()), Some((None, &b"a"[..])));
         for bad in ["", "sha256sum: x: No such file", &hex[1..], &format!("{hex} x"), &format!("\\{hex}  x")] {
             assert_eq!(parse_line(Algorithm::Sha256, bad.as_bytes()), None);
         }

@@ -271,7 +271,7 @@ impl Driver {
                 match answer {
                     Some(answer) => {
                         self.deadline = self.deadline.max(Instant::now() + SLOWEST);
-                        let _ = answer.send(if hit { Ok(digest) } else { Err(NoHash::Skipped) });
+                        let _ = answer.send(digest.filter(|_| hit).ok_or(NoHash::Skipped));
                     }
                     None => self.batches -= 1,
                 }

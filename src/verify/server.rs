@@ -1,14 +1,15 @@
 //! `hopsync --hash-server`: the top rung of the ladder, run at the far end by the script in [`super::ladder`].
 //!
 //! NUL-separated names on standard input; for each, at once and in order, `BLAKE3  NAME` on standard output. A file that
-//! cannot be read is complained about on standard error and skipped.
+//! cannot be read is complained about on standard error and has [`UNREADABLE`] for a hash.
 
 use std::io::{self, BufRead, Read, Write};
 
 use super::digest::{Algorithm, Hasher};
+use super::ladder::UNREADABLE;
 
 /// What `--hash-server=probe` prints: this protocol's name and version.
-pub const PROBE: &str = "hash-server-1";
+pub const PROBE: &str = "hash-server-2";
 
 /// Serves until the input ends.
 ///
@@ -44,13 +45,16 @@ pub fn serve(
                 let text = digest.to_string();
                 let hex = text.split_once(':').map_or(text.as_str(), |(_, hex)| hex);
                 output.write_all(hex.as_bytes())?;
-                output.write_all(b"  ")?;
-                output.write_all(&name)?;
-                output.write_all(b"\n")?;
-                output.flush()?;
             }
-            Err(error) => writeln!(complaints, "hopsync: {}: {error}", String::from_utf8_lossy(&name))?,
+            Err(error) => {
+                writeln!(complaints, "hopsync: {}: {error}", String::from_utf8_lossy(&name))?;
+                output.write_all(UNREADABLE)?;
+            }
         }
+        output.write_all(b"  ")?;
+        output.write_all(&name)?;
+        output.write_all(b"\n")?;
+        output.flush()?;
     }
 }
 
@@ -61,7 +65,7 @@ mod tests {
     use crate::verify::ladder::parse_line;
 
     #[test]
-    fn each_name_is_answered_in_order_and_unreadable_ones_are_skipped() {
+    fn each_name_is_answered_in_order_and_unreadable_ones_have_no_hash() {
         let open = |name: &[u8]| -> io::Result<Box<dyn Read>> {
             if name == b"bad" {
                 Err(io::ErrorKind::NotFound.into())
@@ -72,7 +76,8 @@ mod tests {
         let (mut out, mut err) = (Vec::new(), Vec::new());
         serve(&b"one\0bad\0two\0"[..], &mut out, &mut err, open).unwrap();
         let lines: Vec<_> = out.split(|b| *b == b'\n').filter_map(|line| parse_line(Algorithm::Blake3, line)).collect();
-        let expected = [&b"one"[..], b"two"].map(|name| (Digest::of(Algorithm::Blake3, name), name));
+        let expected = [&b"one"[..], b"bad", b"two"]
+            .map(|name| ((name != b"bad").then(|| Digest::of(Algorithm::Blake3, name)), name));
         assert_eq!(lines, expected);
         assert!(String::from_utf8(err).unwrap().contains("bad"));
     }

@@ -23,7 +23,7 @@ pub const DEADLINE: Duration = Duration::from_secs(30);
 pub fn command<S: AsRef<OsStr>>(args: impl IntoIterator<Item = S>) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_hopsync"));
     command.args(args).env_remove("RSYNC_RSH").env_remove("SSH_AUTH_SOCK").env_remove("RUST_LOG");
-    // A connection of its own, that ends with it. tests/share.rs is about the shared one.
+    // A connection of its own, that ends with it. tests/share/ is about the shared one.
     command.env("HOPSYNC_SHARE", "0");
     command
 }

@@ -243,3 +243,49 @@ fn the_reverse_tunnel_form_works() -> Tried {
     plain(&plain_bed, ["-a", "-e", &shell, "file", "usercontainer:file"]).run()?.well()?;
     same(&dir.join("file"), &far.join("file"), Aspects::CONTENT)
 }
+
+fn logins(ran: &Ran, hop: &str) -> u64 {
+    let all = ran.report.summary()["logins"].as_array().cloned().unwrap_or_default();
+    all.iter().filter(|row| row["hop"] == hop).filter_map(|row| row["logins"].as_u64()).sum()
+}
+
+/// 40 files of 1 MiB, both ways.
+fn much(bed: &dyn Bed, options: &[&str]) -> Result<[Ran; 2], Box<dyn std::error::Error>> {
+    let near = bed.client().dir().join("near");
+    many_files(&near, 40, 1 << 20)?;
+    let with = |from: String, to: String| {
+        let args = options.iter().map(|option| (*option).to_owned()).chain([from, to]);
+        go(bed, args)?.well()
+    };
+    let pushed = with(slash(&near), bed.operand("there"))?;
+    same(&near, &bed.far().join("there"), ALL)?;
+    let pulled = with(bed.operand("there/"), "back/".into())?;
+    same(&near, &bed.client().dir().join("back"), ALL)?;
+    for ran in [&pushed, &pulled] {
+        assert_eq!((ran.report.count("verified"), ran.report.drops()), (40, 0), "{}", ran.said());
+    }
+    Ok([pushed, pulled])
+}
+
+#[test]
+fn what_is_much_for_one_tunnel_at_this_distance_goes_over_a_second_lane_of_the_same_connection() -> Tried {
+    // 40 MiB are 2 s at one window of 2 MiB for each round trip of 100 ms.
+    let line = Line { delay: Duration::from_millis(50), rate: None };
+    let bed = Embedded::with(|_| (), |_| (), Some(line))?;
+    for ran in much(&bed, &["-a"])? {
+        assert_eq!((ran.report.count("connections"), logins(&ran, HEAD)), (1, 1), "{}", ran.said());
+        assert!(logins(&ran, TARGET) >= 2, "{}", ran.said());
+    }
+    Ok(())
+}
+
+#[test]
+fn as_many_connections_are_made_as_are_asked_for() -> Tried {
+    let bed = Embedded::start()?;
+    for ran in much(&bed, &["-a", "--connections=3"])? {
+        // A run may be over before the last of them.
+        assert!((2..=3).contains(&logins(&ran, HEAD)), "{}", ran.said());
+        assert!(logins(&ran, TARGET) >= 2, "{}", ran.said());
+    }
+    Ok(())
+}

@@ -181,10 +181,13 @@ impl Scan<'_> {
         self.files += 1;
         self.bytes += meta.size;
         run.printer.watch().set_totals(self.files, self.bytes);
-        if let Some(remote) = &run.remote
-            && (self.files > FEW_FILES || self.bytes > FEW_BYTES)
-        {
-            remote.want(run.channels_wanted());
+        if let Some(remote) = &run.remote {
+            if decision.transfers() {
+                remote.traffic().expect(meta.size);
+            }
+            if self.files > FEW_FILES || self.bytes > FEW_BYTES {
+                remote.want(run.channels_wanted());
+            }
         }
         if let Decision::Replace(way) = decision
             && let Err(fault) = finish::make_way(run, &self.filter, &place.dest_path, &place.shown, way).await

@@ -111,8 +111,8 @@ async fn fill(
     Ok(())
 }
 
-/// OPEN (exclusive); then WRITE, FSTAT and CLOSE together.
-pub async fn write_small(channel: &Arc<Channel>, path: &[u8], data: Bytes, mode: u32) -> Result<()> {
+/// OPEN (exclusive); then WRITE, FSTAT (if its size is to be checked here) and CLOSE together.
+pub async fn write_small(channel: &Arc<Channel>, path: &[u8], data: Bytes, mode: u32, sized: bool) -> Result<()> {
     let session = &channel.session;
     let _open = channel.handle().await;
     let flags = open::WRITE | open::CREATE | open::EXCLUSIVE;
@@ -123,13 +123,16 @@ pub async fn write_small(channel: &Arc<Channel>, path: &[u8], data: Bytes, mode:
     let carried = channel.add_bytes(len);
     let held = (budget, carried);
     let writing = (len > 0).then(|| session.submit_holding(&Request::Write { handle, offset: 0, data }, held));
-    let stating = session.submit(&Request::Fstat { handle });
+    let stating = sized.then(|| session.submit(&Request::Fstat { handle }));
     let closing = session.submit(&Request::Close { handle });
     let written = match writing {
         Some(writing) => writing.done(Stage::Write, path).await,
         None => Ok(()),
     };
-    let found = stating.attrs(Stage::Write, path).await;
+    let found = match stating {
+        Some(stating) => stating.attrs(Stage::Write, path).await,
+        None => Ok(None),
+    };
     closing.done(Stage::Close, path).await?;
     written?;
     check_size(channel, path, found?, len as u64)

@@ -42,6 +42,10 @@ pub trait Link: Send + Sync {
     fn far(&self) -> Option<FarEnd> {
         None
     }
+    /// Whether somebody else's way here took a person's answer, so that one of our own might ask again.
+    fn asked_person(&self) -> bool {
+        false
+    }
     /// The hops, in the order in which they are reached.
     fn hops(&self) -> Vec<HopFacts> {
         Vec::new()
@@ -49,10 +53,6 @@ pub trait Link: Send + Sync {
     /// The round trip to each of [`Link::hops`] but the last, measured now.
     fn round_trips(&self) -> BoxFuture<'_, Vec<Duration>> {
         Box::pin(std::future::ready(Vec::new()))
-    }
-    /// The round trip to the first hop, which bounds what one window carries; zero where it is not known.
-    fn round_trip(&self) -> Duration {
-        Duration::ZERO
     }
     /// Opens one more lane, with windows and sessions of its own, and tells its number; `None` where there are no lanes.
     fn add_lane(&self) -> BoxFuture<'_, Result<Option<u32>, Fault>> {
@@ -152,10 +152,6 @@ impl Link for SshLink {
 
     fn exec<'a>(&'a self, command: &'a [u8]) -> BoxFuture<'a, Result<Wire, Fault>> {
         Box::pin(async move { Ok(channel::open(&self.lane.session, Start::Exec(command)).await?.wire) })
-    }
-
-    fn round_trip(&self) -> Duration {
-        self.connection.round_trip
     }
 
     fn add_lane(&self) -> BoxFuture<'_, Result<Option<u32>, Fault>> {

@@ -165,6 +165,11 @@ impl Remote {
         self.living().is_some_and(|pool| pool.abilities().1.lsetstat)
     }
 
+    /// Whether a connection of our own might ask a person what the shared one has been told already.
+    pub fn asked_person(&self) -> bool {
+        self.living().is_some_and(|pool| pool.link.asked_person())
+    }
+
     pub fn traffic(&self) -> &Traffic {
         &self.settings.traffic
     }
@@ -356,12 +361,20 @@ impl Tree for RemoteTree {
         })
     }
 
-    fn write_small<'a>(&'a self, path: &'a [u8], data: Bytes, mode: u32) -> BoxFuture<'a, Result<Used>> {
+    fn write_small<'a>(
+        &'a self,
+        path: &'a [u8],
+        data: Bytes,
+        mode: u32,
+        algorithm: Option<Algorithm>,
+    ) -> BoxFuture<'a, Result<(Used, Option<Digest>)>> {
         Box::pin(async move {
             let path = self.at(path);
             let (_, lease) = self.remote.lease().await?;
-            file::write_small(&lease, &path, data, mode).await?;
-            Ok(used(&lease))
+            // What is hashed needs no size; an empty file has nothing else.
+            let sized = algorithm.is_none() || data.is_empty();
+            file::write_small(&lease, &path, data, mode, sized).await?;
+            Ok((used(&lease), None))
         })
     }
 

@@ -1,7 +1,8 @@
 //! The channels of one link: opened as work comes until the server refuses, each with its budget, handed out by load.
 
+use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock};
 use std::time::{Duration, Instant};
 
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
@@ -20,6 +21,10 @@ use super::link::Link;
 /// lag at most; while this stays below it, no channel ever blocks on its window, and russh, which stops taking anything for
 /// any channel while one is blocked, never has to.
 const WRITE_BUDGET: usize = (2 << 20) - (192 << 10);
+
+/// Bytes of WRITEs that may be unacknowledged on one lane, all its channels together: one window of its tunnel under way, one
+/// that waits for it. More would only age: what is asked meanwhile comes after it.
+const LANE_BUDGET: usize = 4 << 20;
 
 /// Handles that may be open on one channel of a server that does not tell its limit; more brought nothing at any distance
 /// that we measured.
@@ -66,6 +71,8 @@ pub struct Settings {
 pub struct Channel {
     pub session: Session,
     writes: Arc<Semaphore>,
+    /// Of its lane.
+    lane_writes: Arc<Semaphore>,
     handles: Arc<Semaphore>,
     /// Jobs that use it now.
     load: AtomicUsize,
@@ -74,13 +81,15 @@ pub struct Channel {
 }
 
 impl Channel {
-    /// Waits until `len` more bytes of WRITEs may be outstanding here.
-    pub async fn write_budget(&self, len: usize) -> OwnedSemaphorePermit {
+    /// Waits until `len` more bytes of WRITEs may be outstanding here, and on the lane.
+    pub async fn write_budget(&self, len: usize) -> [OwnedSemaphorePermit; 2] {
         let len = len.min(WRITE_BUDGET) as u32;
-        // The semaphore is never closed: waiting on it fails for no reason but that.
-        match self.writes.clone().acquire_many_owned(len).await {
-            Ok(permit) => permit,
-            Err(_) => std::future::pending().await,
+        let here = self.writes.clone().acquire_many_owned(len).await;
+        let lane = self.lane_writes.clone().acquire_many_owned(len).await;
+        match (here, lane) {
+            (Ok(here), Ok(lane)) => [here, lane],
+            // Semaphores are never closed: waiting on one fails for no reason but that.
+            _ => std::future::pending().await,
         }
     }
 
@@ -148,6 +157,7 @@ pub struct Pool {
     next_index: AtomicU32,
     /// Lanes in use.
     lanes: AtomicU32,
+    lane_budgets: Mutex<HashMap<u32, Arc<Semaphore>>>,
     /// The first channel is open.
     first: watch::Sender<bool>,
     /// How many file channels the work could use.
@@ -159,6 +169,8 @@ pub struct Pool {
     reads: Arc<Semaphore>,
     read_budget: usize,
     far: watch::Sender<Option<Far>>,
+    /// The hashing channel's number, once it is open.
+    hashing: OnceLock<u32>,
 }
 
 /// What the far end's shell told, once it has.
@@ -177,6 +189,7 @@ impl Pool {
             channels: Mutex::default(),
             next_index: AtomicU32::new(0),
             lanes: AtomicU32::new(1),
+            lane_budgets: Mutex::default(),
             first: watch::Sender::new(false),
             wanted: AtomicUsize::new(1),
             growing: AtomicBool::new(false),
@@ -184,6 +197,7 @@ impl Pool {
             reads: Arc::new(Semaphore::new(read_budget)),
             read_budget,
             far: watch::Sender::new(None),
+            hashing: OnceLock::new(),
             link,
         });
         // The first channel's open request is on the wire before the hashing channel's: with MaxSessions 1 it is the one
@@ -232,6 +246,7 @@ impl Pool {
             session,
             handles: Arc::new(Semaphore::new(handles)),
             writes: Arc::new(Semaphore::new(WRITE_BUDGET)),
+            lane_writes: self.lane_writes(lane),
             load: AtomicUsize::new(0),
             bytes: AtomicUsize::new(0),
         };
@@ -239,6 +254,12 @@ impl Pool {
         let elapsed = started.elapsed();
         ledger.event(Event::ChannelOpened { hop, lane, channel: index, purpose: Purpose::Files, elapsed });
         Ok(())
+    }
+
+    /// The budget that the channels of a lane share.
+    fn lane_writes(&self, lane: u32) -> Arc<Semaphore> {
+        let mut budgets = self.lane_budgets.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
+        budgets.entry(lane).or_insert_with(|| Arc::new(Semaphore::new(LANE_BUDGET))).clone()
     }
 
     /// Starts the far end's script, and with it the hasher, on a channel of its own.
@@ -258,6 +279,7 @@ impl Pool {
                 // One that only tells who we are ends at once: it is none of the channels that are kept.
                 if *hashing {
                     let (lane, purpose, elapsed) = (0, Purpose::Hashing, started.elapsed());
+                    let _ = self.hashing.set(index);
                     ledger.event(Event::ChannelOpened { hop, lane, channel: index, purpose, elapsed });
                 }
                 remote::start(wire, hop.clone()).await
@@ -441,7 +463,7 @@ impl Pool {
 
     /// Up to `most` channels of each lane from `lane` on.
     pub fn on_lanes(&self, lane: u32, most: usize) -> Vec<Arc<Channel>> {
-        let mut taken = std::collections::HashMap::new();
+        let mut taken = HashMap::new();
         let channels = self.channels();
         let fresh = channels.iter().filter(|channel| {
             let on = channel.session.peer().lane;
@@ -459,6 +481,11 @@ impl Pool {
     /// Bytes moved so far, out and in.
     pub(super) fn moved(&self) -> (u64, u64) {
         (self.settings.traffic.sent(), self.settings.traffic.received())
+    }
+
+    /// Bytes known to be moved yet.
+    pub(super) fn ahead(&self) -> u64 {
+        self.settings.traffic.ahead()
     }
 
     pub(super) fn connections(&self) -> usize {
@@ -485,6 +512,15 @@ impl Pool {
     pub async fn close(&self) {
         self.far.send_replace(Some(Far::default()));
         let channels = std::mem::take(&mut *self.channels());
+        let Settings { hop, ledger, .. } = &self.settings;
+        // Told, or a run that goes on with another link would count these as open beside that one's.
+        for channel in &channels {
+            let (peer, fate) = (channel.session.peer(), channel.session.fate());
+            ledger.event(Event::ChannelClosed { hop, lane: peer.lane, channel: peer.channel, why: fate.as_ref() });
+        }
+        if let Some(channel) = self.hashing.get() {
+            ledger.event(Event::ChannelClosed { hop, lane: 0, channel: *channel, why: None });
+        }
         drop(channels);
         self.link.close().await;
     }

@@ -1,0 +1,63 @@
+//! Who keeps a connection of its own.
+
+use std::fs;
+
+use hopsync::lab::bed::{Bed, Embedded};
+use hopsync::lab::run::run;
+
+use crate::crowd::*;
+
+#[test]
+fn who_asks_for_it_keeps_to_a_connection_of_its_own() -> Tried {
+    let bed = Embedded::start()?;
+    let crowd = Crowd::of(&bed)?;
+    let source = bed.client().dir().join("f");
+    fs::write(&source, "x")?;
+    let report = crowd.runtime.path().join("report-own");
+    for (option, environment) in [("--no-share", "1"), ("--connections=2", "1"), ("-v", "0")] {
+        let mut command = crowd.command([option, &format!("--report={}", path(&report)), &path(&source)]);
+        command.arg(bed.operand("")).env("HOPSYNC_SHARE", environment);
+        let output = run(command, DEADLINE)?;
+        assert_eq!(output.code, 0, "{}", output.err());
+        assert_eq!(shared(&crowd.read(&report)).count(), 0, "{option}");
+    }
+    assert!(!crowd.runtime.path().join("hopsync").exists(), "nobody held anything");
+    Ok(())
+}
+
+#[test]
+fn large_work_has_a_connection_of_its_own_and_a_crowd_of_it_shares() -> Tried {
+    let bed = Embedded::start()?;
+    let crowd = Crowd::of(&bed)?;
+    let here = bed.client().dir().join("here");
+    files(&here, 5, 1_000)?;
+    fs::create_dir_all(bed.far().join("there"))?;
+    // A tree to be pushed is taken for large before anything is connected.
+    let pushed = crowd.storm(1, |_| vec![path(&here), bed.operand("there/")], |_| {})?;
+    all_well(&pushed);
+    assert_eq!(ways(&pushed[0]), (0, 1));
+    same_files(&here, &bed.far().join("there/here"))?;
+    // A large file to be pulled is found only by looking, over the shared connection.
+    fs::File::create(bed.far().join("large"))?.set_len(300 << 20)?;
+    let pull = || {
+        vec!["-n".to_owned(), "--channels=1".to_owned(), bed.operand("large"), format!("{}/", path(bed.client().dir()))]
+    };
+    let pulled = crowd.storm(1, |_| pull(), |_| {})?;
+    all_well(&pulled);
+    assert_eq!(ways(&pulled[0]), (1, 1));
+    let summary = pulled[0].report.last().ok_or("no summary")?;
+    let channels = (summary["channels-max"].as_u64(), summary["channels-open"].as_u64());
+    assert_eq!(channels, (Some(2), Some(0)), "the one for files and the one for hashing, not the shared one too");
+    // So is a directory: one with a few files is shared, one that goes deeper is not.
+    let back = |from: &str| vec!["-n".to_owned(), bed.operand(from), format!("{}/", path(bed.client().dir()))];
+    assert_eq!(ways(&crowd.storm(1, |_| back("there/here"), |_| {})?[0]), (1, 0));
+    assert_eq!(ways(&crowd.storm(1, |_| back("there"), |_| {})?[0]), (1, 1));
+    let crowded = crowd.storm(STORM, |n| vec![path(&here), bed.operand(&format!("there/{n}/"))], |_| {})?;
+    all_well(&crowded);
+    for n in 0..STORM {
+        same_files(&here, &bed.far().join(format!("there/{n}/here")))?;
+    }
+    assert!(crowded.iter().all(|ran| matches!(ways(ran), (1, 0) | (0, 1))));
+    assert_eq!(bed.counts().start_drops, 0, "no more at once than the server takes");
+    Ok(())
+}
