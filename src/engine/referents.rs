@@ -68,7 +68,11 @@ pub async fn resolve(
                 run.trouble(&Fault::new(hop, Stage::List, Cause::NotFound, text), Some(&shown));
                 continue;
             }
-            Err(fault) if is_unsafe || options.copy_dirlinks => {
+            // A link that leads in circles leads to no directory, and stays what it is.
+            Err(fault)
+                if options.copy_unsafe_links && is_unsafe
+                    || matches!(fault.cause, Cause::Lost | Cause::Timeout | Cause::Cancelled | Cause::Permission) =>
+            {
                 run.tally().listing_errors = true;
                 run.trouble(&fault, Some(&shown));
                 continue;

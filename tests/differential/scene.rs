@@ -150,6 +150,7 @@ fn plain(at: &Path) -> Tried<()> {
     symlink("elsewhere", at.join("dst/link or file"))?;
     symlink("sub", at.join("src/dirlink"))?;
     symlink("nowhere", at.join("src/dangling"))?;
+    symlink("circle", at.join("src/circle"))?;
     symlink("/etc/hostname", at.join("src/absolute"))?;
     symlink("../one", at.join("src/outside"))?;
     fs::set_permissions(at.join("src/sub"), fs::Permissions::from_mode(0o750))?;
