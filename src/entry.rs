@@ -45,6 +45,8 @@ pub struct Meta {
     /// Device and inode where known (local disks), for `-x` and for telling that a file changed under us.
     pub dev: u64,
     pub ino: u64,
+    /// How many names the file has; 0 where the end does not tell.
+    pub links: u64,
 }
 
 impl Meta {

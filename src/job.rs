@@ -7,6 +7,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use crate::plan::filter::Rule;
+use crate::plan::owners::IdMap;
 
 /// One resolved run.
 #[derive(Debug, Clone)]
@@ -54,6 +55,58 @@ pub enum Verify {
     Off,
 }
 
+/// The names of `--files-from`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum FilesFrom {
+    /// From a file here, or standard input.
+    Names(Vec<Vec<u8>>),
+    /// In a file at the far end.
+    Remote { path: Vec<u8>, nul_separated: bool },
+}
+
+impl FilesFrom {
+    /// The names in a file's content, as rsync reads them: by line, comments and blanks left out, or by NUL.
+    pub fn split(content: &[u8], nul_separated: bool) -> Vec<Vec<u8>> {
+        let ends = |byte: &u8| if nul_separated { *byte == 0 } else { matches!(byte, b'\n' | b'\r' | 0) };
+        let names = content.split(ends).filter(|name| !name.is_empty());
+        names.filter(|name| nul_separated || !matches!(name[0], b'#' | b';')).map(<[u8]>::to_vec).collect()
+    }
+}
+
+/// `--backup`: where what is replaced or deleted is kept.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Backup {
+    /// `--backup-dir`, relative to the destination's directory or absolute; beside the file if there is none.
+    pub dir: Option<Vec<u8>>,
+    pub suffix: Vec<u8>,
+}
+
+/// `--link-dest`, `--copy-dest` or `--compare-dest`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Basis {
+    pub kind: BasisKind,
+    /// Relative to the destination's directory, or absolute.
+    pub dirs: Vec<Vec<u8>>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum BasisKind {
+    Link,
+    Copy,
+    Compare,
+}
+
+impl BasisKind {
+    /// The option's name, without its dashes.
+    pub const fn name(self) -> &'static str {
+        match self {
+            BasisKind::Link => "link-dest",
+            BasisKind::Copy => "copy-dest",
+            BasisKind::Compare => "compare-dest",
+        }
+    }
+}
+
 /// `--delete` and its kin.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Delete {
@@ -70,6 +123,9 @@ pub struct Options {
     pub dirs: bool,
     pub links: bool,
     pub copy_links: bool,
+    pub copy_dirlinks: bool,
+    pub copy_unsafe_links: bool,
+    pub safe_links: bool,
     pub perms: bool,
     pub times: bool,
     pub group: bool,
@@ -79,6 +135,10 @@ pub struct Options {
     pub omit_dir_times: bool,
     pub one_file_system: bool,
     pub relative: bool,
+    /// With `relative`: the directories on the way to an operand come with their attributes.
+    pub implied_dirs: bool,
+    /// `--files-from`: names below the one source, instead of all that is in it.
+    pub files_from: Option<FilesFrom>,
     /// `--chmod`, unparsed clauses already validated by `cli`.
     pub chmod: Option<String>,
     // what is skipped
@@ -97,6 +157,32 @@ pub struct Options {
     // how it is written
     pub whole_file: bool,
     pub partial: bool,
+    /// `--partial-dir`, relative: where an unfinished file is kept instead.
+    pub partial_dir: Option<Vec<u8>>,
+    pub append_verify: bool,
+    pub delay_updates: bool,
+    /// `--inplace`: a file is written under its own name; what is there meanwhile is neither old nor new.
+    pub inplace: bool,
+    pub backup: Option<Backup>,
+    pub remove_source_files: bool,
+    /// `--link-dest` and its kin.
+    pub basis: Option<Basis>,
+    /// `-H`.
+    pub hard_links: bool,
+    pub numeric_ids: bool,
+    pub usermap: IdMap,
+    pub groupmap: IdMap,
+    pub executability: bool,
+    pub omit_link_times: bool,
+    pub ignore_missing_args: bool,
+    pub delete_missing_args: bool,
+    pub ignore_errors: bool,
+    pub force: bool,
+    pub prune_empty_dirs: bool,
+    /// Seconds by which two times may differ and still be the same.
+    pub modify_window: u32,
+    /// The run ends after this long (exit 30).
+    pub stop_after: Option<Duration>,
     pub mkpath: bool,
     /// A directory that `--rsync-path="mkdir -p DIR && rsync"` asks to create at the far end.
     pub remote_mkdir: Vec<Vec<u8>>,
@@ -115,6 +201,11 @@ pub struct Options {
     /// `-h` count + 1 as rsync counts: 0 plain digits, 1 separators (default), 2 powers of 1000, 3 powers of 1024.
     pub human_readable: u8,
     pub itemize: bool,
+    /// `--out-format`: how an update is told, instead of the lines of `-v` and `-i`.
+    pub out_format: Option<Vec<u8>>,
+    pub log_file: Option<PathBuf>,
+    /// rsync's own format where it is not given.
+    pub log_file_format: Option<Vec<u8>>,
     /// `-ii`: what is unchanged is itemized too.
     pub itemize_unchanged: bool,
     pub progress: bool,
@@ -138,10 +229,19 @@ pub struct Options {
     pub share_linger: Option<Duration>,
 }
 
+impl Options {
+    /// Whether links of the source may be gone through.
+    pub fn follows(&self) -> bool {
+        self.copy_links || self.copy_dirlinks || self.copy_unsafe_links
+    }
+}
+
 /// What is mentioned, as rsync's `--info` names it; 0 is silence. Resolved from `-v`, `--stats`, `--progress` and `--info`,
 /// so that nobody behind `cli` has to know how these combine.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Info {
+    /// What `--backup` keeps.
+    pub backup: u8,
     /// Deletions.
     pub del: u8,
     /// `sending incremental file list`.
@@ -159,4 +259,6 @@ pub struct Info {
     pub skip: u8,
     /// 1: the last two lines, 2: the block of `--stats` too.
     pub stats: u8,
+    /// Links that `--safe-links` leaves out.
+    pub symsafe: u8,
 }

@@ -69,7 +69,22 @@ fn run(mut job: Job) -> Exit {
         .with_env_filter(tracing_subscriber::EnvFilter::from_env("HOPSYNC_LOG"))
         .with_writer(io::stderr)
         .try_init();
-    let printer = Arc::new(Printer::new(&job));
+    let printer = Printer::new(&job);
+    let printer = Arc::new(match &job.options.log_file {
+        None => printer,
+        Some(path) => match crate::tree::local::open_log(path) {
+            Ok(file) => printer.logging(Box::new(file)),
+            Err(e) => {
+                // As with rsync: the transfer matters more than what is noted of it.
+                let text = errno_text(&e);
+                printer.error(&format!(
+                    "failed to open log-file {}: {text}\nIgnoring \"log file\" setting.",
+                    path.display()
+                ));
+                printer
+            }
+        },
+    });
     let report = match &job.options.report {
         None => None,
         Some(path) => match crate::tree::local::create_report(path) {

@@ -98,6 +98,7 @@ fn list(dir: &Path) -> std::io::Result<Vec<Entry>> {
                 gid: stat.gid(),
                 dev: 0,
                 ino: 0,
+                links: 1,
             };
             Ok(Entry { name: entry.file_name().as_bytes().to_vec(), meta, target })
         })

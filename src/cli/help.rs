@@ -40,6 +40,41 @@ pub fn version() -> String {
     )
 }
 
+/// `-VV`: what is supported, as JSON with rsync's keys.
+pub fn capabilities() -> String {
+    let capabilities = [
+        ("symlinks", true),
+        ("symtimes", true),
+        ("hardlinks", true),
+        ("hardlink_specials", false),
+        ("hardlink_symlinks", false),
+        ("IPv6", true),
+        ("atimes", false),
+        ("batchfiles", false),
+        ("inplace", true),
+        ("append", true),
+        ("ACLs", false),
+        ("xattrs", false),
+        ("iconv", false),
+        ("prealloc", false),
+        ("stop_at", false),
+        ("crtimes", false),
+    ];
+    let capabilities: serde_json::Map<String, serde_json::Value> =
+        capabilities.into_iter().map(|(name, has)| (name.to_owned(), has.into())).collect();
+    let all = serde_json::json!({
+        "program": "hopsync",
+        "version": env!("CARGO_PKG_VERSION"),
+        "protocol": "SFTP 3",
+        "capabilities": capabilities,
+        "checksum_list": ["blake3", "sha256"],
+        "compress_list": ["zlib", "none"],
+        "options": ROWS.iter().filter(|row| !row.long.is_empty()).map(|row| row.long).collect::<Vec<_>>(),
+        "license": env!("CARGO_PKG_LICENSE"),
+    });
+    format!("{all:#}\n")
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -56,5 +91,7 @@ mod tests {
             assert!(text.lines().any(|found| found == line), "{line}\n{text}");
         }
         assert!(version().starts_with("hopsync  version "));
+        let told: serde_json::Value = serde_json::from_str(&capabilities()).expect("is JSON");
+        assert_eq!(told["capabilities"]["hardlinks"], true);
     }
 }

@@ -14,6 +14,7 @@ const ITEMS: [&str; 13] = [
 
 fn level<'a>(info: &'a mut Info, item: &str) -> Option<&'a mut u8> {
     Some(match item {
+        "backup" => &mut info.backup,
         "del" => &mut info.del,
         "flist" => &mut info.flist,
         "misc" => &mut info.misc,
@@ -23,6 +24,7 @@ fn level<'a>(info: &'a mut Info, item: &str) -> Option<&'a mut u8> {
         "remove" => &mut info.remove,
         "skip" => &mut info.skip,
         "stats" => &mut info.stats,
+        "symsafe" => &mut info.symsafe,
         _ => return None,
     })
 }
@@ -60,10 +62,10 @@ impl Asked {
     pub fn resolve(&self, options: &Options) -> Info {
         let mut info = Info { nonreg: 1, ..Info::default() };
         if options.verbose >= 1 {
-            info = Info { del: 1, flist: 1, misc: 1, name: 1, stats: 1, ..info };
+            info = Info { del: 1, flist: 1, misc: 1, name: 1, stats: 1, symsafe: 1, ..info };
         }
         if options.verbose >= 2 {
-            info = Info { misc: 2, name: 2, remove: 1, skip: 1, ..info };
+            info = Info { backup: 1, misc: 2, name: 2, remove: 1, skip: 1, ..info };
         }
         if options.stats {
             info.stats = if options.verbose > 1 { 3 } else { 2 };

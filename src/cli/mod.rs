@@ -1,18 +1,21 @@
 //! rsync's grammar: from argv to a [`Job`], and the exit codes.
 //!
 //! [`options`] cuts what was typed by the rows of [`table`]; [`resolve`] folds it, in order, into what it means. Nothing here
-//! prints or copies; the only files read are those named by `--exclude-from` and `--include-from`.
+//! prints or copies; the only files read are those named by `--exclude-from`, `--include-from` and `--files-from`.
 
 use std::ffi::{OsStr, OsString};
 use std::io::{self, Read};
 
 use crate::job::{Job, Login};
 
+#[cfg(test)]
+mod document;
 pub mod exit;
 mod help;
 mod info;
 mod operand;
 mod options;
+mod refused;
 mod resolve;
 mod rsync_path;
 mod shell;
@@ -76,18 +79,18 @@ fn parse_with(
     resolve::resolve(options::cut(args)?, env, read)
 }
 
-/// Rule files are small; the limit keeps a device or an endless pipe from filling memory.
+/// Files of rules and of names are small; the limit keeps a device or an endless pipe from filling memory.
 const RULES_MAX: u64 = 64 << 20;
 
-/// The content of a rule file; `-` is standard input.
-#[expect(clippy::disallowed_methods, reason = "a file of rules is part of the command line")]
+/// The content of a file of rules or names; `-` is standard input.
+#[expect(clippy::disallowed_methods, reason = "a file of rules or names is part of the command line")]
 fn read_rules(name: &OsStr) -> io::Result<Vec<u8>> {
     let mut content = Vec::new();
     let source: Box<dyn Read> =
         if name == "-" { Box::new(io::stdin().lock()) } else { Box::new(std::fs::File::open(name)?) };
     source.take(RULES_MAX + 1).read_to_end(&mut content)?;
     if content.len() as u64 > RULES_MAX {
-        return Err(io::Error::other(format!("more than {} MiB of rules", RULES_MAX >> 20)));
+        return Err(io::Error::other(format!("more than {} MiB of rules or names", RULES_MAX >> 20)));
     }
     Ok(content)
 }

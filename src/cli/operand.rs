@@ -132,6 +132,17 @@ fn login(user: Option<&[u8]>, host: &[u8], operand: &OsStr) -> Result<Login, Usa
     Ok(Login { user, host: word(host, "host")? })
 }
 
+/// `[HOST]:PATH` as the value of `--files-from`: the host (empty for the transfer's own) and the path.
+pub fn far_file(value: &OsStr) -> Option<(&OsStr, &[u8])> {
+    match classify(value.as_bytes()) {
+        Kind::Remote(_, _, path) => {
+            let host = &value.as_bytes()[..value.len() - path.len() - 1];
+            Some((OsStr::from_bytes(host), path))
+        }
+        _ => None,
+    }
+}
+
 /// `[user@]host` by itself, as an option's value.
 pub fn host(text: &OsStr) -> Result<Login, UsageError> {
     let bytes = text.as_bytes();

@@ -10,7 +10,8 @@ use clap::error::{ContextKind, ContextValue, ErrorKind};
 use clap::{Arg, ArgAction, Command};
 
 use super::UsageError;
-use super::table::{Meaning, REFUSED_LONG, REFUSED_SHORT, ROWS, Row};
+use super::refused;
+use super::table::{Meaning, ROWS, Row};
 
 /// One option as typed.
 #[derive(Debug, Clone)]
@@ -120,13 +121,10 @@ fn sentence(error: &clap::Error) -> UsageError {
         }
         _ => "an option".to_owned(),
     };
+    if let (ErrorKind::UnknownArgument, Some(refused)) = (error.kind(), refused::find(&option)) {
+        return UsageError { text: format!("{option}: {}", refused.why), code: refused.exit.code() };
+    }
     let text = match error.kind() {
-        ErrorKind::UnknownArgument if option == "--server" || option == "--daemon" => {
-            format!("{option}: hopsync speaks SFTP and is no rsync server; run rsync itself at this end")
-        }
-        ErrorKind::UnknownArgument if is_refused(&option) => {
-            format!("{option}: this option of rsync is not supported by hopsync")
-        }
         ErrorKind::UnknownArgument => format!("{option}: unknown option"),
         ErrorKind::TooManyValues => format!("{option}: option does not take an argument"),
         ErrorKind::InvalidValue | ErrorKind::WrongNumberOfValues | ErrorKind::TooFewValues => {
@@ -135,19 +133,6 @@ fn sentence(error: &clap::Error) -> UsageError {
         _ => format!("{option}: not understood"),
     };
     UsageError::syntax(text)
-}
-
-fn is_refused(option: &str) -> bool {
-    match option.strip_prefix("--") {
-        Some(long) => {
-            let stem = long.strip_prefix("no-").unwrap_or(long);
-            REFUSED_LONG.contains(&stem) || (stem.chars().count() == 1 && stem != long && REFUSED_SHORT.contains(stem))
-        }
-        None => {
-            let short = option.trim_start_matches('-');
-            short.chars().count() == 1 && REFUSED_SHORT.contains(short)
-        }
-    }
 }
 
 #[cfg(test)]
@@ -243,9 +228,11 @@ mod tests {
         assert_eq!(text(&["--recursive=3"]), "--recursive: option does not take an argument");
         assert_eq!(text(&["--exclude"]), "--exclude: missing argument");
         assert_eq!(text(&["-e"]), "--rsh: missing argument");
-        assert_eq!(text(&["-aH"]), "-H: this option of rsync is not supported by hopsync");
-        assert_eq!(text(&["--partial-dir=x"]), "--partial-dir: this option of rsync is not supported by hopsync");
-        assert_eq!(text(&["--no-H"]), "--no-H: this option of rsync is not supported by hopsync");
+        assert_eq!(text(&["-aA"]), "-A: SFTP does not carry ACLs");
+        assert_eq!(text(&["--xattrs"]), "--xattrs: SFTP does not carry extended attributes");
+        assert_eq!(text(&["--no-A"]), "--no-A: SFTP does not carry ACLs");
+        assert_eq!(cut_words(&["-aA"]).expect_err("is refused").code, 4);
+        assert_eq!(cut_words(&["--daemon"]).expect_err("is refused").code, 1);
         assert!(text(&["--server", "."]).contains("no rsync server"));
     }
 }

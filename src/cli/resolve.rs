@@ -11,9 +11,14 @@ use super::options::{Raw, Typed};
 use super::table::Meaning;
 use super::{Command, UsageError, help, operand, rsync_path, shell, size};
 use crate::fault::errno_text;
-use crate::job::{Job, Options, Place, Verify};
+use crate::job::{Backup, Basis, FilesFrom, Job, Options, Place, Verify};
+use crate::output::format_has;
 use crate::plan::chmod::Chmod;
 use crate::plan::filter::{Action, Rule};
+use crate::plan::owners::IdMap;
+
+/// Directories of `--link-dest` and its kin at most (rsync: MAX_BASIS_DIRS).
+const BASES: usize = 20;
 
 /// What is only needed while folding.
 #[derive(Default)]
@@ -25,8 +30,25 @@ struct Fold {
     family: Option<&'static str>,
     delete_when: Option<&'static str>,
     from0: bool,
+    files_from: Option<OsString>,
+    maps_users: bool,
+    maps_groups: bool,
+    backup: bool,
+    backup_dir: Option<Vec<u8>>,
+    suffix: Option<Vec<u8>>,
+    relative: Option<bool>,
+    /// `-r` itself, or only what `-a` implies.
+    recursive: Recursive,
     itemize: u8,
     share_stop: Option<OsString>,
+}
+
+#[derive(Default, Clone, Copy, PartialEq, Eq)]
+enum Recursive {
+    #[default]
+    No,
+    ByArchive,
+    Yes,
 }
 
 /// Folds `raw`. `env` gives `RSYNC_RSH`; `read` the content of a rule file.
@@ -40,6 +62,7 @@ pub fn resolve(
         options: Options {
             human_readable: 1,
             connections: 1,
+            implied_dirs: true,
             share: env("HOPSYNC_SHARE").is_none_or(|value| value != "0"),
             ..Options::default()
         },
@@ -48,7 +71,10 @@ pub fn resolve(
     for typed in &raw.options {
         match typed.meaning {
             Meaning::Help => return Ok(Command::Help(help::help())),
-            Meaning::Version => return Ok(Command::Version(help::version())),
+            Meaning::Version => {
+                let asked = raw.options.iter().filter(|typed| matches!(typed.meaning, Meaning::Version)).count();
+                return Ok(Command::Version(if asked > 1 { help::capabilities() } else { help::version() }));
+            }
             Meaning::ExcludeFrom | Meaning::IncludeFrom => {
                 let action =
                     if matches!(typed.meaning, Meaning::ExcludeFrom) { Action::Exclude } else { Action::Include };
@@ -70,6 +96,7 @@ pub fn resolve(
         return Err(UsageError::syntax(format!("no source and no destination given\n{}", help::usage())));
     }
     let (sources, dest) = operand::places(&raw.operands)?;
+    fold.take_names(&sources, &read)?;
     fold.finish(sources, dest, env)
 }
 
@@ -81,8 +108,83 @@ impl Fold {
             Meaning::On(switch) => *switch(o) = on,
             Meaning::Ignored | Meaning::Help | Meaning::Version => {}
             Meaning::ExcludeFrom | Meaning::IncludeFrom => {}
+            Meaning::Recursive => self.recursive = if on { Recursive::Yes } else { Recursive::No },
+            Meaning::Basis(kind) => {
+                let basis = o.basis.get_or_insert_with(|| Basis { kind, dirs: Vec::new() });
+                if basis.kind != kind {
+                    return Err(UsageError::syntax("You may not mix --compare-dest, --copy-dest, and --link-dest."));
+                }
+                if basis.dirs.len() == BASES {
+                    return Err(UsageError::syntax(format!("at most {BASES} {} args may be specified", typed.name)));
+                }
+                basis.dirs.push(typed.value.as_bytes().to_vec());
+            }
+            Meaning::HardLinks => o.hard_links = on,
+            Meaning::AppendVerify => (o.append_verify, o.inplace) = (true, true),
+            Meaning::PartialDir => {
+                let dir: &[u8] = typed.value.as_bytes();
+                let dir = &dir[..dir.iter().rposition(|byte| *byte != b'/').map_or(0, |last| last + 1)];
+                if dir.is_empty() || dir.contains(&b'/') || dir == b".." || dir == b"." {
+                    return Err(UsageError::syntax(
+                        "--partial-dir: give a single name, of a directory beside each file; no other is supported by hopsync",
+                    ));
+                }
+                o.partial_dir = Some(dir.to_vec());
+            }
+            Meaning::UserMap => {
+                only_once(&o.usermap, "usermap")?;
+                (o.usermap, self.maps_users) =
+                    (IdMap::parse(typed.value.as_bytes()).map_err(|e| wrong(typed, &e))?, true);
+            }
+            Meaning::GroupMap => {
+                only_once(&o.groupmap, "groupmap")?;
+                (o.groupmap, self.maps_groups) =
+                    (IdMap::parse(typed.value.as_bytes()).map_err(|e| wrong(typed, &e))?, true);
+            }
+            Meaning::Chown => {
+                let value = typed.value.as_bytes();
+                let colon = value.iter().position(|byte| *byte == b':');
+                let (user, group) = (&value[..colon.unwrap_or(value.len())], colon.map(|at| &value[at + 1..]));
+                if !user.is_empty() {
+                    only_once(&o.usermap, "usermap")?;
+                    (o.usermap, self.maps_users) = (IdMap::all_to(user).map_err(|e| wrong(typed, &e))?, true);
+                }
+                if let Some(group) = group.filter(|group| !group.is_empty()) {
+                    only_once(&o.groupmap, "groupmap")?;
+                    (o.groupmap, self.maps_groups) = (IdMap::all_to(group).map_err(|e| wrong(typed, &e))?, true);
+                }
+            }
+            Meaning::Backup => self.backup = on,
+            Meaning::BackupDir => self.backup_dir = Some(typed.value.as_bytes().to_vec()),
+            Meaning::Suffix => self.suffix = Some(typed.value.as_bytes().to_vec()),
+            Meaning::OutFormat => o.out_format = Some(typed.value.as_bytes().to_vec()),
+            Meaning::LogFile => o.log_file = Some(PathBuf::from(&typed.value)),
+            Meaning::LogFileFormat => o.log_file_format = Some(typed.value.as_bytes().to_vec()),
+            Meaning::ModifyWindow => {
+                let seconds = size::count(text(typed)?).and_then(|seconds| u32::try_from(seconds).ok());
+                o.modify_window = seconds.ok_or_else(|| {
+                    UsageError::syntax(format!(
+                        "{}={}: give whole seconds; nanoseconds are not compared, SFTP does not carry them",
+                        typed.name,
+                        typed.value.display()
+                    ))
+                })?;
+            }
+            Meaning::StopAfter if !on => o.stop_after = None,
+            Meaning::StopAfter => {
+                let minutes = size::count(text(typed)?).filter(|minutes| (1..=u64::from(u32::MAX)).contains(minutes));
+                let minutes = minutes.ok_or_else(|| {
+                    UsageError::syntax(format!("invalid {} value: {}", typed.name, typed.value.display()))
+                })?;
+                o.stop_after = Some(Duration::from_secs(minutes * 60));
+            }
+            Meaning::Relative => self.relative = Some(on),
+            Meaning::FilesFrom => self.files_from = on.then(|| typed.value.clone()),
             Meaning::Archive => {
-                for switch in [&mut o.recursive, &mut o.links, &mut o.perms, &mut o.times, &mut o.group, &mut o.owner] {
+                if self.recursive == Recursive::No {
+                    self.recursive = Recursive::ByArchive;
+                }
+                for switch in [&mut o.links, &mut o.perms, &mut o.times, &mut o.group, &mut o.owner] {
                     *switch = true;
                 }
                 (o.devices, o.specials) = (true, true);
@@ -172,6 +274,37 @@ impl Fold {
         Ok(())
     }
 
+    /// The names of `--files-from`, if they are to be read here.
+    fn take_names(
+        &mut self,
+        sources: &[Place],
+        read: impl Fn(&OsStr) -> io::Result<Vec<u8>>,
+    ) -> Result<(), UsageError> {
+        let Some(file) = &self.files_from else { return Ok(()) };
+        if sources.len() != 1 {
+            return Err(UsageError::syntax("--files-from takes one source directory, and names what is below it"));
+        }
+        self.options.files_from = Some(match operand::far_file(file) {
+            Some((host, path)) => {
+                let Some(Place::Remote { login, .. }) = sources.first() else {
+                    return Err(UsageError::syntax("The --files-from hostname is not the transfer hostname"));
+                };
+                if !host.is_empty() && operand::host(host)? != *login {
+                    return Err(UsageError::syntax("--files-from hostname is not the same as the transfer hostname"));
+                }
+                FilesFrom::Remote { path: path.to_vec(), nul_separated: self.from0 }
+            }
+            None => {
+                let content = read(file).map_err(|e| UsageError {
+                    text: format!("failed to open files-from file {}: {}", file.display(), errno_text(&e)),
+                    code: super::exit::Exit::Syntax.code(),
+                })?;
+                FilesFrom::Names(FilesFrom::split(&content, self.from0))
+            }
+        });
+        Ok(())
+    }
+
     fn shell(self, env: impl Fn(&str) -> Option<OsString>) -> Result<Vec<OsString>, UsageError> {
         shell_of(self.rsh, self.family, env)
     }
@@ -184,8 +317,60 @@ impl Fold {
         env: impl Fn(&str) -> Option<OsString>,
     ) -> Result<Command, UsageError> {
         let mut options = self.options;
+        let names_given = options.files_from.is_some();
+        options.recursive = match self.recursive {
+            Recursive::No => false,
+            Recursive::ByArchive => !names_given,
+            Recursive::Yes => true,
+        };
+        options.relative = self.relative.unwrap_or(names_given);
+        options.dirs |= names_given;
+        options.backup = backup(self.backup, self.backup_dir, self.suffix, &mut options)?;
+        if options.remove_source_files && options.delay_updates {
+            return Err(UsageError::syntax(
+                "--remove-source-files removes what is in its place, and with --delay-updates nothing is before the end: \
+                 leave out one of them",
+            ));
+        }
+        if options.remove_source_files && options.verify == Verify::Off {
+            return Err(UsageError::syntax(
+                "--remove-source-files removes only what is proven to have arrived: leave out --verify=off",
+            ));
+        }
+        // A map without the option that sets what it maps would do nothing.
+        options.owner |= self.maps_users;
+        options.group |= self.maps_groups;
+        if options.hard_links && dest.is_some() && sources.iter().any(Place::is_remote) {
+            return Err(UsageError {
+                text:
+                    "--hard-links (-H): SFTP does not tell which names are the same file, so they cannot be found at \
+                       a source at the far end; leave out -H, and each name becomes a file of its own"
+                        .into(),
+                code: super::exit::Exit::Unsupported.code(),
+            });
+        }
+        if options.inplace && (options.partial_dir.is_some() || options.delay_updates) {
+            let other = if options.partial_dir.is_some() { "partial-dir" } else { "delay-updates" };
+            let one = if options.append_verify { "append" } else { "inplace" };
+            return Err(UsageError::syntax(format!("--{one} cannot be used with --{other}")));
+        }
+        // What waits beside the files is nobody's extraneous file.
+        let beside = [options.partial_dir.clone(), options.delay_updates.then(|| b".~tmp~".to_vec())];
+        for dir in beside.into_iter().flatten() {
+            let rule = [b"-p ", dir.as_slice(), b"/"].concat();
+            options.rules.push(Rule::parse(&rule).map_err(UsageError::syntax)?);
+        }
+        options.partial |= options.partial_dir.is_some();
+        if options.inplace && options.partial {
+            // What is there is the partial file already.
+            options.partial = false;
+        }
         options.itemize = self.itemize > 0;
-        options.itemize_unchanged = self.itemize > 1 || (options.itemize && options.verbose > 1);
+        if let Some(format) = &options.out_format {
+            // Then the format decides what an update looks like, and whether -i's columns are in it.
+            options.itemize = format_has(format, b'i');
+        }
+        options.itemize_unchanged = options.itemize && (self.itemize > 1 || options.verbose > 1);
         options.info = self.info.resolve(&options);
         options.list_only |= dest.is_none();
         // A listing shows one level of a directory with a trailing slash (rsync: xfer_dirs is implied).
@@ -202,6 +387,43 @@ impl Fold {
         let dest = dest.filter(|_| !options.list_only);
         Ok(Command::Run(Box::new(Job { sources, dest, shell, options })))
     }
+}
+
+fn only_once(map: &IdMap, name: &str) -> Result<(), UsageError> {
+    match map.is_empty() {
+        true => Ok(()),
+        false => Err(UsageError::syntax(format!("You can only specify --{name} once (--chown counts)."))),
+    }
+}
+
+/// `--backup` from its three options; the protection that it needs from `--delete` becomes a rule.
+fn backup(
+    on: bool,
+    dir: Option<Vec<u8>>,
+    suffix: Option<Vec<u8>>,
+    options: &mut Options,
+) -> Result<Option<Backup>, UsageError> {
+    let suffix = suffix.unwrap_or_else(|| if dir.is_some() { Vec::new() } else { b"~".to_vec() });
+    if suffix.contains(&b'/') {
+        return Err(UsageError::syntax(format!(
+            "--suffix cannot contain slashes: {}",
+            String::from_utf8_lossy(&suffix)
+        )));
+    }
+    if !on && dir.is_none() {
+        return Ok(None);
+    }
+    if suffix.is_empty() && dir.is_none() {
+        return Err(UsageError::syntax("--suffix cannot be empty without a --backup-dir"));
+    }
+    // Backups change the times of the directories that they are put into (rsync: the same).
+    options.omit_dir_times |= dir.is_none();
+    // Backups beside the files are not to be deleted as extraneous by the next run.
+    if dir.is_none() && options.delete.enabled && !options.delete.excluded {
+        let rule = [b"P *", suffix.as_slice()].concat();
+        options.rules.push(Rule::parse(&rule).map_err(UsageError::syntax)?);
+    }
+    Ok(Some(Backup { dir: dir.filter(|dir| !dir.is_empty()), suffix }))
 }
 
 /// The remote shell's words: `-e`, `RSYNC_RSH`, or ssh.

@@ -49,30 +49,61 @@ pub async fn attempt(run: &Run, item: &FileItem, meta: &Meta, number: u32, trace
     let started = tokio::time::Instant::now();
     item.directory.ready().await?;
     trace.waited = started.elapsed();
+    if run.job.options.inplace {
+        return super::inplace::attempt(run, item, meta, number, trace).await;
+    }
     let temp = run.temps.name(&item.dest_path);
     let tried = async {
-        let (sent, there) = if run.pull {
-            // What comes is hashed at its source meanwhile.
-            let there = async { Ok(at_source(run, item, meta, number).await) };
-            future::try_join(send(run, item, meta, &temp, trace), there).await?
-        } else {
-            (send(run, item, meta, &temp, trace).await?, None)
-        };
-        let proof = prove(run, item, &temp, sent, there, number).await?;
+        let from = if number == 1 { super::partial::resume(run, &item.dest_path, meta, &temp).await? } else { 0 };
+        let proof = send_proven(run, item, meta, &temp, number, trace, from).await?;
         let change = run.change(meta, item.old.as_ref()).await?;
+        if run.job.options.delay_updates {
+            run.dest.commit(&temp, &super::delay::place(run, &item.dest_path).await?, change).await?;
+            return Ok(proof);
+        }
+        if item.old.as_ref().is_some_and(Meta::is_file) {
+            super::backup::keep(run, &item.dest_path).await?;
+        }
         run.dest.commit(&temp, &item.dest_path, change).await?;
-        Ok(proof)
+        Ok::<_, Fault>(proof)
     };
     match tried.await {
         Ok(proof) => {
             run.temps.gone(&temp);
+            if number > 1
+                && let Err(fault) = super::partial::forget(run, &item.dest_path).await
+            {
+                tracing::debug!(%fault, "a partial file stays");
+            }
             Ok(proof)
         }
         Err(fault) => {
-            give_back(run, item, meta, &temp, trace.bytes).await;
+            // What is proven to be wrong is nothing to go on from.
+            let bytes = if fault.cause == Cause::Mismatch { 0 } else { trace.bytes };
+            give_back(run, item, meta, &temp, bytes).await;
             Err(fault)
         }
     }
+}
+
+/// Sends the data to `path` and proves it there. What lies below `from` is there already, or may be.
+pub(super) async fn send_proven(
+    run: &Run,
+    item: &FileItem,
+    meta: &Meta,
+    path: &[u8],
+    number: u32,
+    trace: &mut Trace,
+    from: u64,
+) -> Result<Proof, Fault> {
+    let (sent, there) = if run.pull {
+        // What comes is hashed at its source meanwhile.
+        let there = async { Ok(at_source(run, item, meta, number).await) };
+        future::try_join(send(run, item, meta, path, trace, from), there).await?
+    } else {
+        (send(run, item, meta, path, trace, from).await?, None)
+    };
+    prove(run, item, path, sent, there, number).await
 }
 
 /// Removes the temp of a failed try, or keeps it as `--partial` asks. What cannot be removed now stays on the list.
@@ -81,7 +112,7 @@ async fn give_back(run: &Run, item: &FileItem, meta: &Meta, temp: &[u8], bytes: 
         return;
     }
     let done = if run.job.options.partial && bytes > 0 && large(run, meta) {
-        run.dest.commit(temp, &item.dest_path, super::finish::PARTIAL).await
+        super::partial::keep(run, temp, &super::partial::path(run, &item.dest_path)).await
     } else {
         run.dest.remove(temp).await
     };
@@ -104,10 +135,17 @@ struct Sent {
     size: u64,
 }
 
-async fn send(run: &Run, item: &FileItem, meta: &Meta, temp: &[u8], trace: &mut Trace) -> Result<Sent, Fault> {
+async fn send(
+    run: &Run,
+    item: &FileItem,
+    meta: &Meta,
+    temp: &[u8],
+    trace: &mut Trace,
+    from: u64,
+) -> Result<Sent, Fault> {
     let started = tokio::time::Instant::now();
-    if large(run, meta) {
-        return pump(run, item, meta, temp, trace).await;
+    if large(run, meta) || from > 0 || run.job.options.inplace {
+        return pump(run, item, meta, temp, trace, from).await;
     }
     let _held = run.budget.bytes(meta.size as usize).await;
     trace.waited += started.elapsed();
@@ -139,14 +177,22 @@ fn unchanged(item: &FileItem, before: &Meta, after: &Meta, read: u64) -> Result<
     Err(Fault::new(item.source.hop().clone(), Stage::Read, Cause::Changed, text))
 }
 
-/// A large file: pieces are read ahead, hashed in order, and written with many unacknowledged.
-async fn pump(run: &Run, item: &FileItem, meta: &Meta, temp: &[u8], trace: &mut Trace) -> Result<Sent, Fault> {
+/// A large file: pieces are read ahead, hashed in order, and written with many unacknowledged. What lies below `from` is at
+/// the destination already, or may be: it is hashed, but not written.
+async fn pump(
+    run: &Run,
+    item: &FileItem,
+    meta: &Meta,
+    temp: &[u8],
+    trace: &mut Trace,
+    from: u64,
+) -> Result<Sent, Fault> {
     let size = meta.size;
     let started = tokio::time::Instant::now();
     let _open = run.budget.large(size).await;
     trace.waited += started.elapsed();
     let source = item.source.open_read(&item.source_path, size, item.follow).await?;
-    let sink = run.dest.open_write(temp, size, 0o600, true).await?;
+    let sink = run.dest.open_write(temp, size, 0o600, !run.job.options.inplace && from == 0).await?;
     trace.used = if sink.used().channel.is_some() { sink.used() } else { source.used() };
     let chunk = run.chunk();
     let algorithm = run.algorithm().await;
@@ -158,7 +204,7 @@ async fn pump(run: &Run, item: &FileItem, meta: &Meta, temp: &[u8], trace: &mut 
     let (mut asked, mut written) = (0u64, 0u64);
     while written < size {
         if run.job.options.partial && trace.bytes > 0 {
-            run.temps.keep(temp, &item.dest_path);
+            run.temps.keep(temp, &super::partial::path(run, &item.dest_path));
         }
         while asked < size && reads.len() < ahead {
             let len = chunk.min((size - asked) as usize);
@@ -180,6 +226,10 @@ async fn pump(run: &Run, item: &FileItem, meta: &Meta, temp: &[u8], trace: &mut 
         }
         if let Some(hashing) = &mut hashing {
             hashing.push(data.clone()).await?;
+        }
+        if written + len as u64 <= from {
+            written += len as u64;
+            continue;
         }
         let acknowledged = sink.write_at(written, data, Box::new(held)).await?;
         written += len as u64;

@@ -12,7 +12,9 @@ use crate::tree::{How, Tree};
 
 use super::copy::{self, Proof, Trace};
 use super::directory::Directory;
+use super::links;
 use super::progress;
+use super::removal;
 use super::retry::{self, Retry, Scope};
 use super::run::Run;
 
@@ -32,6 +34,10 @@ pub struct FileItem {
     /// `-L`.
     pub follow: bool,
     pub decision: Decision,
+    /// Its line is printed already, as something else than a transfer: the data was found in a `--copy-dest`.
+    pub told: bool,
+    /// `-H`: other names of it wait until it is there.
+    pub first: Option<links::Promise>,
 }
 
 /// Does what the item's decision says, and gives it its class.
@@ -41,15 +47,32 @@ pub async fn deliver(run: &Run, item: FileItem) {
         Decision::NeedHash(_) => compare(run, &item).await,
         _ => send_told(run, &item).await,
     };
+    let removes = run.job.options.remove_source_files && !run.job.options.dry_run;
+    let proven = match &class {
+        Ok(Class::Verified(_)) => true,
+        Ok(Class::Unchanged) => matches!(item.decision, Decision::NeedHash(_)),
+        _ => false,
+    };
+    if removes && proven {
+        removal::remove(run, &item).await;
+    }
     let class = match class {
         Ok(class) => class,
         // A run that was stopped says so once, not for every file.
-        Err(_) if run.is_over() => return,
+        Err(fault) if run.is_over() => {
+            if let Some(first) = &item.first {
+                first.settled(&Class::Failed(fault));
+            }
+            return;
+        }
         Err(fault) => {
             run.failed(&fault, &item.shown);
             Class::Failed(fault)
         }
     };
+    if let Some(first) = &item.first {
+        first.settled(&class);
+    }
     run.finished(&item, class);
 }
 
@@ -67,7 +90,7 @@ async fn compare(run: &Run, item: &FileItem) -> Result<Class, Fault> {
 
 /// Sends a file, with the lines of `--progress`.
 async fn send_told(run: &Run, item: &FileItem) -> Result<Class, Fault> {
-    if !progress::by_file(run) {
+    if !progress::by_file(run) || item.told {
         return send(run, item).await;
     }
     let line = line(run, item, true).await?;
@@ -122,9 +145,13 @@ impl Line {
                 Decision::Update(differs) => differs.content,
                 _ => self.transfers,
             },
-            push: !run.pull,
+            push: run.push(),
             sets_owner: self.sets_owner,
             sets_group: self.sets_group,
+            source: (item.source.root(), &item.source_path),
+            receives: run.pull,
+            hard_link: None,
+            matched: false,
         }
     }
 }

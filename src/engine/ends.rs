@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::cli::UsageError;
-use crate::entry::{Kind, Meta};
+use crate::entry::Meta;
 use crate::fault::{Cause, Fault, Stage};
 use crate::job::{Job, Login, Place, Verify};
 use crate::plan::names::{self, Create, Dest, DestState, Items, Mapping};
@@ -19,9 +19,11 @@ use crate::tree::remote::link::{CommandConnector, Connector, SshConnector};
 use crate::tree::remote::pool;
 use crate::tree::{Tree, join, split};
 
+use super::brought::Brought;
+use super::operands::{self, Operand};
 use super::retry::{Retry, Scope};
 use super::run::{Run, Settings};
-use super::scan::Root;
+use super::scan::Roots;
 
 /// Without `--timeout`: silence on a channel, with requests outstanding, that ends it. A tape library may take minutes.
 const STALL: Duration = Duration::from_secs(300);
@@ -29,7 +31,7 @@ const STALL: Duration = Duration::from_secs(300);
 /// Both ends, found.
 pub struct Ends {
     pub run: Run,
-    pub roots: Vec<Root>,
+    pub roots: Roots,
     /// Sources that are not there, or cannot be looked at.
     pub missing: Vec<Fault>,
 }
@@ -48,19 +50,19 @@ impl From<Fault> for Failed {
     }
 }
 
-fn usage(code: u8, text: impl Into<String>) -> Failed {
+pub fn usage(code: u8, text: impl Into<String>) -> Failed {
     Failed::Usage(UsageError { text: text.into(), code })
 }
 
 /// One end before it is rooted: a disk or a connection.
-enum End {
+pub enum End {
     Local,
     Remote(Arc<Remote>),
 }
 
 impl End {
     /// The tree below a directory.
-    async fn tree(&self, dir: &[u8]) -> Result<Arc<dyn Tree>, Fault> {
+    pub async fn tree(&self, dir: &[u8]) -> Result<Arc<dyn Tree>, Fault> {
         match self {
             End::Local => {
                 let path = dir.to_vec();
@@ -77,8 +79,26 @@ impl End {
         }
     }
 
+    /// As [`End::tree`], of a source; `follow` (`-L`) goes through links to directories too.
+    pub async fn source(&self, dir: &[u8], follow: bool) -> Result<Arc<dyn Tree>, Fault> {
+        match self {
+            End::Local if follow => {
+                let path = dir.to_vec();
+                let opened = tokio::task::spawn_blocking(move || {
+                    Local::open_following(&path).map_err(|e| {
+                        let shown = String::from_utf8_lossy(&path).into_owned();
+                        Fault::local(Stage::Open, &e, format_args!("\"{shown}\""))
+                    })
+                });
+                let opened = opened.await.map_err(|e| Fault::new("local", Stage::Open, Cause::Io, e.to_string()))?;
+                Ok(Arc::new(opened?))
+            }
+            _ => self.tree(dir).await,
+        }
+    }
+
     /// What an operand is, by its whole path.
-    async fn stat(&self, path: &[u8], follow: bool) -> Result<Option<Meta>, Fault> {
+    pub async fn stat(&self, path: &[u8], follow: bool) -> Result<Option<Meta>, Fault> {
         match self {
             End::Local => {
                 let shown = if path.is_empty() { b"." } else { path };
@@ -90,11 +110,7 @@ impl End {
 }
 
 pub async fn find(job: &Job, settings: &Settings) -> Result<Ends, Failed> {
-    let dest = job
-        .dest
-        .as_ref()
-        .ok_or_else(|| usage(1, "a listing (one operand) is not supported yet: give a destination"))?;
-    let login = job.sources.iter().chain([dest]).find_map(|place| match place {
+    let login = job.sources.iter().chain(&job.dest).find_map(|place| match place {
         Place::Remote { login, .. } => Some(login),
         Place::Local(_) => None,
     });
@@ -106,7 +122,7 @@ pub async fn find(job: &Job, settings: &Settings) -> Result<Ends, Failed> {
         (Some(remote), Place::Remote { .. }) => End::Remote(remote.clone()),
         _ => End::Local,
     };
-    let found = find_rooted(job, dest, &end, settings, remote.clone()).await;
+    let found = find_rooted(job, &end, settings, remote.clone()).await;
     if found.is_err()
         && let Some(remote) = &remote
     {
@@ -117,8 +133,7 @@ pub async fn find(job: &Job, settings: &Settings) -> Result<Ends, Failed> {
 
 async fn find_rooted(
     job: &Job,
-    dest: &Place,
-    end: &impl Fn(&Place) -> End,
+    end: &(impl Fn(&Place) -> End + Sync),
     settings: &Settings,
     remote: Option<Arc<Remote>>,
 ) -> Result<Ends, Failed> {
@@ -130,26 +145,18 @@ async fn find_rooted(
             }
         }
     }
+    let Some(dest) = &job.dest else {
+        let operands::Looked { there, missing, .. } = operands::look(job, end).await?;
+        let (brought, sources) = operands::bring(job, end, &there).await?;
+        let nowhere = End::Local.tree(b"").await?;
+        let roots = Roots { brought, renamed: None, dest_is_new: true, absent: Vec::new() };
+        return Ok(Ends { run: Run::new(job.clone(), settings, nowhere, &sources, remote), roots, missing });
+    };
     let dest_end = end(dest);
     let dest_path = path_of(dest)?;
     // Both ends are looked at together: each look is a round trip.
-    let looks = job.sources.iter().map(|place| async move {
-        let path = path_of(place)?;
-        let followed = path.is_empty() || path.ends_with(b"/") || options.copy_links;
-        let found = end(place).stat(&path, followed).await;
-        Ok::<_, Failed>((path, found))
-    });
-    let (looked, dest_state) = tokio::join!(futures::future::join_all(looks), state(&dest_end, &dest_path));
-    let dest_state = dest_state?;
-    let (mut missing, mut there) = (Vec::new(), Vec::new());
-    for (place, looked) in job.sources.iter().zip(looked) {
-        let (path, found) = looked?;
-        match found {
-            Ok(Some(meta)) => there.push((place, path, meta)),
-            Ok(None) => missing.push(link_stat(place, &path)),
-            Err(fault) => missing.push(fault),
-        }
-    }
+    let (looked, dest_state) = tokio::join!(operands::look(job, end), state(&dest_end, &dest_path));
+    let (operands::Looked { there, missing, absent }, dest_state) = (looked?, dest_state?);
     if let Some(remote) = &remote
         && options.share
         && matches!(dest, Place::Local(_))
@@ -159,41 +166,33 @@ async fn find_rooted(
         return Err(Failed::Large(leave));
     }
     if let Some(remote) = &remote
-        && there.iter().any(|(_, _, meta)| meta.is_dir())
+        && there.iter().any(|operand| operand.meta.is_dir())
     {
         remote.want(pool::STEP);
     }
-    let mapping = map(job, end, &there, &dest_path, dest_state).await?;
+    let (brought, sources) = operands::bring(job, end, &there).await?;
+    let items = items(job, end, &there, &brought, dest_state).await?;
+    let roots = there.iter().map(|operand| operand.root.clone()).collect();
+    let is_dir = there.iter().any(|operand| operand.meta.is_dir());
+    let target = Dest { path: &dest_path, state: dest_state };
+    let mapping = names::arrange(roots, is_dir, &target, items, options.mkpath)
+        .map_err(|e| usage(u8::try_from(e.code).unwrap_or(3), e.text))?;
     let made = create(&dest_end, &mapping, settings, options.dry_run).await?;
     let dest_dir = if made.missing { split(&mapping.dest_dir).0.to_vec() } else { mapping.dest_dir.clone() };
     // With nothing to deliver, nothing was made, and the destination need not be there.
     let here = dest_dir == b"." || there.is_empty();
     let dest_tree = dest_end.tree(if here { b"" } else { &dest_dir }).await?;
-    let mut roots = Vec::new();
-    for ((place, _, meta), root) in there.iter().zip(&mapping.roots) {
-        let source = end(place).tree(&root.source_dir).await?;
-        let target = match meta.kind {
-            Kind::Symlink => Some(source.read_link(&root.name).await?),
-            _ => None,
-        };
-        roots.push(Root {
-            source,
-            name: root.name.clone(),
-            dest_name: root.dest_name.clone(),
-            meta: meta.clone(),
-            target,
-            dest_is_new: made.new,
-        });
-    }
-    let sources: Vec<Arc<dyn Tree>> = roots.iter().map(|root| root.source.clone()).collect();
-    let run = Run::new(job.clone(), settings, dest_tree, &sources, remote);
+    let renamed = mapping.roots.first().filter(|_| mapping.renamed).map(|root| root.dest_name.clone());
+    let roots = Roots { brought, renamed, dest_is_new: made.new, absent };
+    let mut run = Run::new(job.clone(), settings, dest_tree, &sources, remote);
+    run.missing = made.missing;
     Ok(Ends { run, roots, missing })
 }
 
 /// What there is to pull, as far as a look at each source tells: files, and what lies directly in directories.
-async fn weigh(remote: &Arc<Remote>, recursive: bool, there: &[(&Place, Vec<u8>, Meta)]) -> own::Weight {
+async fn weigh(remote: &Arc<Remote>, recursive: bool, there: &[Operand<'_>]) -> own::Weight {
     let mut weight = own::Weight::default();
-    for (_, path, meta) in there {
+    for Operand { path, meta, .. } in there {
         if !meta.is_dir() {
             weight.add(meta);
         } else if recursive {
@@ -205,17 +204,8 @@ async fn weigh(remote: &Arc<Remote>, recursive: bool, there: &[(&Place, Vec<u8>,
     weight
 }
 
-fn link_stat(place: &Place, path: &[u8]) -> Fault {
-    let hop = match place {
-        Place::Local(_) => "local",
-        Place::Remote { login, .. } => login.host.as_str(),
-    };
-    let text = format!("\"{}\": No such file or directory (2)", String::from_utf8_lossy(path));
-    Fault::new(hop, Stage::List, Cause::NotFound, text)
-}
-
 /// The operand's path as this end takes it.
-fn path_of(place: &Place) -> Result<Vec<u8>, Failed> {
+pub fn path_of(place: &Place) -> Result<Vec<u8>, Failed> {
     match place {
         Place::Local(path) => Ok(path.as_os_str().as_bytes().to_vec()),
         Place::Remote { path, .. } => home_relative(path),
@@ -314,27 +304,24 @@ fn strip(path: &[u8]) -> &[u8] {
     &path[..end]
 }
 
-async fn map(
+/// How many entries there are in all: of a lone directory that is walked, it matters whether anything is in it.
+async fn items(
     job: &Job,
     end: &impl Fn(&Place) -> End,
-    there: &[(&Place, Vec<u8>, Meta)],
-    dest_path: &[u8],
+    there: &[Operand<'_>],
+    brought: &Brought,
     dest_state: DestState,
-) -> Result<Mapping, Failed> {
-    let sources: Vec<names::Source<'_>> =
-        there.iter().map(|(_, path, meta)| names::Source { path, is_dir: meta.is_dir() }).collect();
-    let items = match there {
+) -> Result<Items, Failed> {
+    Ok(match there {
         [] => Items::None,
         // Only where the destination is no directory does it matter what a lone directory has in it.
-        [(place, path, meta)] if meta.is_dir() && dest_state != DestState::Dir && job.options.recursive => {
-            let listing = end(place).tree(path).await?.list(b"", false).await?;
-            if listing.entries.is_empty() { Items::One } else { Items::Many }
+        [only] if only.meta.is_dir() && dest_state != DestState::Dir && job.options.recursive => {
+            let listing = end(only.place).tree(&only.path).await?.list(b"", false).await?;
+            if listing.entries.is_empty() && brought.count() <= 1 { Items::One } else { Items::Many }
         }
-        [_] => Items::One,
-        _ => Items::Many,
-    };
-    let dest = Dest { path: dest_path, state: dest_state };
-    names::map(&sources, &dest, items, job.options.mkpath).map_err(|e| usage(u8::try_from(e.code).unwrap_or(3), e.text))
+        _ if brought.count() + brought.contents.len() > 1 => Items::Many,
+        _ => Items::One,
+    })
 }
 
 struct Made {

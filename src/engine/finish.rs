@@ -45,7 +45,7 @@ pub async fn finish(run: &Run, left: Left) {
         return;
     }
     if !left.extraneous.is_empty() {
-        if run.tally().listing_errors {
+        if run.tally().listing_errors && !run.job.options.ignore_errors {
             run.printer.deletion_disabled();
         } else {
             let mut deleted = Deleted { count: 0, skipped: 0 };
@@ -61,6 +61,7 @@ pub async fn finish(run: &Run, left: Left) {
     if run.job.options.dry_run {
         return;
     }
+    super::delay::release(run).await;
     // The deepest first: setting a directory's time must come after everything below it.
     let set = left.directories.iter().rev().map(|directory| async move {
         let set = async {
@@ -114,7 +115,18 @@ fn delete_all<'a>(
             if run.job.options.dry_run {
                 continue;
             }
-            let done = if entry.meta.is_dir() { run.dest.rmdir(&path).await } else { run.dest.remove(&path).await };
+            let done = match entry.meta.is_dir() {
+                true => run.dest.rmdir(&path).await,
+                false => match super::backup::instead_of_removal(run, &path).await {
+                    Ok(false) => run.dest.remove(&path).await,
+                    Ok(true) => {
+                        // Beside the others it stays in the directory.
+                        all_gone &= run.job.options.backup.as_ref().is_some_and(|backup| backup.dir.is_some());
+                        Ok(())
+                    }
+                    Err(fault) => Err(fault),
+                },
+            };
             match done {
                 Ok(()) => run.ledger.event(Event::Deleted { path: &shown, directory: entry.meta.is_dir() }),
                 Err(fault) if fault.cause == Cause::NotFound => {}
@@ -161,13 +173,15 @@ pub async fn make_way(
 ) -> Result<(), Fault> {
     use crate::plan::quick_check::MakeWay;
     match way {
+        MakeWay::Unlink if super::backup::instead_of_removal(run, path).await? => Ok(()),
         MakeWay::Unlink => run.dest.remove(path).await,
         MakeWay::Tree if !empty(run, filter, path, shown, &mut Deleted { count: 0, skipped: 0 }).await => {
             let text = format!("could not make way for \"{}\"", String::from_utf8_lossy(shown));
             Err(Fault::new(run.dest.hop().clone(), Stage::Attributes, Cause::Io, text))
         }
         MakeWay::Tree | MakeWay::EmptyDir => run.dest.rmdir(path).await.map_err(|mut fault| {
-            fault.text = format!("cannot delete non-empty directory: {}", String::from_utf8_lossy(shown));
+            run.printer.not_empty(shown);
+            fault.text = format!("could not make way for \"{}\"", String::from_utf8_lossy(shown));
             fault
         }),
     }

@@ -1,20 +1,42 @@
 //! Does what a job asks: finds both ends, compares them, moves what differs, proves it, and counts everything.
 //!
 //! - [`ends`]: connects, and finds out where each operand starts and ends up.
+//! - [`operands`]: what the operands bring ([`brought`], [`glob`]); [`list`]: the walk of `--list-only`.
 //! - [`scan`]: walks both ends directory by directory and decides ([`crate::plan`]); what is to be done leaves it in order.
 //! - [`deliver`]: one file, tried until it is delivered, unchanged, or given up; [`copy`] is one try.
+//! - [`referents`]: links that come as what they lead to.
+//! - [`owners`]: owners and groups in the destination's terms; [`node`]: devices and FIFOs.
+//! - [`basis`]: `--link-dest` and its kin; [`links`]: files with several names.
+//! - [`backup`], [`inplace`], [`removal`], [`partial`], [`delay`]: what `--backup`, `--inplace`, `--remove-source-files`,
+//!   `--partial-dir` and `--delay-updates` add to that.
 //! - [`finish`]: what comes last: deletions, then the attributes of directories.
 //! - [`progress`]: what is printed meanwhile.
 //! - [`budget`]: what bounds memory; [`retry`]: what is tried again; [`temps`]: what must not be left behind.
 
+mod backup;
+mod basis;
+mod brought;
 pub mod budget;
 mod copy;
+mod delay;
 mod deliver;
 mod directory;
+mod duplicate;
 mod ends;
 mod finish;
+mod glob;
 mod hashing;
+mod inplace;
+mod links;
+mod list;
+mod node;
+mod operands;
+mod owners;
+mod partial;
 mod progress;
+mod prune;
+mod referents;
+mod removal;
 pub mod retry;
 mod run;
 mod scan;

@@ -22,7 +22,7 @@ use crate::verify::Algorithm;
 use super::budget::Budget;
 use super::deliver::FileItem;
 use super::temps::Temps;
-use super::{ends, finish, progress, scan};
+use super::{ends, finish, list, progress, scan};
 
 /// Faults that are kept for the exit code: one of each kind is enough.
 const KINDS: usize = 64;
@@ -68,6 +68,12 @@ pub struct Run {
     /// The walk is still going on.
     pub scanning: AtomicBool,
     pub lines: progress::Lines,
+    pub owners: super::owners::Owners,
+    pub delayed: super::delay::Delayed,
+    /// The destination's directory is not there (a dry run): its tree is that of the directory above.
+    pub missing: bool,
+    /// Where `--backup-dir` keeps things, once it is known.
+    pub backups: super::backup::Place,
     over: AtomicBool,
 }
 
@@ -106,6 +112,10 @@ impl Run {
             under_way: AtomicU64::new(0),
             scanning: AtomicBool::new(true),
             lines: progress::Lines::default(),
+            owners: super::owners::Owners::default(),
+            delayed: super::delay::Delayed::default(),
+            missing: false,
+            backups: super::backup::Place::default(),
             over: AtomicBool::new(false),
         }
     }
@@ -166,7 +176,7 @@ impl Run {
         let context = self.context().await?;
         let owner = (options.owner && context.may_chown).then_some(new.uid);
         let group = (options.group && self.may_chgrp(new.gid).await).then_some(new.gid);
-        let times = options.times && !(new.is_dir() && options.omit_dir_times);
+        let times = context.sets_time(new);
         // SFTP sets owner and group together: the one that stays is told as what it is.
         let both = owner.is_some() || group.is_some();
         let (uid, gid) = if both { (self.identity().await.uid, self.identity().await.gid) } else { (None, None) };
@@ -176,6 +186,11 @@ impl Run {
             owner: owner.or(old.map(|old| old.uid).or(uid).filter(|_| both)),
             group: group.or(old.map(|old| old.gid).or(gid).filter(|_| both)),
         })
+    }
+
+    /// The destination is the far end. Two ends on this machine are neither push nor pull.
+    pub fn push(&self) -> bool {
+        self.remote.is_some() && !self.pull
     }
 
     /// How many channels the work could use.
@@ -248,7 +263,7 @@ impl Run {
     pub fn finished(&self, item: &FileItem, class: Class) {
         let small = item.meta.size <= self.chunk as u64;
         let delivered = matches!(class, Class::Verified(_) | Class::Sent);
-        if delivered {
+        if delivered && !item.told {
             let mut tally = self.tally();
             tally.stats.transferred += 1;
             tally.stats.transferred_size += item.meta.size;
@@ -298,6 +313,9 @@ pub async fn run(job: Job, settings: Settings) -> Outcome {
         run.trouble(fault, None);
     }
     let work = async {
+        if run.job.dest.is_none() {
+            return list::list(&run, roots.brought).await;
+        }
         let left = scan::scan(&run, roots).await;
         run.scanning.store(false, Ordering::Relaxed);
         finish::finish(&run, left).await;
@@ -306,7 +324,7 @@ pub async fn run(job: Job, settings: Settings) -> Outcome {
         () = work => false,
         () = progress::tick(&run) => false,
         _ = stopped(&mut stop) => true,
-        fault = silence(&run) => {
+        fault = async { tokio::select! { fault = silence(&run) => fault, fault = time_limit(&run) => fault } } => {
             run.trouble(&fault, None);
             run.over.store(true, Ordering::Relaxed);
             clean_up(&run).await;
@@ -322,6 +340,9 @@ pub async fn run(job: Job, settings: Settings) -> Outcome {
     } else if !run.is_over() {
         clean_up(&run).await;
     }
+    if run.is_over() {
+        super::delay::tell_waiting(&run);
+    }
     close(&run, interrupted, started.elapsed()).await
 }
 
@@ -330,6 +351,13 @@ async fn stopped(stop: &mut watch::Receiver<bool>) {
     if stop.wait_for(|stop| *stop).await.is_err() {
         std::future::pending::<()>().await;
     }
+}
+
+/// `--stop-after`: returns when the time is up.
+async fn time_limit(run: &Run) -> Fault {
+    let Some(limit) = run.job.options.stop_after else { return std::future::pending().await };
+    tokio::time::sleep(limit).await;
+    Fault::new(run.remote_hop(), Stage::Session, Cause::Timeout, "stopping at requested limit (--stop-after)")
 }
 
 /// `--timeout`: returns when nothing came from the far end for so long.
@@ -368,7 +396,7 @@ async fn clean_up(run: &Arc<Run>) {
     }
     let removals = left.iter().map(|(temp, kept)| async move {
         let done = match kept {
-            Some(path) => run.dest.commit(temp, path, finish::PARTIAL).await,
+            Some(path) => super::partial::keep(run, temp, path).await,
             None => run.dest.remove(temp).await,
         };
         if let Err(fault) = done

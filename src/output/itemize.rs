@@ -35,11 +35,33 @@ pub struct Item<'a> {
     /// The receiver will set the owner (`-o` and root there), or the group (`-g` and a member there).
     pub sets_owner: bool,
     pub sets_group: bool,
+    /// The directory that its source is in as the user named it, and its path there.
+    pub source: (&'a [u8], &'a [u8]),
+    /// From the far end to this machine.
+    pub receives: bool,
+    /// `-H`: the name of the file that it is another name of.
+    /// Empty where it is not to be named.
+    pub hard_link: Option<&'a [u8]>,
+    /// `old` is found in a directory of `--link-dest` or its kin, with the same data.
+    pub matched: bool,
 }
 
 impl Item<'_> {
+    /// `%f`: with the way to it at a source on this machine.
+    pub fn long_name(&self) -> Vec<u8> {
+        if self.receives {
+            return self.path.to_vec();
+        }
+        let (root, path) = self.source;
+        let path = if path.is_empty() { b".".as_slice() } else { path };
+        let whole = if root.is_empty() { path.to_vec() } else { [root, b"/", path].concat() };
+        whole.into_iter().skip_while(|byte| *byte == b'/').collect()
+    }
+
     fn keeps_time(&self, options: &Options) -> bool {
-        options.times && !(self.new.is_dir() && options.omit_dir_times)
+        options.times
+            && !(self.new.is_dir() && options.omit_dir_times)
+            && !(self.new.kind == Kind::Symlink && options.omit_link_times)
     }
 
     fn size_differs(&self) -> bool {
@@ -48,15 +70,17 @@ impl Item<'_> {
 
     fn time_differs(&self, options: &Options) -> bool {
         match self.old {
-            Some(old) if self.keeps_time(options) => old.mtime != self.new.mtime,
-            Some(_) => self.update != Update::Attributes,
+            Some(old) if self.keeps_time(options) => {
+                old.mtime.abs_diff(self.new.mtime) > u64::from(options.modify_window)
+            }
+            Some(_) => self.update != Update::Attributes && !self.matched,
             None => false,
         }
     }
 
     fn perms_differ(&self, options: &Options) -> bool {
         let differ = self.old.is_some_and(|old| (old.mode ^ self.new.mode) & 0o7777 != 0);
-        options.perms && differ && self.new.kind != Kind::Symlink
+        (options.perms || options.executability) && differ && self.new.kind != Kind::Symlink
     }
 
     fn owner_differs(&self) -> bool {
@@ -70,6 +94,7 @@ impl Item<'_> {
     /// Whether anything at all is changed.
     pub fn is_significant(&self, options: &Options) -> bool {
         self.update == Update::Transfer
+            || self.hard_link.is_some_and(|first| !first.is_empty())
             || self.old.is_none()
             || self.content_differs
             || self.size_differs()
@@ -86,12 +111,21 @@ impl Item<'_> {
             return significant || options.itemize_unchanged;
         }
         // Without -i, rsync does not mention files of which only attributes change.
-        options.info.name >= 1 && significant && (self.update != Update::Attributes || self.new.is_dir())
+        (options.info.name >= 1 || options.out_format.is_some())
+            && significant
+            && (self.update != Update::Attributes || self.new.is_dir())
+    }
+
+    /// Whether it is told to the log file, whose format has `%i` or not.
+    pub fn is_logged(&self, options: &Options, itemize: bool) -> bool {
+        let significant = self.is_significant(options);
+        significant && (itemize || self.update != Update::Attributes || self.new.is_dir())
     }
 
     /// The eleven characters of `%i`.
     pub fn string(&self, options: &Options) -> String {
         let update = match self.update {
+            _ if self.hard_link.is_some() => 'h',
             Update::Create => 'c',
             Update::Attributes => '.',
             Update::Transfer if self.push => '<',
@@ -133,7 +167,7 @@ mod tests {
     use crate::job::Info;
 
     fn meta(kind: Kind, mode: u32) -> Meta {
-        Meta { kind, size: 6, mtime: 100, mtime_nsec: 0, mode, uid: 1, gid: 1, dev: 0, ino: 0 }
+        Meta { kind, size: 6, mtime: 100, mtime_nsec: 0, mode, uid: 1, gid: 1, dev: 0, ino: 0, links: 1 }
     }
 
     fn item<'a>(new: &'a Meta, old: Option<&'a Meta>, update: Update) -> Item<'a> {
@@ -147,6 +181,10 @@ mod tests {
             push: false,
             sets_owner: false,
             sets_group: false,
+            source: (b"", b"a"),
+            receives: false,
+            hard_link: None,
+            matched: false,
         }
     }
 

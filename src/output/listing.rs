@@ -12,7 +12,7 @@ pub fn columns(meta: &Meta, level: u8, time: &str) -> String {
 }
 
 /// As `ls -l` shows it. SFTP does not tell block from character devices once they are a [`Kind`], nor sockets from FIFOs.
-fn permissions(meta: &Meta) -> String {
+pub fn permissions(meta: &Meta) -> String {
     let mut text = String::with_capacity(10);
     text.push(match meta.kind {
         Kind::File => '-',
@@ -61,7 +61,7 @@ mod tests {
     use super::*;
 
     fn meta(kind: Kind, mode: u32, size: u64) -> Meta {
-        Meta { kind, size, mtime: 0, mtime_nsec: 0, mode, uid: 0, gid: 0, dev: 0, ino: 0 }
+        Meta { kind, size, mtime: 0, mtime_nsec: 0, mode, uid: 0, gid: 0, dev: 0, ino: 0, links: 1 }
     }
 
     #[test]

@@ -2,8 +2,10 @@
 //!
 //! Formats were compared with rsync 3.5.0 by running it. Names and server text are escaped here and nowhere else.
 
+mod format;
 mod itemize;
 mod listing;
+mod log;
 mod number;
 mod printer;
 mod progress;
@@ -11,6 +13,7 @@ mod stats;
 mod text;
 mod watch;
 
+pub use format::has as format_has;
 pub use itemize::{Item, Update};
 pub use printer::{Printer, Skip, print_text, print_usage_error};
 pub use progress::Tally;

@@ -8,7 +8,9 @@ use std::io::{self, IsTerminal, Write};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
+use super::format::{self, Told};
 use super::itemize::Item;
+use super::log::{self, Log};
 use super::stats::Stats;
 use super::text::{Charset, escape_name, escape_text};
 use super::watch::Watch;
@@ -27,7 +29,9 @@ pub enum Skip {
     /// `--ignore-existing`.
     Exists,
     /// `--existing`: the destination has none.
-    NotCreating,
+    NotCreating {
+        is_dir: bool,
+    },
     OverMax,
     UnderMin,
 }
@@ -42,6 +46,8 @@ pub struct Printer {
     charset: Charset,
     watch: Watch,
     streams: Mutex<Streams>,
+    /// `--log-file`.
+    log: Option<Mutex<Log>>,
 }
 
 struct Streams {
@@ -136,6 +142,31 @@ impl Printer {
             charset,
             watch,
             streams: Mutex::new(Streams::new(out, err, terminal)),
+            log: None,
+        }
+    }
+
+    /// As it is, and writing `--log-file` to `file`.
+    pub fn logging(mut self, file: Sink) -> Printer {
+        self.log = Some(Mutex::new(Log::new(file)));
+        self
+    }
+
+    fn log(&self, text: &[u8]) {
+        let Some(log) = &self.log else { return };
+        let written = log.lock().unwrap_or_else(PoisonError::into_inner).line(text);
+        if !written {
+            self.error("the log file cannot be written any more (--log-file)");
+        }
+    }
+
+    fn log_update(&self, told: &Told<'_>) {
+        if self.log.is_some() && !self.options.dry_run {
+            let format = self.options.log_file_format.as_deref().unwrap_or(log::FORMAT);
+            let names =
+                matches!(told, Told::Deleted { .. }) && !format::has(format, b'i') && !format::has(format, b'o');
+            let format = if names { b"deleting %n" } else { format };
+            self.log(&self.name(&format::line(format, told, &self.options, log::now())));
         }
     }
 
@@ -151,9 +182,11 @@ impl Printer {
 
     /// `sending incremental file list`, or `receiving`.
     pub fn heading(&self) {
+        let log: &[u8] = if self.push { b"building file list" } else { b"receiving file list" };
+        self.log(log);
         if self.options.info.flist >= 1 {
             let verb = if self.push { "sending" } else { "receiving" };
-            self.line(format!("{verb} incremental file list").as_bytes());
+            self.shown(format!("{verb} incremental file list").as_bytes());
         }
     }
 
@@ -176,12 +209,23 @@ impl Printer {
 
     /// A file is, or would be, updated; or is found up to date (`-vv`, `-ii`).
     pub fn item(&self, item: &Item<'_>) {
+        if self.log.is_some() {
+            let format = self.options.log_file_format.as_deref().unwrap_or(log::FORMAT);
+            let itemize = format::has(format, b'i');
+            if item.is_logged(&self.options, itemize) {
+                self.log_update(&Told::Item(item));
+            }
+        }
         if !item.is_listed(&self.options) {
             if self.options.info.name >= 2 && !self.options.itemize && !item.new.is_dir() {
                 let end: &[u8] = if item.is_significant(&self.options) { b"" } else { b" is uptodate" };
                 self.line(&[&self.name(item.path), end].concat());
             }
             return;
+        }
+        if let Some(format) = &self.options.out_format {
+            let line = format::line(format, &Told::Item(item), &self.options, log::now());
+            return self.shown(&self.name(&line));
         }
         let mut line = Vec::new();
         if self.options.itemize {
@@ -192,22 +236,50 @@ impl Printer {
         if item.new.is_dir() {
             line.push(b'/');
         }
-        if let Some(target) = item.target {
+        if let Some(first) = item.hard_link.filter(|first| !first.is_empty()) {
+            line.extend_from_slice(b" => ");
+            line.extend(self.name(first));
+        } else if let Some(target) = item.target {
             line.extend_from_slice(b" -> ");
             line.extend(self.name(target));
         }
-        self.line(&line);
+        self.shown(&line);
     }
 
     /// An extraneous file is, or would be, deleted.
     pub fn deleting(&self, path: &[u8], is_dir: bool) {
+        let told = Told::Deleted { path, is_dir };
+        self.log_update(&told);
+        if let Some(format) = &self.options.out_format {
+            if format::has(format, b'i') || format::has(format, b'o') {
+                let line = format::line(format, &told, &self.options, log::now());
+                return self.shown(&self.name(&line));
+            }
+            let end: &[u8] = if is_dir { b"/" } else { b"" };
+            return self.shown(&[b"deleting ", self.name(path).as_slice(), end].concat());
+        }
         let start: &[u8] = match self.options.itemize {
             true => b"*deleting   ",
             false if self.options.info.del >= 1 => b"deleting ",
             false => return,
         };
         let end: &[u8] = if is_dir { b"/" } else { b"" };
-        self.line(&[start, &self.name(path), end].concat());
+        self.shown(&[start, &self.name(path), end].concat());
+    }
+
+    /// `--safe-links` leaves a link out.
+    pub fn unsafe_link(&self, path: &[u8], target: &[u8]) {
+        if self.options.info.symsafe >= 1 {
+            let (path, target) = (self.name(path), self.name(target));
+            self.line(&[b"ignoring unsafe symlink \"".as_slice(), &path, b"\" -> \"", &target, b"\""].concat());
+        }
+    }
+
+    /// `--backup` kept something under another name.
+    pub fn backed_up(&self, path: &[u8], to: &[u8]) {
+        if self.options.info.backup >= 1 {
+            self.line(&[b"backed up ".as_slice(), &self.name(path), b" to ", &self.name(to)].concat());
+        }
     }
 
     /// `--remove-source-files` removed one.
@@ -238,7 +310,10 @@ impl Printer {
         let line = match why {
             Skip::Newer => [&name, b" is newer".as_slice()].concat(),
             Skip::Exists => [&name, b" exists".as_slice()].concat(),
-            Skip::NotCreating => [b"not creating new file \"".as_slice(), &name, b"\""].concat(),
+            Skip::NotCreating { is_dir } => {
+                let what: &[u8] = if is_dir { b"directory" } else { b"file" };
+                [b"not creating new ".as_slice(), what, b" \"", &name, b"\""].concat()
+            }
             Skip::OverMax => [&name, b" is over max-size".as_slice()].concat(),
             Skip::UnderMin => [&name, b" is under min-size".as_slice()].concat(),
         };
@@ -310,6 +385,12 @@ impl Printer {
         if o.info.stats >= 1 {
             text += &format!("\n{}", stats.ending(o.human_readable, o.dry_run));
         }
+        if self.log.is_some() {
+            match o.info.stats {
+                0 => self.log(stats.log_line().as_bytes()),
+                _ => text.lines().filter(|line| !line.is_empty()).for_each(|line| self.log(line.as_bytes())),
+            }
+        }
         if !o.quiet {
             self.print(|streams| {
                 streams.close_line();
@@ -362,6 +443,12 @@ impl Printer {
     }
 
     fn line(&self, text: &[u8]) {
+        self.log(text);
+        self.shown(text);
+    }
+
+    /// As [`Printer::line`], for what the log file has in its own format.
+    fn shown(&self, text: &[u8]) {
         if self.options.quiet {
             return;
         }
@@ -383,6 +470,7 @@ impl Printer {
     }
 
     fn error_line(&self, text: &[u8]) {
+        self.log(text);
         self.print(|streams| {
             streams.close_line();
             streams.err_buffer.extend_from_slice(text);

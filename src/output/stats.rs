@@ -95,6 +95,16 @@ impl Stats {
         .concat()
     }
 
+    /// The last line of a log file.
+    pub fn log_line(&self) -> String {
+        format!(
+            "sent {} bytes  received {} bytes  total size {}",
+            count(self.sent, 1),
+            count(self.received, 1),
+            count(self.total_size, 1)
+        )
+    }
+
     /// `sent … received …` and `total size is …`.
     pub fn ending(&self, level: u8, dry_run: bool) -> String {
         let wire = (self.sent as f64) + (self.received as f64);

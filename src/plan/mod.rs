@@ -3,7 +3,9 @@
 //! - [`filter`]: which names are hidden from the transfer, and which are protected from deletion.
 //! - [`names`]: from operands to roots; which names may be trusted; temporary names.
 //! - [`order`]: the order in which entries are handled and printed.
+//! - [`owners`]: `--usermap`, `--groupmap`, `--chown`.
 //! - [`quick_check`]: what one entry needs; [`chmod`]: `--chmod`.
+//! - [`safe_link`]: which symlinks lead out of the tree.
 //! - [`diff`]: what one directory needs, and what `--delete` removes from it.
 
 pub mod chmod;
@@ -11,4 +13,6 @@ pub mod diff;
 pub mod filter;
 pub mod names;
 pub mod order;
+pub mod owners;
 pub mod quick_check;
+pub mod safe_link;

@@ -49,6 +49,11 @@ impl<'a> Context<'a> {
         let edited = self.chmod.apply(new.mode, new.is_dir(), self.umask);
         match old {
             _ if self.opts.perms => edited,
+            Some(old) if self.opts.executability && new.is_file() && old.is_file() => match edited & 0o111 {
+                0 => old.mode & !0o111,
+                _ if old.mode & 0o111 == 0 => old.mode | (old.mode & 0o444) >> 2,
+                _ => old.mode,
+            },
             Some(old) if old.kind == new.kind => old.mode,
             _ => edited & 0o777 & !self.umask,
         }
@@ -59,14 +64,28 @@ impl<'a> Context<'a> {
         Meta { mode: self.target_mode(new, old), ..new.clone() }
     }
 
+    /// Whether the options ask for an entry's time to be set.
+    pub fn sets_time(&self, new: &Meta) -> bool {
+        match new.kind {
+            Kind::Dir => self.opts.times && !self.opts.omit_dir_times,
+            Kind::Symlink => self.opts.times && !self.opts.omit_link_times,
+            _ => self.opts.times,
+        }
+    }
+
+    /// Whether two times are the same as far as `--modify-window` says.
+    fn same_time(&self, one: i64, other: i64) -> bool {
+        one.abs_diff(other) <= u64::from(self.opts.modify_window)
+    }
+
     fn differs(&self, new: &Meta, old: &Meta) -> Differs {
         let link = new.kind == Kind::Symlink;
         let settable = !link || self.may_set_links;
-        let sets_time = settable && self.opts.times && !(new.is_dir() && self.opts.omit_dir_times);
+        let sets_time = settable && self.sets_time(new);
         Differs {
             content: false,
             size: new.is_file() && new.size != old.size,
-            time: sets_time && self.shown_mtime(new.mtime).0 != old.mtime,
+            time: sets_time && !self.same_time(self.shown_mtime(new.mtime).0, old.mtime),
             mode: !link && self.target_mode(new, Some(old)) != old.mode,
             owner: settable && self.opts.owner && self.may_chown && new.uid != old.uid,
             group: settable && self.opts.group && self.may_chgrp && new.gid != old.gid,
@@ -124,6 +143,8 @@ pub enum Reason {
     TooBig,
     /// Under `--min-size`.
     TooSmall,
+    /// `--append-verify`, and the destination's file is as long or longer.
+    NotShorter,
     /// A link, device, FIFO or socket without `-l`, `-D`.
     NonRegular,
     /// A directory without `-r` or `-d`.
@@ -142,6 +163,7 @@ impl Reason {
             Reason::Newer => format!("{name} is newer"),
             Reason::TooBig => format!("{name} is over max-size"),
             Reason::TooSmall => format!("{name} is under min-size"),
+            Reason::NotShorter => format!("{name} is not shorter"),
             Reason::NonRegular => format!("skipping non-regular file \"{name}\""),
             Reason::Directory => format!("skipping directory {name}"),
         }
@@ -198,7 +220,7 @@ pub fn decide(ctx: &Context<'_>, new: &Meta, old: Option<&Meta>, same_target: Op
     let Some(old) = old else { return Decision::Create };
     if old.kind != new.kind {
         return Decision::Replace(match old.kind {
-            Kind::Dir if opts.delete.enabled => MakeWay::Tree,
+            Kind::Dir if opts.delete.enabled || opts.force => MakeWay::Tree,
             Kind::Dir => MakeWay::EmptyDir,
             _ => MakeWay::Unlink,
         });
@@ -210,14 +232,21 @@ pub fn decide(ctx: &Context<'_>, new: &Meta, old: Option<&Meta>, same_target: Op
         Kind::Symlink => Decision::Update(Differs { content: true, ..differs }),
         Kind::File => {
             let (shown, exact) = ctx.shown_mtime(new.mtime);
-            match () {
+            let decision = match () {
                 // Other sizes are other contents, which is what `-c` asks about.
                 () if new.size != old.size => Decision::Update(Differs { content: opts.checksum, ..differs }),
                 () if opts.checksum => Decision::NeedHash(differs),
                 () if opts.size_only => settled(differs),
-                () if opts.ignore_times || shown != old.mtime => Decision::Update(differs),
+                () if opts.ignore_times || !ctx.same_time(shown, old.mtime) => Decision::Update(differs),
                 () if !exact => Decision::NeedHash(differs),
                 () => settled(differs),
+            };
+            match decision {
+                // What cannot be appended to is left alone.
+                Decision::Update(_) | Decision::NeedHash(_) if opts.append_verify && old.size >= new.size => {
+                    Decision::Skip(Reason::NotShorter)
+                }
+                decision => decision,
             }
         }
     }
@@ -241,7 +270,9 @@ fn skipped(ctx: &Context<'_>, new: &Meta, old: Option<&Meta>) -> Option<Reason> 
         Kind::File if opts.max_size.is_some_and(|max| new.size > max) => Some(Reason::TooBig),
         Kind::File if opts.min_size.is_some_and(|min| new.size < min) => Some(Reason::TooSmall),
         Kind::File => {
-            let newer = |old: &Meta| old.is_file() && old.mtime > ctx.shown_mtime(new.mtime).0;
+            let newer = |old: &Meta| {
+                old.is_file() && old.mtime > ctx.shown_mtime(new.mtime).0.saturating_add(i64::from(opts.modify_window))
+            };
             (opts.update && old.is_some_and(newer)).then_some(Reason::Newer)
         }
         _ => None,

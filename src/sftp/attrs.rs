@@ -88,6 +88,7 @@ impl Attrs {
             gid,
             dev: 0,
             ino: 0,
+            links: 0,
         })
     }
 }

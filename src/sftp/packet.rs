@@ -161,6 +161,11 @@ pub enum Request<'a> {
         link: &'a [u8],
         openssh_order: bool,
     },
+    /// `hardlink@openssh.com`: another name for a file; fails onto an existing one.
+    Hardlink {
+        from: &'a [u8],
+        to: &'a [u8],
+    },
     /// `fsync@openssh.com`.
     Fsync {
         handle: &'a Handle,
@@ -371,6 +376,11 @@ impl Request<'_> {
             }
             Request::PosixRename { from, to } => {
                 extended(out, id, b"posix-rename@openssh.com");
+                put_string(out, from);
+                put_string(out, to);
+            }
+            Request::Hardlink { from, to } => {
+                extended(out, id, b"hardlink@openssh.com");
                 put_string(out, from);
                 put_string(out, to);
             }

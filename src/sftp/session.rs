@@ -49,6 +49,7 @@ pub struct Extensions {
     pub posix_rename: bool,
     pub fsync: bool,
     pub lsetstat: bool,
+    pub hardlink: bool,
     pub limits: bool,
     /// [`packet::DIGEST`]: whoever answers here hashes, too.
     pub digest: bool,
@@ -311,6 +312,7 @@ impl Session {
             posix_rename: has(b"posix-rename@openssh.com"),
             fsync: has(b"fsync@openssh.com"),
             lsetstat: has(b"lsetstat@openssh.com"),
+            hardlink: has(b"hardlink@openssh.com"),
             limits: has(b"limits@openssh.com"),
             digest: has(packet::DIGEST),
         };

@@ -70,6 +70,7 @@ pub async fn probe(remote: &Arc<Remote>, ledger: &Ledger, clients: usize) -> Pro
         (known.posix_rename, "posix-rename"),
         (known.fsync, "fsync"),
         (known.lsetstat, "lsetstat"),
+        (known.hardlink, "hardlink"),
         (known.limits, "limits"),
     ];
     Probe {

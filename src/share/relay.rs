@@ -282,10 +282,11 @@ impl Reader {
     async fn extensions(&mut self) -> Result<Bytes, Why> {
         let (_, lease) = self.real().await?;
         let have = lease.session.extensions;
-        let offered: [(bool, &[u8]); 5] = [
+        let offered: [(bool, &[u8]); 6] = [
             (have.posix_rename, request::POSIX_RENAME),
             (have.fsync, request::FSYNC),
             (have.lsetstat, request::LSETSTAT),
+            (have.hardlink, request::HARDLINK),
             (have.limits, request::LIMITS),
             (true, DIGEST),
         ];

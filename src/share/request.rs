@@ -7,6 +7,7 @@ use crate::sftp::packet::{Bad, Cursor, DIGEST, op, open};
 pub const POSIX_RENAME: &[u8] = b"posix-rename@openssh.com";
 pub const FSYNC: &[u8] = b"fsync@openssh.com";
 pub const LSETSTAT: &[u8] = b"lsetstat@openssh.com";
+pub const HARDLINK: &[u8] = b"hardlink@openssh.com";
 pub const LIMITS: &[u8] = b"limits@openssh.com";
 
 /// One packet of a client.
@@ -104,7 +105,7 @@ pub fn inspect(packet: Bytes) -> Result<Inspected, Bad> {
             DIGEST => Passage::Digest { size: cursor.u64()?, path: cursor.string()? },
             POSIX_RENAME => relayed(None, Weight::Nothing, Effect::Moves { from: cursor.string()? }),
             FSYNC => relayed(Some(cursor.string()?), Weight::Nothing, Effect::None),
-            LSETSTAT => relayed(None, Weight::Nothing, Effect::None),
+            LSETSTAT | HARDLINK => relayed(None, Weight::Nothing, Effect::None),
             _ => Passage::Unknown,
         },
         other => return Err(Bad::Type(other)),

@@ -43,6 +43,8 @@ pub struct Local {
 struct Root {
     path: Vec<u8>,
     dir: OwnedFd,
+    /// Links to directories are gone through: a source under `-L`, where the user asked for what they lead to.
+    follow: bool,
     /// Held while a file is made; true once none may be made any more.
     settled: RwLock<bool>,
 }
@@ -55,9 +57,19 @@ impl Local {
         let dir =
             fs::open(OsStr::from_bytes(shown), OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())?;
         Ok(Local {
-            root: Arc::new(Root { path: path.to_vec(), dir, settled: RwLock::new(false) }),
+            root: Arc::new(Root { path: path.to_vec(), dir, follow: false, settled: RwLock::new(false) }),
             hop: "local".into(),
         })
+    }
+
+    /// As [`Local::open`]; links to directories below it are gone through. Only for a source.
+    ///
+    /// # Errors
+    /// The directory cannot be opened.
+    pub fn open_following(path: &[u8]) -> io::Result<Local> {
+        let Local { root, hop } = Local::open(path)?;
+        let root = Root { path: path.to_vec(), dir: root.dir.try_clone()?, follow: true, settled: RwLock::new(false) };
+        Ok(Local { root: Arc::new(root), hop })
     }
 
     async fn run<T, F>(&self, stage: Stage, path: &[u8], work: F) -> Result<T>
@@ -98,6 +110,9 @@ impl Root {
     fn walk(&self, path: &[u8], flags: OFlags) -> io::Result<OwnedFd> {
         let flags = flags | OFlags::CLOEXEC;
         let name = OsStr::from_bytes(if path.is_empty() { b"." } else { path });
+        if self.follow {
+            return Ok(fs::openat(&self.dir, name, flags, Mode::empty())?);
+        }
         let resolve = ResolveFlags::BENEATH | ResolveFlags::NO_SYMLINKS | ResolveFlags::NO_MAGICLINKS;
         match fs::openat2(&self.dir, name, flags, Mode::empty(), resolve) {
             Err(Errno::NOSYS | Errno::PERM) => {}
@@ -141,7 +156,13 @@ fn meta(stat: &fs::Stat) -> Meta {
         gid: stat.st_gid,
         dev: stat.st_dev,
         ino: stat.st_ino,
+        links: links(stat),
     }
+}
+
+#[allow(clippy::unnecessary_cast, reason = "st_nlink has 32 bits on other machines")]
+fn links(stat: &fs::Stat) -> u64 {
+    stat.st_nlink as u64
 }
 
 fn no_follow(follow: bool) -> AtFlags {
@@ -410,6 +431,61 @@ impl Tree for Local {
         }))
     }
 
+    fn hard_link<'a>(&'a self, path: &'a [u8], other: &'a dyn Tree, to: &'a [u8]) -> BoxFuture<'a, Result<()>> {
+        self.pair(path, other, to, |dir, name, to_dir, to| Ok(fs::linkat(dir, name, to_dir, to, AtFlags::empty())?))
+    }
+
+    fn move_to<'a>(&'a self, path: &'a [u8], other: &'a dyn Tree, to: &'a [u8]) -> BoxFuture<'a, Result<()>> {
+        self.pair(path, other, to, |dir, name, to_dir, to| Ok(fs::renameat(dir, name, to_dir, to)?))
+    }
+
+    fn node_like<'a>(&'a self, path: &'a [u8], source: &'a dyn Tree, from: &'a [u8]) -> BoxFuture<'a, Result<()>> {
+        self.pair(path, source, from, |dir, name, from_dir, from| {
+            let stat = fs::statat(from_dir, from, AtFlags::SYMLINK_NOFOLLOW)?;
+            let kind = fs::FileType::from_raw_mode(stat.st_mode);
+            Ok(fs::mknodat(dir, name, kind, Mode::from_raw_mode(0o600), stat.st_rdev)?)
+        })
+    }
+
+    fn is_node_like<'a>(&'a self, path: &'a [u8], source: &'a dyn Tree, from: &'a [u8]) -> BoxFuture<'a, Result<bool>> {
+        let Some(other) = source.as_local().map(|local| local.root.clone()) else {
+            return Box::pin(std::future::ready(Ok(true)));
+        };
+        let from = from.to_vec();
+        Box::pin(self.run(Stage::List, path, move |root, path| {
+            let ((dir, name), (from_dir, from)) = (root.parent(path)?, other.parent(&from)?);
+            let here = fs::statat(&dir, name, AtFlags::SYMLINK_NOFOLLOW)?;
+            let there = fs::statat(&from_dir, from, AtFlags::SYMLINK_NOFOLLOW)?;
+            Ok((here.st_mode & 0o170000, here.st_rdev) == (there.st_mode & 0o170000, there.st_rdev))
+        }))
+    }
+
+    fn truncate<'a>(&'a self, path: &'a [u8], size: u64) -> BoxFuture<'a, Result<()>> {
+        Box::pin(self.run(Stage::Write, path, move |root, path| {
+            let (dir, name) = root.parent(path)?;
+            let flags = OFlags::WRONLY | OFlags::CLOEXEC | OFlags::NOFOLLOW | OFlags::NONBLOCK;
+            Ok(fs::ftruncate(fs::openat(&dir, name, flags, Mode::empty())?, size)?)
+        }))
+    }
+
+    fn beside<'a>(&'a self, path: &'a [u8]) -> BoxFuture<'a, Result<Arc<dyn Tree>>> {
+        let (root, path) = (self.root.clone(), path.to_vec());
+        Box::pin(blocking(move || {
+            let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
+            let name = OsStr::from_bytes(if path.is_empty() { b"." } else { &path });
+            let whole = if path.starts_with(b"/") { path.clone() } else { super::join(&root.path, &path) };
+            let dir = fs::openat(&root.dir, name, flags, Mode::empty()).map_err(|e| {
+                Fault::local(Stage::Open, &e.into(), format_args!("\"{}\"", String::from_utf8_lossy(&whole)))
+            })?;
+            let root = Root { path: whole, dir, follow: false, settled: RwLock::new(false) };
+            Ok(Arc::new(Local { root: Arc::new(root), hop: "local".into() }) as Arc<dyn Tree>)
+        }))
+    }
+
+    fn as_local(&self) -> Option<&Local> {
+        Some(self)
+    }
+
     fn remove<'a>(&'a self, path: &'a [u8]) -> BoxFuture<'a, Result<()>> {
         Box::pin(self.run(Stage::Attributes, path, |root, path| {
             let (dir, name) = root.parent(path)?;
@@ -448,6 +524,25 @@ impl Tree for Local {
 }
 
 impl Local {
+    /// Does something with two names, in this tree and in another one.
+    fn pair<'a>(
+        &'a self,
+        path: &'a [u8],
+        other: &'a dyn Tree,
+        to: &'a [u8],
+        work: impl Fn(&Dir<'_>, &OsStr, &Dir<'_>, &OsStr) -> io::Result<()> + Send + 'static,
+    ) -> BoxFuture<'a, Result<()>> {
+        let Some(other) = other.as_local().map(|local| local.root.clone()) else {
+            let text = "the two names are not on the same end";
+            return Box::pin(std::future::ready(Err(Fault::new("local", Stage::Rename, Cause::Unsupported, text))));
+        };
+        let to = to.to_vec();
+        Box::pin(self.run(Stage::Rename, path, move |root, path| {
+            let ((dir, name), (to_dir, to)) = (root.parent(path)?, other.parent(&to)?);
+            work(&dir, name, &to_dir, to)
+        }))
+    }
+
     fn open_file(&self, path: &[u8], file: File) -> OpenFile {
         OpenFile { file: Arc::new(file), root: self.root.clone(), path: path.into() }
     }
@@ -550,6 +645,12 @@ pub fn umask() -> u32 {
 pub fn open_to_hash(path: &[u8]) -> io::Result<File> {
     let flags = OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NONBLOCK;
     Ok(File::from(fs::open(OsStr::from_bytes(path), flags, Mode::empty())?))
+}
+
+/// The file of `--log-file`: what is in it stays.
+pub fn open_log(path: &Path) -> io::Result<File> {
+    let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::APPEND | OFlags::CLOEXEC;
+    Ok(File::from(fs::open(path, flags, Mode::from_raw_mode(0o666))?))
 }
 
 /// The file of `--report`, emptied if it exists.

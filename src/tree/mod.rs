@@ -4,6 +4,7 @@
 //! path is the root itself. Small files move in one call each, so that an end can do all of their steps at once; large
 //! ones move through a [`Source`] and a [`Sink`].
 
+pub mod accounts;
 mod buffers;
 pub mod local;
 pub mod remote;
@@ -120,6 +121,31 @@ pub trait Tree: Send + Sync {
 
     /// Creates a symlink at `path`, which must not exist.
     fn symlink<'a>(&'a self, target: &'a [u8], path: &'a [u8]) -> BoxFuture<'a, Result<()>>;
+
+    /// Gives the file at `path` another name, `to` in the tree `other` of the same end, which must not exist. Of a symlink the
+    /// link itself.
+    fn hard_link<'a>(&'a self, path: &'a [u8], other: &'a dyn Tree, to: &'a [u8]) -> BoxFuture<'a, Result<()>>;
+
+    /// Moves what is at `path` to `to` in the tree `other` of the same end, replacing what is there.
+    fn move_to<'a>(&'a self, path: &'a [u8], other: &'a dyn Tree, to: &'a [u8]) -> BoxFuture<'a, Result<()>>;
+
+    /// Makes a device, FIFO or socket like the one at `path` in `source`.
+    fn node_like<'a>(&'a self, path: &'a [u8], source: &'a dyn Tree, from: &'a [u8]) -> BoxFuture<'a, Result<()>>;
+
+    /// Whether two devices, FIFOs or sockets are of the same type and number.
+    fn is_node_like<'a>(&'a self, path: &'a [u8], source: &'a dyn Tree, from: &'a [u8]) -> BoxFuture<'a, Result<bool>>;
+
+    /// Cuts a file to `size` bytes.
+    fn truncate<'a>(&'a self, path: &'a [u8], size: u64) -> BoxFuture<'a, Result<()>>;
+
+    /// Another directory of the same end: `path` is relative to this one's, or absolute. Unlike paths within the tree it
+    /// may lead out of it: it is what a user names.
+    fn beside<'a>(&'a self, path: &'a [u8]) -> BoxFuture<'a, Result<Arc<dyn Tree>>>;
+
+    /// The local disk, if this is it.
+    fn as_local(&self) -> Option<&local::Local> {
+        None
+    }
 
     fn remove<'a>(&'a self, path: &'a [u8]) -> BoxFuture<'a, Result<()>>;
 

@@ -6,6 +6,7 @@
 //! - [`limits`]: session and start limits, accounts without a shell, routes.
 //! - [`trust`]: what is refused before anything is sent.
 //! - [`faults`]: damage, loss and refusal by rule, and what is counted.
+//! - [`keeping`]: options that remove, overwrite or go on from something.
 //! - [`stops`]: signals, silence, closed output.
 //! - [`size`]: rekeys on a full connection, and memory.
 
@@ -13,6 +14,7 @@
 
 mod faults;
 mod harness;
+mod keeping;
 mod limits;
 mod oracle;
 mod size;

@@ -64,7 +64,7 @@ fn out(words: &str, act: impl FnOnce(&Printer)) -> String {
 }
 
 fn meta(kind: Kind) -> Meta {
-    Meta { kind, size: 6, mtime: 100, mtime_nsec: 0, mode: 0o644, uid: 0, gid: 0, dev: 0, ino: 0 }
+    Meta { kind, size: 6, mtime: 100, mtime_nsec: 0, mode: 0o644, uid: 0, gid: 0, dev: 0, ino: 0, links: 1 }
 }
 
 fn new<'a>(path: &'a [u8], meta: &'a Meta) -> Item<'a> {
@@ -78,6 +78,10 @@ fn new<'a>(path: &'a [u8], meta: &'a Meta) -> Item<'a> {
         push: false,
         sets_owner: false,
         sets_group: false,
+        source: (b"", path),
+        receives: false,
+        hard_link: None,
+        matched: false,
     }
 }
 
@@ -205,7 +209,7 @@ fn a_closed_standard_output_is_remembered_and_nothing_hangs_or_panics() {
 #[test]
 fn skips_are_told_at_vv() {
     let all = |p: &Printer| {
-        for why in [Skip::Newer, Skip::Exists, Skip::NotCreating, Skip::OverMax, Skip::UnderMin] {
+        for why in [Skip::Newer, Skip::Exists, Skip::NotCreating { is_dir: false }, Skip::OverMax, Skip::UnderMin] {
             p.skipped(b"f", why);
         }
     };

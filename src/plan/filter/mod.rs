@@ -9,3 +9,4 @@ mod pattern;
 
 pub use eval::{Filter, Side};
 pub use parse::{Action, Rule};
+pub use pattern::NamePattern;

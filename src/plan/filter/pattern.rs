@@ -4,6 +4,21 @@
 //! needs no recursion and no memory, and its time is bounded by a polynomial whatever a server calls its files: a `*` that
 //! comes later makes those before it irrelevant, for it reaches all that they could reach within the same component.
 
+/// A wildcard pattern for one name, as operands have them.
+#[derive(Debug, Clone)]
+pub struct NamePattern(Pattern);
+
+impl NamePattern {
+    pub fn new(text: &[u8]) -> NamePattern {
+        NamePattern(Pattern::new(text))
+    }
+
+    /// Whether the pattern takes the whole name.
+    pub fn matches(&self, name: &[u8]) -> bool {
+        self.0.matches(name)
+    }
+}
+
 /// A compiled wildcard pattern.
 #[derive(Debug, Clone)]
 pub(super) struct Pattern(Vec<Token>);

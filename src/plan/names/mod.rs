@@ -3,7 +3,7 @@
 
 pub mod roots;
 
-pub use roots::{Create, Dest, DestState, Items, Mapping, Root, Source, UsageError, map};
+pub use roots::{Create, Dest, DestState, Items, Mapping, Root, Source, UsageError, arrange, listed, map, relative};
 
 /// The longest name of a file on the common file systems (`NAME_MAX`, limits.h of Linux).
 pub const NAME_MAX: usize = 255;

@@ -1,6 +1,6 @@
 //! From operands to roots: where each source's entries start, and under which name they arrive.
 //!
-//! rsync(1) "USAGE" and rsync 3.5.0's behaviour. `-R` is not known here.
+//! rsync(1) "USAGE" and rsync 3.5.0's behaviour.
 
 use super::join;
 
@@ -99,8 +99,22 @@ pub struct UsageError {
 /// rsync's sentences: several items onto a file, a directory onto a file, a missing parent without `--mkpath`. The last one
 /// is what the attempt would end in, told early.
 pub fn map(sources: &[Source<'_>], dest: &Dest<'_>, items: Items, mkpath: bool) -> Result<Mapping, UsageError> {
+    let is_dir = sources.iter().any(|source| source.is_dir);
+    arrange(sources.iter().map(root).collect(), is_dir, dest, items, mkpath)
+}
+
+/// As [`map`], of sources whose roots are known; `is_dir` says whether any is a directory.
+///
+/// # Errors
+/// As [`map`].
+pub fn arrange(
+    roots: Vec<Root>,
+    is_dir: bool,
+    dest: &Dest<'_>,
+    items: Items,
+    mkpath: bool,
+) -> Result<Mapping, UsageError> {
     let fail = |code, text: String| Err(UsageError { code, text });
-    let roots: Vec<Root> = sources.iter().map(root).collect();
     let typed = if dest.path.is_empty() { b".".as_slice() } else { dest.path };
     let path = strip_slashes(typed);
     let slash = typed.ends_with(b"/");
@@ -112,8 +126,6 @@ pub fn map(sources: &[Source<'_>], dest: &Dest<'_>, items: Items, mkpath: bool) 
         let roots = roots.iter().map(|root| Root { dest_name: dest_name.to_vec(), ..root.clone() }).collect();
         Mapping { roots, dest_dir, create, renamed: true }
     };
-    let is_dir = sources.iter().any(|source| source.is_dir);
-
     match (dest.state, items) {
         (DestState::Dir, _) | (_, Items::None) => Ok(into(Create::Nothing)),
         (DestState::NonDir, Items::Many) => {
@@ -139,8 +151,51 @@ pub fn map(sources: &[Source<'_>], dest: &Dest<'_>, items: Items, mkpath: bool) 
     }
 }
 
+/// Where a source starts with `--relative`: its name is all of its path, or what follows `/./`. The name is empty where the
+/// contents of a directory are meant and nothing of its path.
+pub fn relative(path: &[u8]) -> Root {
+    let cut = path.windows(3).position(|three| three == b"/./");
+    let (dir, name) = match cut {
+        Some(0) => (b"/".as_slice(), &path[3..]),
+        Some(at) => (&path[..at], &path[at + 3..]),
+        None if path.starts_with(b"/") => (b"/".as_slice(), &path[1..]),
+        None => (b"".as_slice(), path),
+    };
+    let parts: Vec<&[u8]> = name.split(|byte| *byte == b'/').filter(|part| !part.is_empty() && *part != b".").collect();
+    let name = parts.join(&b'/');
+    Root { source_dir: dir.to_vec(), dest_name: name.clone(), name }
+}
+
+/// Whether a path of `--relative` names the top itself on its way: `./x`, but not `x/./y`.
+pub fn starts_at_top(path: &[u8]) -> bool {
+    path.starts_with(b"./") && path.len() > 2 && !path[1..].windows(3).any(|three| three == b"/./")
+}
+
+/// A name of `--files-from`: what leads out of the directory, or starts at the top of the disk, is cut off. A slash at the
+/// end, and a `/./` for `--relative`, stay.
+pub fn listed(name: &[u8]) -> Vec<u8> {
+    let mut parts: Vec<&[u8]> = Vec::new();
+    let slash = name.ends_with(b"/") || name.ends_with(b"/.");
+    for (at, part) in name.split(|byte| *byte == b'/').enumerate() {
+        match part {
+            b"" => {}
+            b"." if at == 0 || parts.is_empty() || parts.last() == Some(&b".".as_slice()) => {}
+            b".." => while parts.pop() == Some(b".".as_slice()) {},
+            part => parts.push(part),
+        }
+    }
+    if parts.last() == Some(&b".".as_slice()) {
+        parts.pop();
+    }
+    let mut path = parts.join(&b'/');
+    if slash && !path.is_empty() {
+        path.push(b'/');
+    }
+    path
+}
+
 /// Where a source starts. Its contents are meant if its last component is empty, `.` or `..`.
-fn root(source: &Source<'_>) -> Root {
+pub fn root(source: &Source<'_>) -> Root {
     let path = match strip_slashes(source.path) {
         path if path.len() < source.path.len() => (path, true),
         path => (path, false),

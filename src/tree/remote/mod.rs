@@ -200,6 +200,11 @@ impl Remote {
         }
     }
 
+    /// The name that was logged in with, where it is known.
+    pub fn user(&self) -> Option<String> {
+        self.living().and_then(|pool| pool.link.hops().pop()).map(|hop| hop.user)
+    }
+
     /// The far end rooted at a directory; empty is the login's home.
     pub fn tree(self: &Arc<Self>, root: &[u8]) -> RemoteTree {
         RemoteTree { remote: self.clone(), root: root.into() }
@@ -510,6 +515,67 @@ impl Tree for RemoteTree {
             };
             self.again(work).await
         })
+    }
+
+    fn hard_link<'a>(&'a self, path: &'a [u8], other: &'a dyn Tree, to: &'a [u8]) -> BoxFuture<'a, Result<()>> {
+        Box::pin(async move {
+            let (from, to) = (&self.at(path), &join(other.root(), to));
+            let work = |_, lease: Lease, again| async move {
+                if !lease.session.extensions.hardlink {
+                    let text = "the server cannot make hard links (it has no hardlink@openssh.com)";
+                    return Err(self.fault(Stage::Rename, Cause::Unsupported, to, text));
+                }
+                match lease.session.submit(&Request::Hardlink { from, to }).done(Stage::Rename, to).await {
+                    // If it may have been us, what is there is what was wanted.
+                    Err(fault) if again && fault.cause == Cause::Io => Ok(()),
+                    done => done,
+                }
+            };
+            self.again(work).await
+        })
+    }
+
+    fn move_to<'a>(&'a self, path: &'a [u8], other: &'a dyn Tree, to: &'a [u8]) -> BoxFuture<'a, Result<()>> {
+        Box::pin(async move {
+            let (from, to) = (&self.at(path), &join(other.root(), to));
+            let work = |_, lease: Lease, again| async move {
+                let request = match lease.session.extensions.posix_rename {
+                    true => Request::PosixRename { from, to },
+                    false => Request::Rename { from, to },
+                };
+                match lease.session.submit(&request).done(Stage::Rename, to).await {
+                    Err(fault) if again && fault.cause == Cause::NotFound => Ok(()),
+                    done => done,
+                }
+            };
+            self.again(work).await
+        })
+    }
+
+    fn node_like<'a>(&'a self, path: &'a [u8], _: &'a dyn Tree, _: &'a [u8]) -> BoxFuture<'a, Result<()>> {
+        let text = "SFTP has no request that makes devices and special files";
+        Box::pin(std::future::ready(Err(self.fault(Stage::Attributes, Cause::Unsupported, path, text))))
+    }
+
+    fn is_node_like<'a>(&'a self, _: &'a [u8], _: &'a dyn Tree, _: &'a [u8]) -> BoxFuture<'a, Result<bool>> {
+        // The type is what SFTP tells, and that was compared.
+        Box::pin(std::future::ready(Ok(true)))
+    }
+
+    fn truncate<'a>(&'a self, path: &'a [u8], size: u64) -> BoxFuture<'a, Result<()>> {
+        Box::pin(async move {
+            let path = &self.at(path);
+            let attrs = Attrs { size: Some(size), ..Attrs::default() };
+            let work = |_, lease: Lease, _| async move {
+                lease.session.submit(&Request::Setstat { path, attrs }).done(Stage::Write, path).await
+            };
+            self.again(work).await
+        })
+    }
+
+    fn beside<'a>(&'a self, path: &'a [u8]) -> BoxFuture<'a, Result<Arc<dyn Tree>>> {
+        let root = if path.starts_with(b"/") { path.to_vec() } else { self.at(path) };
+        Box::pin(std::future::ready(Ok(Arc::new(self.remote.tree(&root)) as Arc<dyn Tree>)))
     }
 
     fn remove<'a>(&'a self, path: &'a [u8]) -> BoxFuture<'a, Result<()>> {

@@ -1,0 +1,130 @@
+//! `--backup`: what is replaced or deleted at the destination is kept under another name, or in another directory.
+
+use std::sync::Arc;
+
+use tokio::sync::OnceCell;
+
+use crate::fault::{Cause, Fault, Stage};
+use crate::plan::names::NAME_MAX;
+use crate::tree::{Tree, split};
+
+use super::finish::below;
+use super::run::Run;
+
+/// The directory of `--backup-dir`, found or made when the first backup is.
+#[derive(Default)]
+pub struct Place(OnceCell<Arc<dyn Tree>>);
+
+/// Where the backup of a path goes.
+struct Target {
+    tree: Arc<dyn Tree>,
+    path: Vec<u8>,
+    /// As a person finds it.
+    shown: Vec<u8>,
+}
+
+/// Keeps what is at `path`, which stays there too where the end can make hard links: so the name never shows nothing.
+/// Nothing to do without `--backup`.
+pub async fn keep(run: &Run, path: &[u8]) -> Result<(), Fault> {
+    if run.job.options.backup.is_none() || run.dest.stat(path, false).await?.is_none() {
+        return Ok(());
+    }
+    let Some(target) = target(run, path).await? else { return Ok(()) };
+    clear(&target).await?;
+    match run.dest.hard_link(path, target.tree.as_ref(), &target.path).await {
+        Err(fault) if matches!(fault.cause, Cause::Lost | Cause::Cancelled) => return Err(fault),
+        Err(_) => run.dest.move_to(path, target.tree.as_ref(), &target.path).await?,
+        Ok(()) => {}
+    }
+    run.printer.backed_up(path, &target.shown);
+    Ok(())
+}
+
+/// Moves what is at `path` away: it was to be deleted. False without `--backup`, and for what is a backup itself.
+pub async fn instead_of_removal(run: &Run, path: &[u8]) -> Result<bool, Fault> {
+    let Some(backup) = &run.job.options.backup else { return Ok(false) };
+    if backup.dir.is_none() && path.ends_with(&backup.suffix) {
+        return Ok(false);
+    }
+    let Some(target) = target(run, path).await? else { return Ok(false) };
+    clear(&target).await?;
+    run.dest.move_to(path, target.tree.as_ref(), &target.path).await?;
+    run.printer.backed_up(path, &target.shown);
+    Ok(true)
+}
+
+/// Keeps a copy of a file that is going to be written in place.
+pub async fn copy(run: &Run, path: &[u8]) -> Result<(), Fault> {
+    if run.job.options.backup.is_none() {
+        return Ok(());
+    }
+    let Some(meta) = run.dest.stat(path, false).await?.filter(|meta| meta.is_file()) else { return Ok(()) };
+    let Some(target) = target(run, path).await? else { return Ok(()) };
+    clear(&target).await?;
+    super::duplicate::duplicate(run, run.dest.as_ref(), path, &meta, target.tree.as_ref(), &target.path).await?;
+    let change =
+        crate::tree::Change { mode: Some(meta.mode), mtime: Some((meta.mtime, meta.mtime_nsec)), ..Default::default() };
+    target.tree.set(&target.path, change, false).await
+}
+
+/// An older backup makes way.
+async fn clear(target: &Target) -> Result<(), Fault> {
+    match target.tree.remove(&target.path).await {
+        Err(fault) if fault.cause == Cause::NotFound => Ok(()),
+        done => done,
+    }
+}
+
+async fn target(run: &Run, path: &[u8]) -> Result<Option<Target>, Fault> {
+    let Some(backup) = &run.job.options.backup else { return Ok(None) };
+    let name = [path, &backup.suffix].concat();
+    if split(&name).1.len() > NAME_MAX {
+        let text = format!("\"{}\": the backup's name would be too long", String::from_utf8_lossy(path));
+        return Err(Fault::new(run.dest.hop().clone(), Stage::Rename, Cause::Io, text));
+    }
+    let Some(dir) = &backup.dir else {
+        return Ok(Some(Target { tree: run.dest.clone(), shown: name.clone(), path: name }));
+    };
+    let tree = run.backups.0.get_or_try_init(|| async {
+        make(run, run.dest.beside(b"").await?.as_ref(), dir).await?;
+        run.dest.beside(dir).await
+    });
+    let tree = tree.await?.clone();
+    // The directories on the way get the modes of those that they stand for.
+    let mut at = 0;
+    while let Some(slash) = path[at..].iter().position(|byte| *byte == b'/') {
+        at += slash;
+        let parent = &path[..at];
+        if tree.stat(parent, false).await?.is_none() {
+            let mode = run.dest.stat(parent, false).await?.map_or(0o755, |meta| meta.mode);
+            made(tree.mkdir(parent, 0o700).await, tree.as_ref(), parent).await?;
+            let change = crate::tree::Change { mode: Some(mode), ..Default::default() };
+            tree.set(parent, change, false).await?;
+        }
+        at += 1;
+    }
+    Ok(Some(Target { tree, shown: crate::tree::join(dir, &name), path: name }))
+}
+
+/// Makes a directory that is relative to `from`, or absolute, with those above it.
+async fn make(run: &Run, from: &dyn Tree, dir: &[u8]) -> Result<(), Fault> {
+    let mut so_far = if dir.starts_with(b"/") { b"/".to_vec() } else { Vec::new() };
+    for name in dir.split(|byte| *byte == b'/').filter(|name| !name.is_empty() && *name != b".") {
+        let parent = from.beside(&so_far).await?;
+        so_far = if so_far == b"/" { [b"/", name].concat() } else { below(&so_far, name) };
+        if name == b".." || parent.stat(name, true).await?.is_some_and(|meta| meta.is_dir()) {
+            continue;
+        }
+        made(parent.mkdir(name, 0o777).await, parent.as_ref(), name).await?;
+        run.ledger.event(crate::ledger::Event::DirectoryMade { path: &so_far });
+    }
+    Ok(())
+}
+
+/// Somebody else may have been faster.
+async fn made(made: Result<(), Fault>, tree: &dyn Tree, path: &[u8]) -> Result<(), Fault> {
+    match made {
+        Err(fault) if !tree.stat(path, true).await?.is_some_and(|meta| meta.is_dir()) => Err(fault),
+        _ => Ok(()),
+    }
+}

@@ -1,0 +1,196 @@
+//! `--link-dest`, `--copy-dest` and `--compare-dest`: directories at the destination's end in which an entry that the
+//! destination lacks may be found already.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use crate::entry::{Entry, Kind, Meta};
+use crate::fault::{Cause, Fault};
+use crate::job::{BasisKind, Options};
+use crate::plan::diff::DirPlan;
+use crate::plan::quick_check::{Context, Decision, decide};
+use crate::tree::Tree;
+
+use super::finish::below;
+use super::run::Run;
+
+/// What one directory of each basis has, by name.
+pub type Listed = Vec<HashMap<Vec<u8>, Entry>>;
+
+/// An entry that was found in a basis.
+#[derive(Clone)]
+pub struct Found {
+    pub tree: Arc<dyn Tree>,
+    pub path: Vec<u8>,
+    pub entry: Entry,
+    pub level: Level,
+}
+
+/// How much of it is what it has to be.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Level {
+    /// It is of the same kind: what is printed compares with it.
+    There,
+    /// The data is the same.
+    Data,
+    /// Attributes too.
+    Same,
+}
+
+/// Finds the directories, those that are not there aside.
+pub async fn open(run: &Run) -> Vec<Arc<dyn Tree>> {
+    let Some(basis) = &run.job.options.basis else { return Vec::new() };
+    let mut trees = Vec::new();
+    for dir in &basis.dirs {
+        let found = async {
+            // A directory that is not made yet cannot be gone through.
+            let from_above = dir.strip_prefix(b"../").filter(|_| run.missing);
+            let tree = run.dest.beside(from_above.unwrap_or(dir)).await?;
+            Ok::<_, Fault>(tree.stat(b"", true).await?.filter(Meta::is_dir).map(|_| tree))
+        };
+        match found.await {
+            Ok(Some(tree)) => trees.push(tree),
+            Err(fault) if fault.cause != Cause::NotFound => run.trouble(&fault, None),
+            _ => {
+                let shown = String::from_utf8_lossy(dir).into_owned();
+                run.printer.error(&format!("--{} arg does not exist: {shown}", basis.kind.name()));
+            }
+        }
+    }
+    trees
+}
+
+/// Puts a link to the basis' file in the place of one that is there; or only takes that away (`--compare-dest`).
+pub async fn replace(run: &Run, found: &Found, kind: BasisKind, path: &[u8]) -> Result<bool, Fault> {
+    if kind == BasisKind::Compare {
+        if !super::backup::instead_of_removal(run, path).await? {
+            run.dest.remove(path).await?;
+        }
+        return Ok(true);
+    }
+    let temp = run.temps.name(path);
+    if !link(run, found, &temp).await? {
+        run.temps.gone(&temp);
+        return Ok(false);
+    }
+    super::backup::keep(run, path).await?;
+    run.dest.commit(&temp, path, Default::default()).await?;
+    // Renaming one name of a file onto another does nothing (rename(2)): then the temporary one is still there.
+    match run.dest.remove(&temp).await {
+        Err(fault) if fault.cause != Cause::NotFound => return Err(fault),
+        _ => run.temps.gone(&temp),
+    }
+    Ok(true)
+}
+
+/// What each basis has in a directory. One that is missing there, or cannot be read, has nothing.
+pub async fn list(trees: Vec<Arc<dyn Tree>>, dir: Vec<u8>) -> Listed {
+    let listings = trees.iter().map(|tree| tree.list(&dir, false));
+    let listings = futures::future::join_all(listings).await;
+    let by_name = |entries: Vec<Entry>| entries.into_iter().map(|entry| (entry.name.clone(), entry)).collect();
+    listings.into_iter().map(|listing| listing.map(|listing| by_name(listing.entries)).unwrap_or_default()).collect()
+}
+
+/// The best that is found for an entry that the destination lacks: the first that is all the same, else the last that was
+/// looked at, as rsync does it.
+pub fn find(
+    trees: &[Arc<dyn Tree>],
+    listed: &Listed,
+    path: &[u8],
+    entry: &Entry,
+    context: &Context<'_>,
+) -> Option<Found> {
+    let mut best: Option<Found> = None;
+    for (tree, there) in trees.iter().zip(listed) {
+        let Some(old) = there.get(&entry.name).filter(|old| old.meta.kind == entry.meta.kind) else { continue };
+        let same_target = Some(entry.target.is_some() && entry.target == old.target);
+        let level = match decide(context, &entry.meta, Some(&old.meta), same_target) {
+            Decision::Unchanged => Level::Same,
+            Decision::Attributes(_) => Level::Data,
+            Decision::Skip(_) => continue,
+            // A link to elsewhere is none to go by.
+            _ if !entry.meta.is_file() => continue,
+            _ => Level::There,
+        };
+        if best.as_ref().is_none_or(|best| best.level < level) {
+            best = Some(Found { tree: tree.clone(), path: path.to_vec(), entry: old.clone(), level });
+        }
+        if level == Level::Same {
+            break;
+        }
+    }
+    best
+}
+
+/// What is found for each entry of a directory that the destination lacks, by name.
+pub fn find_all(
+    context: &Context<'_>,
+    trees: &[Arc<dyn Tree>],
+    listed: &Listed,
+    plan: &DirPlan,
+    dest_dir: &[u8],
+) -> HashMap<Vec<u8>, Found> {
+    if trees.is_empty() {
+        return HashMap::new();
+    }
+    let copies = context.opts.basis.as_ref().is_some_and(|basis| basis.kind == BasisKind::Copy);
+    // In a basis, what exists is what is looked for; -c is asked afterwards.
+    let options =
+        Options { existing: false, ignore_existing: false, update: false, checksum: false, ..context.opts.clone() };
+    let context = Context { opts: &options, ..context.clone() };
+    let found = plan.steps.iter().filter_map(|step| {
+        let path = below(dest_dir, &step.entry.name);
+        let found = || find(trees, listed, &path, &step.entry, &context);
+        let found = match &step.old {
+            _ if step.decision == Decision::Create => found(),
+            // A link over something else is made as if there were no basis (rsync).
+            Some(_) if matches!(step.decision, Decision::Replace(_)) && step.entry.meta.kind != Kind::Symlink => {
+                found()
+            }
+            // A file that is there already gives way to one that a basis has, so that the end is that of a fresh copy.
+            Some(old)
+                if old.meta.is_file() && step.entry.meta.is_file() && !matches!(step.decision, Decision::Skip(_)) =>
+            {
+                let replaces = |found: &Found| {
+                    let linked = old.meta.ino != 0
+                        && (old.meta.dev, old.meta.ino) == (found.entry.meta.dev, found.entry.meta.ino);
+                    found.level == Level::Same && !copies && !linked
+                };
+                found().filter(replaces)
+            }
+            _ => None,
+        };
+        found.map(|found| (step.entry.name.clone(), found))
+    });
+    found.collect()
+}
+
+/// With `-c` the contents decide: what only looks alike is there, and no more.
+pub async fn by_hash(run: &Run, found: Found, source: &super::brought::Origin, size: u64) -> Result<Found, Fault> {
+    if found.level == Level::There && found.entry.meta.size != size {
+        return Ok(found);
+    }
+    let how = crate::tree::How::Best(run.far_algorithm().await);
+    let (here, there) =
+        tokio::join!(source.source.digest(&source.path, size, how), found.tree.digest(&found.path, size, how));
+    let level = if here?.0 == there?.0 { found.level.max(Level::Data) } else { Level::There };
+    Ok(Found { level, ..found })
+}
+
+/// What is done with an entry that is all the same in a basis.
+pub fn settles(run: &Run, found: &Found) -> Option<BasisKind> {
+    let kind = run.job.options.basis.as_ref()?.kind;
+    (found.level == Level::Same && kind != BasisKind::Copy).then_some(kind)
+}
+
+/// `--link-dest`: gives the file another name at the destination. False where the end cannot: then it is sent.
+pub async fn link(run: &Run, found: &Found, dest_path: &[u8]) -> Result<bool, Fault> {
+    match found.tree.hard_link(&found.path, run.dest.as_ref(), dest_path).await {
+        Ok(()) => Ok(true),
+        Err(fault) if matches!(fault.cause, Cause::Lost | Cause::Cancelled | Cause::Timeout) => Err(fault),
+        Err(fault) => {
+            tracing::debug!(%fault, "not linked, but sent");
+            Ok(false)
+        }
+    }
+}

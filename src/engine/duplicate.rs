@@ -1,0 +1,35 @@
+//! A second copy of a file at the same end, piece by piece.
+
+use crate::entry::Meta;
+use crate::fault::{Cause, Fault, Stage};
+use crate::tree::Tree;
+
+use super::run::Run;
+
+/// Copies the file at `from`, described by `meta`, to `to`, which must not exist. Attributes are the caller's to set.
+pub async fn duplicate(
+    run: &Run,
+    tree: &dyn Tree,
+    from: &[u8],
+    meta: &Meta,
+    other: &dyn Tree,
+    to: &[u8],
+) -> Result<(), Fault> {
+    let source = tree.open_read(from, meta.size, false).await?;
+    let sink = other.open_write(to, meta.size, 0o600, true).await?;
+    let mut at = 0;
+    while at < meta.size {
+        let len = run.chunk().min((meta.size - at) as usize);
+        let held = run.budget.bytes(len).await;
+        let data = source.read_at(at, len).await?.await?;
+        if data.is_empty() {
+            let text = format!("\"{}\" ended early", String::from_utf8_lossy(from));
+            return Err(Fault::new(tree.hop().clone(), Stage::Read, Cause::Changed, text));
+        }
+        let len = data.len() as u64;
+        sink.write_at(at, data, Box::new(held)).await?.await?;
+        at += len;
+    }
+    source.finish().await?;
+    sink.finish(meta.size).await
+}

@@ -1,0 +1,291 @@
+//! From the operands, or the names of `--files-from`, to what they bring: each is looked at, and with `--relative` the
+//! directories on the way to it too.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use futures::StreamExt;
+use futures::stream;
+
+use crate::entry::{Entry, Kind, Meta};
+use crate::fault::{Cause, Fault, Stage};
+use crate::job::{FilesFrom, Job, Place};
+use crate::plan::filter::{Filter, Side};
+use crate::plan::names::{self, Root};
+use crate::tree::{Tree, join, split};
+
+use super::brought::{Brought, Node, Nodes, Origin};
+use super::ends::{End, Failed, path_of, usage};
+use super::glob;
+
+/// Looks at the source under way at once: each is a round trip.
+const LOOKS: usize = 64;
+
+/// The longest file of names that is taken from the far end.
+const NAMES_MAX: u64 = 64 << 20;
+
+/// An operand, or a listed name, that exists.
+pub struct Operand<'a> {
+    pub place: &'a Place,
+    /// All of its path.
+    pub path: Vec<u8>,
+    pub root: Root,
+    pub meta: Meta,
+    /// `--relative`: the directory that the path starts in comes with its attributes.
+    pub top: bool,
+}
+
+/// One that is still to be looked at.
+struct Asked<'a> {
+    place: &'a Place,
+    path: Vec<u8>,
+    root: Option<Root>,
+    top: bool,
+}
+
+/// What was found of the operands.
+pub struct Looked<'a> {
+    pub there: Vec<Operand<'a>>,
+    /// What is wrong with the others.
+    pub missing: Vec<Fault>,
+    /// `--delete-missing-args`: the names of those that are not there.
+    pub absent: Vec<Vec<u8>>,
+}
+
+/// Looks at all operands.
+pub async fn look<'a>(job: &'a Job, end: &(impl Fn(&Place) -> End + Sync)) -> Result<Looked<'a>, Failed> {
+    let asked = ask(job, end).await?;
+    let follow_all = job.options.copy_links;
+    let looks = stream::iter(asked.into_iter().map(|asked| {
+        let end = end(asked.place);
+        async move {
+            let path = &asked.path;
+            let followed = path.is_empty() || path.ends_with(b"/") || follow_all;
+            let found = end.stat(path, followed).await;
+            (asked, found)
+        }
+    }));
+    let looked: Vec<_> = looks.buffered(LOOKS).collect().await;
+    let (mut missing, mut there, mut absent) = (Vec::new(), Vec::new(), Vec::new());
+    for (asked, found) in looked {
+        let Asked { place, path, root, top } = asked;
+        match found {
+            Ok(Some(meta)) => {
+                let root =
+                    root.unwrap_or_else(|| names::roots::root(&names::Source { path: &path, is_dir: meta.is_dir() }));
+                there.push(Operand { place, path, root, meta, top });
+            }
+            Ok(None) if job.options.delete_missing_args => {
+                let root = root.unwrap_or_else(|| names::roots::root(&names::Source { path: &path, is_dir: false }));
+                absent.extend(Some(root.name).filter(|name| !name.is_empty()));
+            }
+            Ok(None) if job.options.ignore_missing_args => {}
+            Ok(None) => missing.push(link_stat(place, &path)),
+            Err(fault) => missing.push(fault),
+        }
+    }
+    Ok(Looked { there, missing, absent })
+}
+
+async fn ask<'a>(job: &'a Job, end: &impl Fn(&Place) -> End) -> Result<Vec<Asked<'a>>, Failed> {
+    let options = &job.options;
+    let Some(files) = &options.files_from else {
+        let mut paths = Vec::new();
+        for place in &job.sources {
+            let path = path_of(place)?;
+            match place.is_remote() && glob::is_pattern(&path) {
+                true => paths.extend(glob::expand(&end(place), &path).await?.into_iter().map(|path| (place, path))),
+                false => paths.push((place, path)),
+            }
+        }
+        let asked = paths.into_iter().map(|(place, path)| {
+            let root = if options.relative { Some(relative(&path)?) } else { None };
+            let top = options.relative && options.implied_dirs && names::roots::starts_at_top(&path);
+            Ok(Asked { place, path, root, top })
+        });
+        return asked.collect();
+    };
+    let Some(place) = job.sources.first() else { return Ok(Vec::new()) };
+    let base = path_of(place)?;
+    let read;
+    let names = match files {
+        FilesFrom::Names(names) => names,
+        FilesFrom::Remote { path, nul_separated } => {
+            let content = read_names(&end(place), path).await?;
+            read = FilesFrom::split(&content, *nul_separated);
+            &read
+        }
+    };
+    if !end(place).stat(&base, true).await?.is_some_and(|meta| meta.is_dir()) {
+        let shown = String::from_utf8_lossy(&base).into_owned();
+        return Err(usage(23, format!("change_dir \"{shown}\" failed: No such file or directory (2)")));
+    }
+    let asked = names.iter().map(|name| {
+        let top = options.relative && options.implied_dirs && names::roots::starts_at_top(name);
+        let name = names::listed(name);
+        let slash: &[u8] = if name.ends_with(b"/") { b"/" } else { b"" };
+        let mut root = if options.relative {
+            relative(&name)?
+        } else {
+            names::roots::root(&names::Source { path: &name, is_dir: false })
+        };
+        root.source_dir = if root.source_dir.is_empty() { base.clone() } else { join(&base, &root.source_dir) };
+        let mut path = join(&root.source_dir, &root.name);
+        if !path.ends_with(b"/") {
+            path.extend_from_slice(slash);
+        }
+        Ok(Asked { place, path, root: Some(root), top })
+    });
+    asked.collect()
+}
+
+fn relative(path: &[u8]) -> Result<Root, Failed> {
+    let root = names::relative(path);
+    if root.name.split(|byte| *byte == b'/').any(|part| part == b"..") {
+        let shown = String::from_utf8_lossy(path).into_owned();
+        return Err(usage(1, format!("found \"..\" dir in relative path: {shown}")));
+    }
+    Ok(root)
+}
+
+async fn read_names(end: &End, path: &[u8]) -> Result<Vec<u8>, Failed> {
+    let (dir, name) = split(path);
+    let dir = if path.starts_with(b"/") && dir.is_empty() { b"/".as_slice() } else { dir };
+    let tree = end.tree(dir).await?;
+    let missing = || {
+        let shown = String::from_utf8_lossy(path).into_owned();
+        usage(11, format!("failed to open files-from file {shown}: No such file or directory"))
+    };
+    let meta = tree.stat(name, true).await?.filter(Meta::is_file).ok_or_else(missing)?;
+    if meta.size > NAMES_MAX {
+        return Err(usage(11, format!("the files-from file has more than {} MiB", NAMES_MAX >> 20)));
+    }
+    let source = tree.open_read(name, meta.size, true).await?;
+    let mut content = Vec::new();
+    while (content.len() as u64) < meta.size {
+        let len = tree.chunk().min((meta.size - content.len() as u64) as usize);
+        let piece = source.read_at(content.len() as u64, len).await?.await?;
+        if piece.is_empty() {
+            break;
+        }
+        content.extend_from_slice(&piece);
+    }
+    source.finish().await?;
+    Ok(content)
+}
+
+fn link_stat(place: &Place, path: &[u8]) -> Fault {
+    let hop = match place {
+        Place::Local(_) => "local",
+        Place::Remote { login, .. } => login.host.as_str(),
+    };
+    let text = format!("link_stat \"{}\" failed: No such file or directory (2)", String::from_utf8_lossy(path));
+    Fault::new(hop, Stage::List, Cause::NotFound, text)
+}
+
+/// What the operands bring, and the trees that they are in.
+pub async fn bring(
+    job: &Job,
+    end: &(impl Fn(&Place) -> End + Sync),
+    operands: &[Operand<'_>],
+) -> Result<(Brought, Vec<Arc<dyn Tree>>), Fault> {
+    let options = &job.options;
+    let mut trees: HashMap<Vec<u8>, Arc<dyn Tree>> = HashMap::new();
+    let mut brought = Brought::default();
+    let filter = Filter::new(&options.rules);
+    let ways = ways(end, operands).await?;
+    for operand in operands {
+        let Operand { place, path, root, meta, top } = operand;
+        // The way to it is not held against the filters, and comes only with it.
+        if !root.name.is_empty() && filter.excludes(&root.name, meta.is_dir(), Side::Sender) {
+            continue;
+        }
+        let source = match trees.get(&root.source_dir) {
+            Some(tree) => tree.clone(),
+            None => {
+                let tree = end(place).source(&root.source_dir, options.follows()).await?;
+                trees.insert(root.source_dir.clone(), tree.clone());
+                tree
+            }
+        };
+        let origin = Origin { source: source.clone(), path: root.name.clone() };
+        if *top && brought.itself.is_none() {
+            let meta = source.stat(b"", true).await?;
+            brought.itself = meta.map(|meta| (Origin { source: source.clone(), path: Vec::new() }, meta));
+        }
+        if root.name.is_empty() {
+            brought.contents.push((origin, meta.clone()));
+            continue;
+        }
+        let target = match meta.kind {
+            Kind::Symlink => Some(source.read_link(&root.name).await?),
+            _ => None,
+        };
+        let slash = path.ends_with(b"/") || path.ends_with(b"/.");
+        let walked = meta.is_dir() && (options.recursive || options.dirs && slash);
+        let (parents, name) = split(&root.name);
+        let item = Node {
+            entry: Entry { name: name.to_vec(), meta: meta.clone(), target },
+            contents: if walked { vec![origin.clone()] } else { Vec::new() },
+            origin,
+            children: Nodes::new(),
+            silent: false,
+        };
+        let mut way = Vec::new();
+        for prefix in prefixes(parents) {
+            let Some(meta) = ways.get(&join(&root.source_dir, prefix)) else { continue };
+            way.push(Node {
+                entry: Entry { name: split(prefix).1.to_vec(), meta: meta.clone(), target: None },
+                origin: Origin { source: source.clone(), path: prefix.to_vec() },
+                contents: Vec::new(),
+                children: Nodes::new(),
+                silent: !options.implied_dirs,
+            });
+        }
+        brought.add(way, item);
+    }
+    Ok((brought, trees.into_values().collect()))
+}
+
+/// `a`, `a/b`, `a/b/c` of `a/b/c`.
+fn prefixes(path: &[u8]) -> impl Iterator<Item = &[u8]> {
+    let ends = path.iter().enumerate().filter(|(_, byte)| **byte == b'/').map(|(at, _)| at);
+    let ends = ends.chain((!path.is_empty()).then_some(path.len()));
+    ends.map(|end| &path[..end])
+}
+
+/// The directories on the way to the operands, each looked at once, by their paths.
+async fn ways(
+    end: &(impl Fn(&Place) -> End + Sync),
+    operands: &[Operand<'_>],
+) -> Result<HashMap<Vec<u8>, Meta>, Fault> {
+    let mut wanted: HashMap<Vec<u8>, &Place> = HashMap::new();
+    for operand in operands {
+        for prefix in prefixes(split(&operand.root.name).0) {
+            wanted.insert(join(&operand.root.source_dir, prefix), operand.place);
+        }
+    }
+    let looks = stream::iter(wanted.into_iter().map(|(path, place)| {
+        let end = end(place);
+        async move {
+            let meta = end.stat(&path, true).await?;
+            Ok::<_, Fault>(meta.map(|meta| (path, meta)))
+        }
+    }));
+    let found: Vec<_> = looks.buffered(LOOKS).collect().await;
+    found.into_iter().filter_map(Result::transpose).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_way_to_a_path_is_each_directory_above_it() {
+        let of =
+            |path: &str| prefixes(path.as_bytes()).map(|p| String::from_utf8_lossy(p).into_owned()).collect::<Vec<_>>();
+        assert_eq!(of("a/b/c"), ["a", "a/b", "a/b/c"]);
+        assert_eq!(of("a"), ["a"]);
+        assert!(of("").is_empty());
+    }
+}

@@ -1,0 +1,85 @@
+//! Links that come as what they lead to: `--copy-dirlinks`, `--copy-unsafe-links`.
+
+use futures::StreamExt;
+use futures::stream;
+
+use crate::entry::{Entry, Kind, Meta};
+use crate::fault::{Cause, Fault, Stage};
+use crate::plan::safe_link::is_unsafe;
+
+use super::brought::{Node, Origin};
+use super::finish::below;
+use super::run::Run;
+
+/// Looks under way at once.
+const LOOKS: usize = 64;
+
+/// Whether any option asks for this.
+pub fn matter(run: &Run) -> bool {
+    let options = &run.job.options;
+    options.copy_dirlinks || options.copy_unsafe_links
+}
+
+/// Replaces links among a directory's entries.
+pub async fn resolve(
+    run: &Run,
+    dir: &[u8],
+    entries: Vec<Entry>,
+    first: Option<&Origin>,
+    nodes: &mut std::collections::HashMap<Vec<u8>, Node>,
+) -> Vec<Entry> {
+    let options = &run.job.options;
+    let looks = stream::iter(entries.into_iter().map(|entry| {
+        let origin = nodes.get(&entry.name).map(|node| node.origin.clone());
+        let origin = origin.or_else(|| first.map(|first| first.below(&entry.name)));
+        async move {
+            if entry.meta.kind != Kind::Symlink {
+                return (entry, Ok(None), false);
+            }
+            let target = entry.target.as_deref().unwrap_or_default();
+            let is_unsafe = is_unsafe(target, &below(dir, &entry.name));
+            let wanted = options.copy_dirlinks || options.copy_unsafe_links && is_unsafe;
+            let found = match (wanted, origin) {
+                (true, Some(origin)) => origin.source.stat(&origin.path, true).await,
+                _ => Ok(None),
+            };
+            (entry, found, is_unsafe)
+        }
+    }));
+    let looked: Vec<(Entry, Result<Option<Meta>, Fault>, bool)> = looks.buffered(LOOKS).collect().await;
+    let mut kept = Vec::with_capacity(looked.len());
+    for (mut entry, found, is_unsafe) in looked {
+        let shown = below(dir, &entry.name);
+        match found {
+            Ok(Some(meta)) if meta.is_dir() && options.copy_dirlinks || options.copy_unsafe_links && is_unsafe => {
+                entry.meta = meta;
+                entry.target = None;
+                if let Some(node) = nodes.get_mut(&entry.name) {
+                    node.entry = entry.clone();
+                    if entry.meta.is_dir() && node.contents.is_empty() {
+                        node.contents = vec![node.origin.clone()];
+                    }
+                }
+            }
+            Ok(None) if options.copy_unsafe_links && is_unsafe => {
+                let hop = first.map_or_else(|| "local".into(), |first| first.source.hop().clone());
+                let text = format!("symlink has no referent: \"{}\"", String::from_utf8_lossy(&shown));
+                run.tally().listing_errors = true;
+                run.trouble(&Fault::new(hop, Stage::List, Cause::NotFound, text), Some(&shown));
+                continue;
+            }
+            // A link that leads in circles leads to no directory, and stays what it is.
+            Err(fault)
+                if options.copy_unsafe_links && is_unsafe
+                    || matches!(fault.cause, Cause::Lost | Cause::Timeout | Cause::Cancelled | Cause::Permission) =>
+            {
+                run.tally().listing_errors = true;
+                run.trouble(&fault, Some(&shown));
+                continue;
+            }
+            _ => {}
+        }
+        kept.push(entry);
+    }
+    kept
+}

@@ -1,0 +1,53 @@
+//! `--remove-source-files`: a source goes once the destination is proven to have the same. What was only sent, or only
+//! looked alike, stays.
+
+use crate::entry::{Entry, Meta};
+use crate::fault::{Cause, Fault, Stage};
+
+use super::brought::Origin;
+use super::deliver::FileItem;
+use super::run::Run;
+
+/// Removes a file whose delivery was verified, unless it has changed since it was listed.
+pub async fn remove(run: &Run, item: &FileItem) {
+    let origin = Origin { source: item.source.clone(), path: item.source_path.clone() };
+    remove_file(run, &origin, &item.meta, item.follow, &item.shown).await;
+}
+
+/// As [`remove`], of a file that is described by `meta`.
+pub async fn remove_file(run: &Run, origin: &Origin, meta: &Meta, follow: bool, shown: &[u8]) {
+    let removed = async {
+        let now = origin.source.stat(&origin.path, follow).await?;
+        let same = now.is_some_and(|now| {
+            (now.size, now.mtime, now.mtime_nsec, now.ino) == (meta.size, meta.mtime, meta.mtime_nsec, meta.ino)
+        });
+        if !same {
+            let name = String::from_utf8_lossy(shown).into_owned();
+            let text = format!("Skipping sender remove for changed file: {name}");
+            return Err(Fault::new(origin.source.hop().clone(), Stage::Attributes, Cause::Changed, text));
+        }
+        origin.source.remove(&origin.path).await
+    };
+    tell(run, removed.await, shown);
+}
+
+/// Removes a link that the destination has now, too.
+pub async fn remove_link(run: &Run, origin: &Origin, entry: &Entry, dest_path: &[u8], shown: &[u8]) {
+    let removed = async {
+        let (here, there) = (origin.source.read_link(&origin.path).await?, run.dest.read_link(dest_path).await?);
+        if here != there || Some(&here) != entry.target.as_ref() {
+            let text = "the two ends' links differ: the source's is not removed";
+            return Err(Fault::new(origin.source.hop().clone(), Stage::Attributes, Cause::Mismatch, text));
+        }
+        origin.source.remove(&origin.path).await
+    };
+    tell(run, removed.await, shown);
+}
+
+fn tell(run: &Run, removed: Result<(), Fault>, shown: &[u8]) {
+    match removed {
+        Ok(()) => run.printer.removed_source(shown),
+        Err(_) if run.is_over() => {}
+        Err(fault) => run.trouble(&fault, Some(shown)),
+    }
+}

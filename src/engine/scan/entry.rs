@@ -1,0 +1,229 @@
+//! One entry: counted, told, and handed on to be made.
+
+use super::*;
+
+impl Scan<'_> {
+    pub(super) fn skip(&mut self, shown: &[u8], meta: &Meta, reason: Reason) {
+        let printer = &self.run.printer;
+        match reason {
+            Reason::NonRegular => printer.skipping_non_regular(shown),
+            Reason::Directory => printer.skipping_directory(shown),
+            Reason::Exists => printer.skipped(shown, Skip::Exists),
+            Reason::NotExisting => printer.skipped(shown, Skip::NotCreating { is_dir: meta.is_dir() }),
+            Reason::Newer => printer.skipped(shown, Skip::Newer),
+            Reason::TooBig => printer.skipped(shown, Skip::OverMax),
+            Reason::TooSmall => printer.skipped(shown, Skip::UnderMin),
+            // rsync says nothing of it.
+            Reason::NotShorter => {}
+        }
+        if meta.is_file() {
+            let id = self.run.ledger.planned(shown, meta.size);
+            self.run.ledger.class(id, shown, Class::Skipped(reason_name(reason)));
+        }
+    }
+
+    /// What decisions depend on. Where there is nothing to compare with, nothing has to be known of the far end, and nobody
+    /// waits for it.
+    pub(super) async fn context(&self, compares: bool) -> Option<Context<'_>> {
+        let options = &self.run.job.options;
+        let context = match compares {
+            true => self.run.context().await,
+            false => Context::new(options, 0)
+                .map_err(|text| Fault::new("local", Stage::Attributes, Cause::Config, text))
+                .map(|context| Context { dest_is_sftp: self.run.remote.is_some() && !self.run.pull, ..context }),
+        };
+        context.map_err(|fault| self.run.trouble(&fault, None)).ok()
+    }
+
+    /// Differences that cannot be set do not count: rsync skips them silently too.
+    pub(super) async fn settable(&self, decision: Decision, new: &Meta) -> Decision {
+        let (Decision::Attributes(differs) | Decision::Update(differs) | Decision::NeedHash(differs)) = decision else {
+            return decision;
+        };
+        let group = differs.group && self.run.may_chgrp(new.gid).await;
+        let differs = Differs { group, ..differs };
+        match decision {
+            Decision::Attributes(_) if !differs.any() => Decision::Unchanged,
+            Decision::Attributes(_) => Decision::Attributes(differs),
+            Decision::Update(_) => Decision::Update(differs),
+            _ => Decision::NeedHash(differs),
+        }
+    }
+
+    pub(super) async fn print(
+        &self,
+        place: &Place,
+        entry: &Entry,
+        old: Option<&Entry>,
+        update: Update,
+        content_differs: bool,
+    ) {
+        let options = &self.run.job.options;
+        // Of what is new, `-i` shows no owner and no group.
+        let (sets_owner, sets_group) = match old {
+            None => (false, false),
+            Some(_) => (
+                options.owner && self.run.identity().await.uid == Some(0),
+                options.group && self.run.may_chgrp(entry.meta.gid).await,
+            ),
+        };
+        let Some(context) = self.context(old.is_some()).await else { return };
+        // What a basis has is what is compared with, though it is at the destination that something is made.
+        let found = place.basis.as_ref();
+        let matched = found.is_some_and(|found| found.level >= basis::Level::Data);
+        let left = found.and_then(|found| basis::settles(self.run, found)) == Some(BasisKind::Compare);
+        let update = match matched {
+            true if left && !entry.meta.is_dir() => Update::Attributes,
+            true => Update::Create,
+            false => update,
+        };
+        let old = found.map(|found| &found.entry).or(old);
+        let content_differs = match found {
+            Some(found) => options.checksum && entry.meta.is_file() && found.level == basis::Level::There,
+            None => content_differs,
+        };
+        let linked = found.and_then(|found| basis::settles(self.run, found)) == Some(BasisKind::Link);
+        let hard_link = (linked && !entry.meta.is_dir()).then_some(b"".as_slice());
+        let new = context.shown(&entry.meta, old.map(|old| &old.meta));
+        self.run.printer.item(&Item {
+            path: &place.shown,
+            new: &new,
+            old: old.map(|old| &old.meta),
+            target: entry.target.as_deref(),
+            update,
+            content_differs,
+            push: self.run.push(),
+            sets_owner,
+            sets_group,
+            source: (place.origin.source.root(), &place.origin.path),
+            receives: self.run.pull,
+            hard_link,
+            matched,
+        });
+    }
+
+    pub(super) async fn entry(&mut self, place: Place, entry: Entry, old: Option<Entry>, decision: Decision) {
+        let run = self.run;
+        if place.silent {
+            return self.enter(place, entry, old, decision).await;
+        }
+        let target = entry.target.as_deref().unwrap_or_default();
+        if entry.meta.kind == Kind::Symlink && run.job.options.safe_links && is_unsafe(target, &place.shown) {
+            run.tally().stats.files.add(entry.meta.kind);
+            run.tally().stats.total_size += entry.meta.size;
+            return run.printer.unsafe_link(&place.shown, target);
+        }
+        let decision = self.settable(decision, &entry.meta).await;
+        // A source is removed only if the destination is proven to have the same: looking alike does not do.
+        let decision = match decision {
+            Decision::Unchanged if run.job.options.remove_source_files && entry.meta.is_file() => {
+                Decision::NeedHash(Differs::default())
+            }
+            Decision::Attributes(differs) if run.job.options.remove_source_files && entry.meta.is_file() => {
+                Decision::NeedHash(differs)
+            }
+            other => other,
+        };
+        {
+            let mut tally = run.tally();
+            tally.stats.files.add(entry.meta.kind);
+            if matches!(entry.meta.kind, Kind::File | Kind::Symlink) {
+                tally.stats.total_size += entry.meta.size;
+            }
+            if matches!(decision, Decision::Create | Decision::Replace(_)) && place.basis.is_none() {
+                tally.stats.created.add(entry.meta.kind);
+            }
+        }
+        let mut place = place;
+        if run.job.options.hard_links && entry.meta.is_file() && !matches!(decision, Decision::Skip(_)) {
+            let stays = matches!(decision, Decision::Unchanged | Decision::Attributes(_));
+            let there = old.as_ref().map(|old| &old.meta);
+            match self.links.name(&entry.meta, there, stays, &place.dest_path, &place.shown) {
+                Name::Only => {}
+                Name::First(promise) => place.first = Some(promise),
+                Name::Other(first) => return self.hard_link(place, entry, old, decision, first).await,
+            }
+        }
+        if decision == Decision::Replace(MakeWay::EmptyDir) && !self.is_empty_dir(&place, &entry).await {
+            return;
+        }
+        let old_same_kind = old.as_ref().filter(|old| old.meta.kind == entry.meta.kind);
+        let old_same_kind_meta = old_same_kind.map(|old| old.meta.clone());
+        // Another device under the same name is another thing.
+        let decision = match (entry.meta.kind, &decision) {
+            (Kind::Device | Kind::Special, Decision::Unchanged | Decision::Attributes(_)) => {
+                let same = run.dest.is_node_like(&place.dest_path, place.origin.source.as_ref(), &place.origin.path);
+                if same.await.unwrap_or(true) { decision } else { Decision::Replace(MakeWay::Unlink) }
+            }
+            _ => decision,
+        };
+        let (update, content) = match decision {
+            Decision::Skip(reason) => return self.skip(&place.shown, &entry.meta, reason),
+            Decision::Create | Decision::Replace(_) if entry.meta.is_file() => (Update::Transfer, true),
+            Decision::Create | Decision::Replace(_) => (Update::Create, true),
+            Decision::Update(differs) if entry.meta.is_file() => (Update::Transfer, differs.content),
+            Decision::Update(_) => (Update::Create, true),
+            Decision::NeedHash(_) => (Update::Transfer, false),
+            Decision::Attributes(_) | Decision::Unchanged => (Update::Attributes, false),
+        };
+        // Whether a file of equal size is sent is known only when both ends are hashed; its line comes then. With
+        // `--progress`, a file's line comes with the one that says it is whole.
+        let told = place.basis.as_ref().is_some_and(|found| found.level >= basis::Level::Data);
+        let later = entry.meta.is_file() && !told && decision.transfers() && progress::by_file(run);
+        if !later && !matches!(decision, Decision::NeedHash(_)) {
+            self.print(&place, &entry, old_same_kind, update, content).await;
+        }
+        if let Some(found) = &place.basis
+            && let Some(kind) = basis::settles(run, found)
+            && !entry.meta.is_dir()
+        {
+            let old = old.map(|old| old.meta);
+            return self.settle(place, entry, old, decision, kind).await;
+        }
+        match entry.meta.kind {
+            Kind::File => self.file(place, entry, old, decision).await,
+            Kind::Dir => self.enter(place, entry, old, decision).await,
+            Kind::Symlink => self.link(place, entry, decision).await,
+            Kind::Device | Kind::Special if decision == Decision::Unchanged => {}
+            Kind::Device | Kind::Special if !node::is_possible(run, &place.origin) => {
+                run.trouble(&node::refused(run), Some(&place.shown));
+            }
+            Kind::Device | Kind::Special => self.node(place, entry, decision, old_same_kind_meta).await,
+        }
+    }
+
+    /// Whether the directory that is in an entry's way has nothing in it; else the entry has failed.
+    pub(super) async fn is_empty_dir(&self, place: &Place, entry: &Entry) -> bool {
+        let run = self.run;
+        let fault = match run.dest.list(&place.dest_path, false).await {
+            Ok(listing) if listing.entries.is_empty() && listing.faults.is_empty() => return true,
+            Ok(_) => {
+                run.printer.not_empty(&place.shown);
+                let text = format!("could not make way for \"{}\"", String::from_utf8_lossy(&place.shown));
+                Fault::new(run.dest.hop().clone(), Stage::Attributes, Cause::Io, text)
+            }
+            Err(fault) => fault,
+        };
+        if entry.meta.is_file() {
+            let id = run.ledger.planned(&place.shown, entry.meta.size);
+            run.failed(&fault, &place.shown);
+            run.ledger.class(id, &place.shown, Class::Failed(fault));
+        } else {
+            run.trouble(&fault, Some(&place.shown));
+        }
+        false
+    }
+}
+
+fn reason_name(reason: Reason) -> &'static str {
+    match reason {
+        Reason::Exists => "exists",
+        Reason::NotExisting => "not existing",
+        Reason::Newer => "newer at the receiver",
+        Reason::TooBig => "over --max-size",
+        Reason::TooSmall => "under --min-size",
+        Reason::NotShorter => "not shorter at the receiver",
+        Reason::NonRegular => "no regular file",
+        Reason::Directory => "a directory",
+    }
+}

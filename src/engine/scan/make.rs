@@ -1,0 +1,405 @@
+//! What an entry needs, started as a task of its own: a file, a directory, a link, a node, another name.
+
+use super::*;
+
+impl Scan<'_> {
+    /// Another name of a file that was found before.
+    pub(super) async fn hard_link(
+        &mut self,
+        place: Place,
+        entry: Entry,
+        old: Option<Entry>,
+        decision: Decision,
+        first: Arc<First>,
+    ) {
+        let run = self.run.clone();
+        let id = run.ledger.planned(&place.shown, entry.meta.size);
+        let same_kind = old.as_ref().filter(|old| old.meta.is_file());
+        let is_same = same_kind.is_some_and(|old| first.is_same(&old.meta));
+        let named: &[u8] = if is_same { b"" } else { &first.shown };
+        self.print_link(&place, &entry, same_kind, named).await;
+        if is_same || run.job.options.dry_run {
+            let class = if is_same { Class::Unchanged } else { Class::Skipped("dry run") };
+            run.ledger.class(id, &place.shown, class);
+            return;
+        }
+        let filter = self.filter.clone();
+        self.small_task(async move {
+            let linked = async {
+                place.directory.ready().await?;
+                let mut old = old.map(|old| old.meta);
+                if let Decision::Replace(way) = decision {
+                    finish::make_way(&run, &filter, &place.dest_path, &place.shown, way).await?;
+                    old = None;
+                }
+                links::link(&run, &first, &place.dest_path, old.as_ref()).await
+            };
+            match linked.await {
+                Ok(class) => {
+                    let options = &run.job.options;
+                    if options.remove_source_files && matches!(class, Class::Verified(_)) {
+                        let (origin, follow) = (&place.origin, options.copy_links);
+                        removal::remove_file(&run, origin, &entry.meta, follow, &place.shown).await;
+                    }
+                    run.ledger.class(id, &place.shown, class);
+                }
+                Err(_) if run.is_over() => {}
+                Err(fault) => {
+                    run.failed(&fault, &place.shown);
+                    run.ledger.class(id, &place.shown, Class::Failed(fault));
+                }
+            }
+        })
+        .await;
+    }
+
+    pub(super) async fn print_link(&self, place: &Place, entry: &Entry, old: Option<&Entry>, first: &[u8]) {
+        let Some(context) = self.context(old.is_some()).await else { return };
+        let new = context.shown(&entry.meta, old.map(|old| &old.meta));
+        self.run.printer.item(&Item {
+            path: &place.shown,
+            new: &new,
+            old: old.map(|old| &old.meta),
+            target: None,
+            update: Update::Create,
+            content_differs: false,
+            push: self.run.push(),
+            sets_owner: self.run.job.options.owner && context.may_chown,
+            sets_group: self.run.job.options.group && self.run.may_chgrp(entry.meta.gid).await,
+            source: (place.origin.source.root(), &place.origin.path),
+            receives: self.run.pull,
+            hard_link: Some(first),
+            matched: true,
+        });
+    }
+
+    /// An entry that a basis has: linked, or left there.
+    pub(super) async fn settle(
+        &mut self,
+        place: Place,
+        entry: Entry,
+        old: Option<Meta>,
+        decision: Decision,
+        kind: BasisKind,
+    ) {
+        let run = self.run.clone();
+        let id = entry.meta.is_file().then(|| run.ledger.planned(&place.shown, entry.meta.size));
+        let done = move |class: Class, run: &Run, shown: &[u8]| {
+            if let Some(id) = id {
+                run.ledger.class(id, shown, class);
+            }
+        };
+        if kind == BasisKind::Compare && old.is_none() || run.job.options.dry_run {
+            return done(Class::Unchanged, &run, &place.shown);
+        }
+        let filter = self.filter.clone();
+        self.small_task(async move {
+            let Some(found) = &place.basis else { return };
+            let told = |class: &Class| {
+                if let Some(first) = &place.first {
+                    first.settled(class);
+                }
+            };
+            let linked = async {
+                place.directory.ready().await?;
+                if let Decision::Replace(way) = decision {
+                    finish::make_way(&run, &filter, &place.dest_path, &place.shown, way).await?;
+                } else if old.is_some() {
+                    return basis::replace(&run, found, kind, &place.dest_path).await;
+                }
+                if kind == BasisKind::Compare {
+                    return Ok(true);
+                }
+                if basis::link(&run, found, &place.dest_path).await? {
+                    return Ok(true);
+                }
+                match entry.meta.is_file() {
+                    true => Ok(false),
+                    false => make_link(&run, &filter, &place, &entry, Decision::Create).await.map(|()| true),
+                }
+            };
+            match linked.await {
+                Ok(true) => {
+                    told(&Class::Unchanged);
+                    done(Class::Unchanged, &run, &place.shown);
+                }
+                Ok(false) => {
+                    let Some(id) = id else { return };
+                    let item = FileItem {
+                        id,
+                        source: place.origin.source,
+                        source_path: place.origin.path,
+                        dest_path: place.dest_path,
+                        shown: place.shown,
+                        meta: entry.meta,
+                        old,
+                        directory: place.directory,
+                        follow: run.job.options.copy_links || run.job.options.copy_unsafe_links,
+                        decision: Decision::Create,
+                        told: true,
+                        first: place.first,
+                    };
+                    let permit = run.budget.file().await;
+                    deliver::deliver(&run, item).await;
+                    drop(permit);
+                }
+                Err(fault) => {
+                    if !run.is_over() {
+                        run.failed(&fault, &place.shown);
+                        done(Class::Failed(fault), &run, &place.shown);
+                    }
+                }
+            }
+        })
+        .await;
+    }
+
+    pub(super) async fn file(&mut self, place: Place, entry: Entry, old: Option<Entry>, decision: Decision) {
+        let run = self.run;
+        let meta = entry.meta;
+        let id = run.ledger.planned(&place.shown, meta.size);
+        let early = |class: Class| {
+            if let Some(first) = &place.first {
+                first.settled(&class);
+            }
+            run.ledger.class(id, &place.shown, class);
+        };
+        if decision == Decision::Unchanged {
+            early(Class::Unchanged);
+            return;
+        }
+        let hashes = matches!(decision, Decision::NeedHash(_));
+        if run.job.options.dry_run && !hashes {
+            if decision.transfers() {
+                let mut tally = run.tally();
+                tally.stats.transferred += 1;
+                tally.stats.transferred_size += meta.size;
+            }
+            early(Class::Skipped("dry run"));
+            return;
+        }
+        self.files += 1;
+        self.bytes += meta.size;
+        run.printer.watch().set_totals(self.files, self.bytes);
+        if let Some(remote) = &run.remote {
+            if decision.transfers() {
+                remote.traffic().expect(meta.size);
+            }
+            if self.files > FEW_FILES || self.bytes > FEW_BYTES {
+                remote.want(run.channels_wanted());
+            }
+        }
+        if let Decision::Replace(way) = decision
+            && let Err(fault) = finish::make_way(run, &self.filter, &place.dest_path, &place.shown, way).await
+        {
+            run.failed(&fault, &place.shown);
+            early(Class::Failed(fault));
+            return;
+        }
+        let item = FileItem {
+            id,
+            told: place.basis.as_ref().is_some_and(|found| found.level >= basis::Level::Data),
+            first: place.first,
+            old: old.map(|old| old.meta),
+            source: place.origin.source,
+            source_path: place.origin.path,
+            dest_path: place.dest_path,
+            shown: place.shown,
+            meta,
+            directory: place.directory,
+            follow: run.job.options.copy_links || run.job.options.copy_unsafe_links,
+            decision,
+        };
+        let permit = run.budget.file().await;
+        let run = run.clone();
+        self.tasks.spawn(async move {
+            run.under_way.fetch_add(1, Ordering::Relaxed);
+            deliver::deliver(&run, item).await;
+            run.under_way.fetch_sub(1, Ordering::Relaxed);
+            drop(permit);
+        });
+        self.reap();
+    }
+
+    /// Takes out tasks that have ended, so that the set holds only what is under way.
+    pub(super) fn reap(&mut self) {
+        while self.tasks.try_join_next().is_some() {}
+    }
+
+    pub(super) async fn small_task(&mut self, task: impl Future<Output = ()> + Send + 'static) {
+        self.tasks.spawn(task);
+        self.reap();
+        while self.tasks.len() > SMALL_TASKS {
+            self.tasks.join_next().await;
+        }
+    }
+
+    pub(super) async fn enter(&mut self, place: Place, entry: Entry, old: Option<Entry>, decision: Decision) {
+        let run = self.run;
+        let options = &run.job.options;
+        let new = matches!(decision, Decision::Create | Decision::Replace(_));
+        let old_meta = old.as_ref().map(|old| &old.meta).filter(|old| old.is_dir());
+        // Work in a directory needs write and search permission; the final mode comes last.
+        let closed = match old_meta {
+            Some(old) if old.mode & 0o300 != 0o300 => run.identity().await.uid != Some(0),
+            _ => false,
+        };
+        let directory = if !new || options.dry_run {
+            if closed && !options.dry_run {
+                let open = Change { mode: Some(old_meta.map_or(0, |old| old.mode) | 0o700), ..Change::default() };
+                if let Err(fault) = run.dest.set(&place.dest_path, open, false).await {
+                    run.trouble(&fault, Some(&place.shown));
+                }
+            }
+            Directory::there()
+        } else if place.made {
+            Directory::there()
+        } else {
+            let directory = Directory::to_come();
+            let way = match decision {
+                Decision::Replace(way) => Some(way),
+                _ => None,
+            };
+            let mode = if place.silent { 0o777 } else { entry.meta.mode | 0o700 };
+            let task = make_directory(
+                run.clone(),
+                self.filter.clone(),
+                place.dest_path.clone(),
+                place.shown.clone(),
+                place.directory.clone(),
+                directory.clone(),
+                mode,
+                way,
+            );
+            self.small_task(task).await;
+            directory
+        };
+        // What is put into a directory changes its time, so even one that needs nothing is set again if anything may.
+        let touched = new || closed || matches!(decision, Decision::Attributes(_)) || options.times;
+        if touched && !place.silent {
+            self.left.directories.push(LeftDirectory {
+                path: place.dest_path.clone(),
+                shown: place.shown.clone(),
+                meta: entry.meta.clone(),
+                old: old_meta.cloned(),
+            });
+        }
+        if !place.contents.is_empty() || !place.given.is_empty() {
+            let listings = self.ahead.take();
+            self.waiting.push(Next::Contents(Box::new(Waiting {
+                origins: place.contents,
+                given: place.given,
+                dest_path: place.dest_path,
+                shown: place.shown,
+                exists: !new,
+                directory,
+                dev: entry.meta.dev,
+                listings,
+            })));
+        }
+    }
+
+    pub(super) async fn node(&mut self, place: Place, entry: Entry, decision: Decision, old: Option<Meta>) {
+        let run = self.run.clone();
+        if run.job.options.dry_run {
+            return;
+        }
+        let filter = self.filter.clone();
+        self.small_task(async move {
+            let made = async {
+                let change = run.change(&entry.meta, old.as_ref()).await?;
+                let names = (place.dest_path.as_slice(), place.shown.as_slice());
+                node::make(&run, &filter, &place.origin, &place.directory, names, decision, change).await
+            };
+            if let Err(fault) = made.await
+                && !run.is_over()
+            {
+                run.trouble(&fault, Some(&place.shown));
+            }
+        })
+        .await;
+    }
+
+    pub(super) async fn link(&mut self, place: Place, entry: Entry, decision: Decision) {
+        let run = self.run.clone();
+        let unchanged = decision == Decision::Unchanged && !run.job.options.remove_source_files;
+        if unchanged || run.job.options.dry_run {
+            return;
+        }
+        let filter = self.filter.clone();
+        self.small_task(async move {
+            let made = make_link(&run, &filter, &place, &entry, decision).await;
+            match made {
+                Ok(()) => {
+                    let target = entry.target.as_deref().unwrap_or_default();
+                    run.ledger.event(Event::SymlinkMade { path: &place.shown, target });
+                    if run.job.options.remove_source_files {
+                        removal::remove_link(&run, &place.origin, &entry, &place.dest_path, &place.shown).await;
+                    }
+                }
+                Err(_) if run.is_over() => {}
+                Err(fault) => run.trouble(&fault, Some(&place.shown)),
+            }
+        })
+        .await;
+    }
+}
+
+#[expect(clippy::too_many_arguments, reason = "a task owns what it works on")]
+async fn make_directory(
+    run: Arc<Run>,
+    filter: Filter,
+    path: Vec<u8>,
+    shown: Vec<u8>,
+    parent: Directory,
+    directory: Directory,
+    mode: u32,
+    way: Option<crate::plan::quick_check::MakeWay>,
+) {
+    let made = async {
+        parent.ready().await?;
+        if let Some(way) = way {
+            finish::make_way(&run, &filter, &path, &shown, way).await?;
+        }
+        match run.dest.mkdir(&path, mode).await {
+            Ok(()) => Ok(()),
+            // Somebody else may have been faster: many runs stage the same tree at once.
+            Err(fault) => match run.dest.stat(&path, false).await {
+                Ok(Some(found)) if found.is_dir() => Ok(()),
+                _ => Err(fault),
+            },
+        }
+    };
+    let made = made.await;
+    match &made {
+        Ok(()) => run.ledger.event(Event::DirectoryMade { path: &shown }),
+        Err(_) if run.is_over() => {}
+        Err(fault) => run.trouble(fault, Some(&shown)),
+    }
+    directory.made(made);
+}
+
+async fn make_link(run: &Run, filter: &Filter, place: &Place, entry: &Entry, decision: Decision) -> Result<(), Fault> {
+    place.directory.ready().await?;
+    let change = Change { mode: None, ..run.change(&entry.meta, None).await? };
+    let path = &place.dest_path;
+    let target = entry.target.as_deref().unwrap_or_default();
+    match decision {
+        Decision::Attributes(_) | Decision::Unchanged => {}
+        Decision::Create => run.dest.symlink(target, path).await?,
+        _ => {
+            if let Decision::Replace(way) = decision {
+                finish::make_way(run, filter, path, &place.shown, way).await?;
+            }
+            // Made beside the old one and renamed over it: the name never shows nothing.
+            let temp = run.temps.name(path);
+            run.dest.symlink(target, &temp).await?;
+            if matches!(decision, Decision::Update(_)) {
+                backup::keep(run, path).await?;
+            }
+            run.dest.commit(&temp, path, Change::default()).await?;
+            run.temps.gone(&temp);
+        }
+    }
+    if change.is_empty() { Ok(()) } else { run.dest.set(path, change, true).await }
+}

@@ -1,0 +1,267 @@
+//! The input of a case: a directory with `src`, `dst` and what else its options name.
+
+use std::error::Error;
+use std::fs;
+use std::os::unix::fs::{PermissionsExt, chown, symlink};
+use std::path::Path;
+
+use rustix::fs::{AtFlags, CWD, FileType, Mode, Timespec, Timestamps};
+
+type Tried<T> = Result<T, Box<dyn Error>>;
+
+/// Times well before any run.
+const BASE: i64 = 1_000_000_000;
+
+/// Which input.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Scene {
+    /// Differences of every kind that a quick check can see, an extra tree, and lists of names.
+    Plain,
+    /// Files with several names, at both ends.
+    HardLinks,
+    /// Devices, FIFOs, sockets' stand-ins.
+    Special,
+    /// Owners and groups other than our own.
+    Owners,
+    /// Whole trees, made of lines of `make`.
+    Made(Vec<Thing>),
+}
+
+/// One thing of a made scene.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Thing {
+    File { path: String, content: String, mode: u32, time: i64 },
+    Dir { path: String, mode: u32, time: i64 },
+    Link { path: String, target: String, time: i64 },
+    Hard { path: String, of: String },
+}
+
+impl Scene {
+    /// Makes it below `at`.
+    pub fn make(&self, at: &Path) -> Tried<()> {
+        fs::create_dir_all(at)?;
+        match self {
+            Scene::Plain => plain(at),
+            Scene::HardLinks => hard_links(at),
+            Scene::Special => special(at),
+            Scene::Owners => owners(at),
+            Scene::Made(things) => made(at, things),
+        }?;
+        Ok(())
+    }
+}
+
+/// Sets a time with nanoseconds that whole seconds lose.
+fn date(path: &Path, seconds: i64) -> Tried<()> {
+    let at = Timespec { tv_sec: seconds, tv_nsec: 123_456_789 };
+    let times = Timestamps { last_access: at, last_modification: at };
+    Ok(rustix::fs::utimensat(CWD, path, &times, AtFlags::SYMLINK_NOFOLLOW)?)
+}
+
+fn file(at: &Path, name: &str, content: &str, time: i64, mode: u32) -> Tried<()> {
+    let path = at.join(name);
+    fs::create_dir_all(path.parent().unwrap_or(at))?;
+    fs::write(&path, content)?;
+    fs::set_permissions(&path, fs::Permissions::from_mode(mode))?;
+    date(&path, BASE + time)
+}
+
+/// Dates every directory and link below `at`, so that both copies are the same whenever they are made.
+fn settle(at: &Path, deep: bool) -> Tried<()> {
+    for entry in fs::read_dir(at)? {
+        let path = entry?.path();
+        let kind = fs::symlink_metadata(&path)?.file_type();
+        if kind.is_dir() {
+            settle(&path, true)?;
+        } else if kind.is_symlink() {
+            date(&path, BASE + 77)?;
+        }
+    }
+    if deep { date(at, BASE + 500) } else { Ok(()) }
+}
+
+fn plain(at: &Path) -> Tried<()> {
+    for (name, content, time, mode) in [
+        ("src/same", "same", 1000, 0o644),
+        ("dst/same", "same", 1000, 0o644),
+        ("src/touched", "same", 2000, 0o644),
+        ("dst/touched", "same", 1000, 0o644),
+        ("src/mode", "same", 1000, 0o750),
+        ("dst/mode", "same", 1000, 0o644),
+        ("src/grown", "longer now", 2000, 0o644),
+        ("dst/grown", "short", 1000, 0o600),
+        ("src/shrunk", "short", 2000, 0o644),
+        ("dst/shrunk", "longer before", 1000, 0o600),
+        ("src/older", "older here", 1000, 0o644),
+        ("dst/older", "newer there", 5000, 0o644),
+        ("src/silent", "AAAA", 1000, 0o644),
+        ("dst/silent", "BBBB", 1000, 0o644),
+        ("src/new", "new", 1000, 0o600),
+        ("src/empty file", "", 1000, 0o644),
+        ("src/sub/deep/new", "new", 1000, 0o664),
+        ("src/sub/a.log", "log", 1000, 0o644),
+        ("src/sub/more", "more", 1000, 0o644),
+        ("dst/sub/more", "less", 900, 0o644),
+        ("src/sub-b/x", "x", 1000, 0o644),
+        ("src/b.log", "log", 1000, 0o644),
+        ("src/run.sh", "#!/bin/sh", 1000, 0o755),
+        ("dst/extra", "extra", 1000, 0o644),
+        ("dst/extra.log", "extra", 1000, 0o644),
+        ("dst/old~", "a backup", 1000, 0o644),
+        ("dst/old/deep/extra", "extra", 1000, 0o644),
+        ("dst/old/keep.log", "extra", 1000, 0o644),
+        ("dst/sub/extra", "extra", 1000, 0o644),
+        ("src/file or dir", "file here", 1000, 0o644),
+        ("src/link or file", "file here", 1000, 0o644),
+        ("dst/becomes link", "file there", 1000, 0o644),
+        ("dst/becomes dir", "file there", 1000, 0o644),
+        ("src/becomes dir/in it", "in", 1000, 0o644),
+        ("one", "one", 1000, 0o644),
+        ("two words", "two", 1000, 0o640),
+        // What --link-dest and its kin look into: same, same but for its mode, and different.
+        ("ref/same", "same", 1000, 0o644),
+        ("ref/touched", "same", 2000, 0o644),
+        ("ref/mode", "same", 1000, 0o644),
+        ("ref/new", "new", 1000, 0o600),
+        ("ref/grown", "other", 1500, 0o644),
+        ("ref/run.sh", "#!/bin/sh", 1000, 0o644),
+        ("ref/sub/deep/new", "new", 1000, 0o664),
+        ("ref2/b.log", "log", 1000, 0o644),
+        ("ref2/new", "new", 1000, 0o644),
+        ("src2/more", "more here", 1200, 0o644),
+        ("src2/same", "another same", 1200, 0o644),
+        ("src2/sub/second", "second", 1200, 0o644),
+        ("src2/extra", "extra", 1000, 0o644),
+        ("list", "new\nsub/deep/new\n# no comment\n;neither\n\nsame\n", 1000, 0o644),
+        ("list dirs", "sub\nsub-b/\nnew\n", 1000, 0o644),
+        ("list odd", "./new\nsub/../same\n/sub//deep\nmissing\n../src/grown\n", 1000, 0o644),
+        ("list0", "new\0sub/a.log\0two\nlines\0", 1000, 0o644),
+        ("listcr", "new\r\nsame\r\n", 1000, 0o644),
+    ] {
+        file(at, name, content, time, mode)?;
+    }
+    fs::create_dir(at.join("dst/file or dir"))?;
+    fs::create_dir_all(at.join("src/empty/inner"))?;
+    fs::create_dir_all(at.join("src/hollow"))?;
+    symlink("same", at.join("src/link"))?;
+    symlink("other", at.join("dst/link"))?;
+    symlink("same", at.join("ref/link"))?;
+    symlink("target", at.join("src/becomes link"))?;
+    symlink("elsewhere", at.join("dst/link or file"))?;
+    symlink("sub", at.join("src/dirlink"))?;
+    symlink("nowhere", at.join("src/dangling"))?;
+    symlink("circle", at.join("src/circle"))?;
+    symlink("/etc/hostname", at.join("src/absolute"))?;
+    symlink("../one", at.join("src/outside"))?;
+    fs::set_permissions(at.join("src/sub"), fs::Permissions::from_mode(0o750))?;
+    settle(at, false)?;
+    date(&at.join("dst"), BASE + 300)?;
+    date(&at.join("dst/sub"), BASE + 300)
+}
+
+fn hard_links(at: &Path) -> Tried<()> {
+    for (name, content) in [
+        ("src/a", "one of three"),
+        ("src/sub/x", "one of two"),
+        ("src/single", "single"),
+        ("src/done1", "done"),
+        ("dst/done1", "done"),
+        ("src/apart1", "apart"),
+        ("dst/apart1", "apart"),
+        ("dst/apart2", "apart"),
+        ("src/half1", "half"),
+        ("dst/half1", "half"),
+        ("dst/together1", "together"),
+        ("src/together1", "together"),
+        ("src/together2", "together"),
+    ] {
+        file(at, name, content, 1000, 0o644)?;
+    }
+    for (of, name) in [
+        ("src/a", "src/b"),
+        ("src/a", "src/sub/c"),
+        ("src/sub/x", "src/sub/y"),
+        ("src/done1", "src/done2"),
+        ("dst/done1", "dst/done2"),
+        ("src/apart1", "src/apart2"),
+        ("src/half1", "src/half2"),
+        ("dst/together1", "dst/together2"),
+    ] {
+        fs::hard_link(at.join(of), at.join(name))?;
+    }
+    settle(at, false)?;
+    date(&at.join("dst"), BASE + 300)
+}
+
+fn special(at: &Path) -> Tried<()> {
+    for (name, content) in [("src/file", "file"), ("dst/was file", "file"), ("src/sub/in", "in")] {
+        file(at, name, content, 1000, 0o644)?;
+    }
+    let node = |name: &str, kind: FileType, mode: u32, device: u64| -> Tried<()> {
+        let path = at.join(name);
+        rustix::fs::mknodat(CWD, &path, kind, Mode::from_raw_mode(mode), device)?;
+        fs::set_permissions(&path, fs::Permissions::from_mode(mode))?;
+        date(&path, BASE + 1000)
+    };
+    node("src/fifo", FileType::Fifo, 0o640, 0)?;
+    node("dst/fifo", FileType::Fifo, 0o600, 0)?;
+    node("src/was file", FileType::Fifo, 0o600, 0)?;
+    node("src/new fifo", FileType::Fifo, 0o600, 0)?;
+    node("src/socket", FileType::Socket, 0o600, 0)?;
+    settle(at, false)?;
+    date(&at.join("dst"), BASE + 300)
+}
+
+fn owners(at: &Path) -> Tried<()> {
+    let root = rustix::process::geteuid().is_root();
+    for (name, content, mode, owner) in [
+        ("src/ours", "ours", 0o644, (0, 0)),
+        ("src/daemon", "theirs", 0o644, (1, 1)),
+        ("src/nobody", "theirs", 0o600, (65534, 65534)),
+        ("src/unnamed", "theirs", 0o644, (54321, 54322)),
+        ("src/setuid", "theirs", 0o4755, (1, 2)),
+        ("dst/ours", "ours", 0o644, (1, 1)),
+        ("dst/daemon", "theirs", 0o644, (0, 1)),
+        ("src/dir/in", "in", 0o644, (3, 3)),
+    ] {
+        file(at, name, content, 1000, 0o644)?;
+        let path = at.join(name);
+        if root {
+            chown(&path, Some(owner.0), Some(owner.1))?;
+        }
+        fs::set_permissions(&path, fs::Permissions::from_mode(mode))?;
+    }
+    symlink("ours", at.join("src/link"))?;
+    if root {
+        chown(at.join("src/dir"), Some(2), Some(3))?;
+        std::os::unix::fs::lchown(at.join("src/link"), Some(1), Some(1))?;
+    }
+    settle(at, false)?;
+    date(&at.join("dst"), BASE + 300)
+}
+
+fn made(at: &Path, things: &[Thing]) -> Tried<()> {
+    for dir in ["src", "dst"] {
+        fs::create_dir_all(at.join(dir))?;
+    }
+    for thing in things {
+        match thing {
+            Thing::File { path, content, mode, time } => file(at, path, content, *time, *mode)?,
+            Thing::Dir { path, .. } => fs::create_dir_all(at.join(path))?,
+            Thing::Link { path, target, .. } => symlink(target, at.join(path))?,
+            Thing::Hard { path, of } => fs::hard_link(at.join(of), at.join(path))?,
+        }
+    }
+    settle(at, false)?;
+    for thing in things.iter().rev() {
+        match thing {
+            Thing::Dir { path, mode, time } => {
+                fs::set_permissions(at.join(path), fs::Permissions::from_mode(*mode))?;
+                date(&at.join(path), BASE + time)?;
+            }
+            Thing::Link { path, time, .. } => date(&at.join(path), BASE + time)?,
+            _ => {}
+        }
+    }
+    date(&at.join("dst"), BASE + 300)
+}

@@ -1,0 +1,164 @@
+//! Options that remove, overwrite or go on from something: nothing is lost and nothing is told that is not so, whatever the
+//! far end does.
+
+use std::fs;
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+
+use hopsync::lab::bed::{Bed, Embedded, TARGET};
+use hopsync::lab::faults::{Faults, Nth, Trouble};
+use hopsync::lab::trees::random_file;
+
+use crate::harness::*;
+
+// SSH_FXP_WRITE and SSH_FX_PERMISSION_DENIED (draft-ietf-secsh-filexfer-02 §3, §7).
+const WRITE: u8 = 6;
+const PERMISSION_DENIED: u32 = 3;
+
+fn target(rules: impl IntoIterator<Item = (Nth, Trouble)>) -> Result<Embedded, Box<dyn std::error::Error>> {
+    Ok(Embedded::target(|config| config.faults = Faults::new(rules))?)
+}
+
+/// A file of three megabytes: larger than one request, so that it moves in pieces.
+fn large(bed: &dyn Bed) -> Result<PathBuf, Box<dyn std::error::Error>> {
+    let path = bed.client().dir().join("large");
+    random_file(&path, 3 << 20, b"large")?;
+    Ok(path)
+}
+
+fn is_there(path: &Path) -> bool {
+    path.symlink_metadata().is_ok()
+}
+
+#[test]
+fn a_source_whose_copy_is_damaged_is_not_removed() -> Tried {
+    let bed = target([(Nth::Always, Trouble::CorruptFile)])?;
+    let near = bed.client().dir().join("near");
+    fs::create_dir(&near)?;
+    random_file(&near.join("file"), 50_000, b"file")?;
+    let ran = go(&bed, ["-a", "--remove-source-files", &slash(&near), &bed.operand("there")])?.exits(23)?;
+    assert!(is_there(&near.join("file")) && !is_there(&bed.far().join("there/file")), "{}", ran.said());
+    Ok(())
+}
+
+#[test]
+fn a_source_that_only_looks_like_what_is_there_is_sent_before_it_is_removed() -> Tried {
+    let bed = Embedded::start()?;
+    let near = bed.client().dir().join("near");
+    let there = bed.far().join("there");
+    for (dir, content) in [(&near, "AAAA"), (&there, "BBBB")] {
+        fs::create_dir(dir)?;
+        fs::write(dir.join("file"), content)?;
+        hopsync::lab::trees::set_mtime(&dir.join("file"), 1_000_000)?;
+    }
+    let ran = go(&bed, ["-a", "--remove-source-files", &slash(&near), &bed.operand("there")])?.well()?;
+    assert_eq!(fs::read_to_string(there.join("file"))?, "AAAA", "{}", ran.said());
+    assert!(!is_there(&near.join("file")));
+    Ok(())
+}
+
+#[test]
+fn nothing_is_removed_unproven_or_before_it_is_in_its_place() -> Tried {
+    let bed = Embedded::start()?;
+    fs::write(bed.client().dir().join("file"), "content")?;
+    for option in ["--verify=off", "--delay-updates"] {
+        go(&bed, ["-a", "--remove-source-files", option, "file", &bed.operand("")])?.exits(1)?;
+        assert!(is_there(&bed.client().dir().join("file")));
+    }
+    Ok(())
+}
+
+#[test]
+fn a_file_written_in_place_keeps_its_inode_and_is_proven() -> Tried {
+    let bed = target([(Nth::Only(1), Trouble::CorruptFile)])?;
+    let near = large(&bed)?;
+    let there = bed.far().join("large");
+    random_file(&there, 4 << 20, b"older and longer")?;
+    let inode = fs::metadata(&there)?.ino();
+    let ran = go(&bed, ["-a", "--inplace", "large", &bed.operand("")])?.well()?;
+    same(&near, &there, ALL)?;
+    assert_eq!(fs::metadata(&there)?.ino(), inode);
+    assert_eq!(ran.report.drops(), 1, "the damaged try is told: {}", ran.said());
+    Ok(())
+}
+
+#[test]
+fn what_a_partial_directory_keeps_is_gone_on_from_and_proven() -> Tried {
+    for (right, drops) in [(true, 0), (false, 1)] {
+        let bed = Embedded::start()?;
+        let near = large(&bed)?;
+        let content = fs::read(&near)?;
+        let parts = bed.far().join(".parts");
+        fs::create_dir(&parts)?;
+        let kept = if right { content[..2 << 20].to_vec() } else { vec![0; 2 << 20] };
+        fs::write(parts.join("large"), kept)?;
+        let ran = go(&bed, ["-a", "--partial-dir=.parts", "large", &bed.operand("")])?.well()?;
+        same(&near, &bed.far().join("large"), ALL)?;
+        assert_eq!(ran.report.drops(), drops, "{}", ran.said());
+        if right {
+            assert!(ran.report.count("moved-bytes") < 2 << 20, "{}", ran.said());
+        }
+        assert!(!is_there(&parts), "an empty partial directory goes");
+    }
+    Ok(())
+}
+
+#[test]
+fn a_file_that_cannot_be_finished_is_kept_in_its_partial_directory() -> Tried {
+    let failing = Trouble::Answer { request: WRITE, status: PERMISSION_DENIED, text: "" };
+    let bed = target([(Nth::From(6), failing)])?;
+    let near = large(&bed)?;
+    let ran = go(&bed, ["-a", "--partial-dir=.parts", "large", &bed.operand("")])?.exits(23)?;
+    let kept = fs::metadata(bed.far().join(".parts/large")).map_err(|_| ran.said())?;
+    assert!(kept.len() > 0 && kept.len() <= fs::metadata(&near)?.len());
+    assert!(!is_there(&bed.far().join("large")) && temps(bed.far())?.is_empty());
+    Ok(())
+}
+
+#[test]
+fn appending_to_what_is_no_beginning_ends_in_the_whole_file() -> Tried {
+    for (right, drops) in [(true, 0), (false, 1)] {
+        let bed = Embedded::start()?;
+        let near = large(&bed)?;
+        let content = fs::read(&near)?;
+        let kept = if right { content[..2 << 20].to_vec() } else { vec![0; 2 << 20] };
+        fs::write(bed.far().join("large"), kept)?;
+        let ran = go(&bed, ["-a", "--append-verify", "large", &bed.operand("")])?.well()?;
+        same(&near, &bed.far().join("large"), ALL)?;
+        assert_eq!(ran.report.drops(), drops, "{}", ran.said());
+    }
+    Ok(())
+}
+
+#[test]
+fn what_an_interrupted_run_left_waiting_is_not_taken_for_proven() -> Tried {
+    let bed = Embedded::start()?;
+    let near = bed.client().dir().join("near");
+    fs::create_dir(&near)?;
+    fs::write(near.join("file"), "content")?;
+    let waiting = bed.far().join("there/.~tmp~");
+    fs::create_dir_all(&waiting)?;
+    fs::write(waiting.join("stranger"), "half of some")?;
+    go(&bed, ["-a", "--delay-updates", &slash(&near), &bed.operand("there")])?.well()?;
+    same(&near, &bed.far().join("there"), ALL)
+}
+
+#[test]
+fn a_backup_holds_what_was_replaced_even_if_the_new_one_is_damaged() -> Tried {
+    let bed = target([(Nth::Always, Trouble::CorruptFile)])?;
+    fs::write(bed.client().dir().join("file"), "the newer one")?;
+    fs::write(bed.far().join("file"), "the old one")?;
+    let ran = go(&bed, ["-ab", "file", &bed.operand("")])?.exits(23)?;
+    assert_eq!(fs::read_to_string(bed.far().join("file"))?, "the old one", "{}", ran.said());
+    assert!(ran.report.trouble(TARGET, "hash", "mismatch").is_some());
+    Ok(())
+}
+
+#[test]
+fn hard_links_of_a_far_source_are_refused_rather_than_guessed() -> Tried {
+    let bed = Embedded::start()?;
+    fs::write(bed.far().join("file"), "content")?;
+    let ran = go(&bed, ["-aH", &bed.operand("file"), "here"])?.exits(4)?;
+    assert!(ran.output.err().contains("SFTP does not tell which names are the same file"), "{}", ran.said());
+    Ok(())
+}
