@@ -220,7 +220,8 @@ impl RemoteFile {
             }
         }
         let stripes = self.stripes();
-        let least = stripes.iter().min_by_key(|(channel, _)| channel.outstanding()).cloned();
+        // One whose lane is full would hold up what others have room for.
+        let least = stripes.iter().min_by_key(|(channel, _)| (!channel.has_room(), channel.outstanding())).cloned();
         least.ok_or_else(|| Fault::new(self.pool.hop(), Stage::Open, Cause::Lost, "the file was closed"))
     }
 

@@ -26,6 +26,9 @@ const WRITE_BUDGET: usize = (2 << 20) - (192 << 10);
 /// that waits for it. More would only age: what is asked meanwhile comes after it.
 const LANE_BUDGET: usize = 4 << 20;
 
+/// What OpenSSH takes in one WRITE (`limits@openssh.com`, 261,120), rounded up.
+const LARGEST_WRITE: usize = 256 << 10;
+
 /// Handles that may be open on one channel of a server that does not tell its limit; more brought nothing at any distance
 /// that we measured.
 const HANDLES: u64 = 256;
@@ -91,6 +94,11 @@ impl Channel {
             // Semaphores are never closed: waiting on one fails for no reason but that.
             _ => std::future::pending().await,
         }
+    }
+
+    /// Whether the largest WRITE could go at once.
+    pub fn has_room(&self) -> bool {
+        self.writes.available_permits().min(self.lane_writes.available_permits()) >= LARGEST_WRITE
     }
 
     /// Waits until one more handle may be open here (OpenSSH: RLIMIT_NOFILE − 5, told by `limits@openssh.com`); beyond its
