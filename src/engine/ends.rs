@@ -63,11 +63,17 @@ pub enum End {
 impl End {
     /// The tree below a directory.
     pub async fn tree(&self, dir: &[u8]) -> Result<Arc<dyn Tree>, Fault> {
+        self.source(dir, false).await
+    }
+
+    /// As [`End::tree`], of a source; `follow` (`-L`) goes through links to directories too.
+    pub async fn source(&self, dir: &[u8], follow: bool) -> Result<Arc<dyn Tree>, Fault> {
         match self {
             End::Local => {
                 let path = dir.to_vec();
                 let opened = crate::blocking::start(move || {
-                    Local::open(&path).map_err(|e| {
+                    let opened = if follow { Local::open_following(&path) } else { Local::open(&path) };
+                    opened.map_err(|e| {
                         let shown = String::from_utf8_lossy(&path).into_owned();
                         Fault::local(Stage::Open, &e, format_args!("\"{shown}\""))
                     })
@@ -76,24 +82,6 @@ impl End {
                 Ok(Arc::new(opened?))
             }
             End::Remote(remote) => Ok(Arc::new(remote.tree(dir))),
-        }
-    }
-
-    /// As [`End::tree`], of a source; `follow` (`-L`) goes through links to directories too.
-    pub async fn source(&self, dir: &[u8], follow: bool) -> Result<Arc<dyn Tree>, Fault> {
-        match self {
-            End::Local if follow => {
-                let path = dir.to_vec();
-                let opened = tokio::task::spawn_blocking(move || {
-                    Local::open_following(&path).map_err(|e| {
-                        let shown = String::from_utf8_lossy(&path).into_owned();
-                        Fault::local(Stage::Open, &e, format_args!("\"{shown}\""))
-                    })
-                });
-                let opened = opened.await.map_err(|e| Fault::new("local", Stage::Open, Cause::Io, e.to_string()))?;
-                Ok(Arc::new(opened?))
-            }
-            _ => self.tree(dir).await,
         }
     }
 

@@ -160,10 +160,15 @@ async fn read_names(end: &End, path: &[u8]) -> Result<Vec<u8>, Failed> {
     if meta.size > NAMES_MAX {
         return Err(usage(11, format!("the files-from file has more than {} MiB", NAMES_MAX >> 20)));
     }
-    let source = tree.open_read(name, meta.size, true).await?;
+    Ok(read_list(tree.as_ref(), name, meta.size).await?)
+}
+
+/// The first `size` bytes of a list (names, accounts), links followed; less if it ends before. The caller bounds `size`.
+pub async fn read_list(tree: &dyn Tree, name: &[u8], size: u64) -> Result<Vec<u8>, Fault> {
+    let source = tree.open_read(name, size, true).await?;
     let mut content = Vec::new();
-    while (content.len() as u64) < meta.size {
-        let len = tree.chunk().min((meta.size - content.len() as u64) as usize);
+    while (content.len() as u64) < size {
+        let len = tree.chunk().min((size - content.len() as u64) as usize);
         let piece = source.read_at(content.len() as u64, len).await?.await?;
         if piece.is_empty() {
             break;

@@ -180,18 +180,7 @@ async fn far(run: &Run, which: Which) -> Option<&Names> {
 
 async fn read(tree: &dyn Tree, name: &[u8]) -> Result<Vec<u8>, Fault> {
     let size = tree.stat(name, true).await?.map_or(0, |meta| meta.size.min(LIST_MAX));
-    let source = tree.open_read(name, size, true).await?;
-    let mut content = Vec::new();
-    while (content.len() as u64) < size {
-        let len = tree.chunk().min((size - content.len() as u64) as usize);
-        let piece = source.read_at(content.len() as u64, len).await?.await?;
-        if piece.is_empty() {
-            break;
-        }
-        content.extend_from_slice(&piece);
-    }
-    source.finish().await?;
-    Ok(content)
+    super::operands::read_list(tree, name, size).await
 }
 
 #[cfg(test)]

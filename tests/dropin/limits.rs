@@ -20,19 +20,32 @@ fn work(bed: &dyn Bed) -> Result<std::path::PathBuf, Box<dyn std::error::Error>>
     Ok(near)
 }
 
-/// Both ways; returns what the push reported.
-fn there_and_back(bed: &dyn Bed, options: &[&str]) -> Result<Ran, Box<dyn std::error::Error>> {
-    let near = work(bed)?;
+/// `near` both ways, `files` in it; what both runs told.
+fn both_ways(
+    bed: &dyn Bed,
+    near: &std::path::Path,
+    files: u64,
+    options: &[&str],
+) -> Result<[Ran; 2], Box<dyn std::error::Error>> {
     let with = |from: String, to: String| {
         let args = options.iter().map(|option| (*option).to_owned()).chain([from, to]);
         go(bed, args)?.well()
     };
-    let pushed = with(slash(&near), bed.operand("there"))?;
-    same(&near, &bed.far().join("there"), ALL)?;
+    let pushed = with(slash(near), bed.operand("there"))?;
+    same(near, &bed.far().join("there"), ALL)?;
     let pulled = with(bed.operand("there/"), "back/".into())?;
-    same(&near, &bed.client().dir().join("back"), ALL)?;
+    same(near, &bed.client().dir().join("back"), ALL)?;
     for ran in [&pushed, &pulled] {
-        assert_eq!((ran.report.count("verified"), ran.report.count("connections")), (151, 1), "{}", ran.said());
+        assert_eq!(ran.report.count("verified"), files, "{}", ran.said());
+    }
+    Ok([pushed, pulled])
+}
+
+/// Both ways; returns what the push reported.
+fn there_and_back(bed: &dyn Bed, options: &[&str]) -> Result<Ran, Box<dyn std::error::Error>> {
+    let [pushed, pulled] = both_ways(bed, &work(bed)?, 151, options)?;
+    for ran in [&pushed, &pulled] {
+        assert_eq!(ran.report.count("connections"), 1, "{}", ran.said());
     }
     Ok(pushed)
 }
@@ -253,18 +266,11 @@ fn logins(ran: &Ran, hop: &str) -> u64 {
 fn much(bed: &dyn Bed, options: &[&str]) -> Result<[Ran; 2], Box<dyn std::error::Error>> {
     let near = bed.client().dir().join("near");
     many_files(&near, 40, 1 << 20)?;
-    let with = |from: String, to: String| {
-        let args = options.iter().map(|option| (*option).to_owned()).chain([from, to]);
-        go(bed, args)?.well()
-    };
-    let pushed = with(slash(&near), bed.operand("there"))?;
-    same(&near, &bed.far().join("there"), ALL)?;
-    let pulled = with(bed.operand("there/"), "back/".into())?;
-    same(&near, &bed.client().dir().join("back"), ALL)?;
-    for ran in [&pushed, &pulled] {
-        assert_eq!((ran.report.count("verified"), ran.report.drops()), (40, 0), "{}", ran.said());
+    let ran = both_ways(bed, &near, 40, options)?;
+    for ran in &ran {
+        assert_eq!(ran.report.drops(), 0, "{}", ran.said());
     }
-    Ok([pushed, pulled])
+    Ok(ran)
 }
 
 #[test]

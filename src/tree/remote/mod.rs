@@ -526,8 +526,11 @@ impl Tree for RemoteTree {
                     return Err(self.fault(Stage::Rename, Cause::Unsupported, to, text));
                 }
                 match lease.session.submit(&Request::Hardlink { from, to }).done(Stage::Rename, to).await {
-                    // If it may have been us, what is there is what was wanted.
-                    Err(fault) if again && fault.cause == Cause::Io => Ok(()),
+                    // If it may have been us, what is there is what was wanted; where nothing is, it was not.
+                    Err(fault) if again && fault.cause == Cause::Io => {
+                        let found = lease.session.submit(&Request::Lstat { path: to }).attrs(Stage::List, to).await?;
+                        if found.is_some() { Ok(()) } else { Err(fault) }
+                    }
                     done => done,
                 }
             };
@@ -544,7 +547,11 @@ impl Tree for RemoteTree {
                     false => Request::Rename { from, to },
                 };
                 match lease.session.submit(&request).done(Stage::Rename, to).await {
-                    Err(fault) if again && fault.cause == Cause::NotFound => Ok(()),
+                    // Moved by us, if it is where it was to go.
+                    Err(fault) if again && fault.cause == Cause::NotFound => {
+                        let found = lease.session.submit(&Request::Lstat { path: to }).attrs(Stage::List, to).await?;
+                        if found.is_some() { Ok(()) } else { Err(fault) }
+                    }
                     done => done,
                 }
             };
