@@ -6,9 +6,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use hopsync::tree::remote::link::{CommandConnector, Connector};
-use hopsync::verify::Digest;
 use hopsync::verify::ladder::{self, Rung};
 use hopsync::verify::remote::{self, NoHash};
+use hopsync::verify::{Digest, PART};
 
 /// A "remote" shell that runs its command here: what a wrapper given to `-e` may do.
 fn here() -> CommandConnector {
@@ -59,10 +59,14 @@ async fn thousands_of_files_asked_for_at_once_are_hashed_by_each_of_the_scripts_
             }
         });
         futures::future::join_all(asks).await;
-        let large = dir.path().join("large");
-        std::fs::write(&large, vec![7; 3_000_000]).unwrap();
-        let expected = Digest::of(rung.algorithm(), &vec![7; 3_000_000]);
-        assert_eq!(hasher.digest(large.to_str().unwrap().as_bytes(), 3_000_000).await, Ok(expected));
+        // The last has parts of its own, where files are hashed in parts.
+        for size in [3_000_000, PART as usize, 2 * PART as usize + 1] {
+            let large = dir.path().join("large");
+            let data: Vec<u8> = (0..size).map(|n| (n % 251) as u8).collect();
+            std::fs::write(&large, &data).unwrap();
+            let expected = Digest::of(rung.algorithm(), &data);
+            assert_eq!(hasher.digest(large.to_str().unwrap().as_bytes(), size as u64).await, Ok(expected));
+        }
         let gone = dir.path().join("is not there");
         assert_eq!(hasher.digest(gone.to_str().unwrap().as_bytes(), 1).await, Err(NoHash::Skipped));
         link.close().await;

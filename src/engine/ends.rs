@@ -15,11 +15,13 @@ use crate::ssh::connection::Context;
 use crate::ssh::route::{self, Shell};
 use crate::tree::local::{self, Local};
 use crate::tree::remote::Remote;
+use crate::tree::remote::foresight::{Foresight, Look};
 use crate::tree::remote::link::{CommandConnector, Connector, SshConnector};
 use crate::tree::remote::pool;
 use crate::tree::{Tree, join, split};
 
 use super::brought::Brought;
+use super::glob;
 use super::operands::{self, Operand};
 use super::retry::{Retry, Scope};
 use super::run::{Run, Settings};
@@ -27,6 +29,9 @@ use super::scan::Roots;
 
 /// Without `--timeout`: silence on a channel, with requests outstanding, that ends it. A tape library may take minutes.
 const STALL: Duration = Duration::from_secs(300);
+
+/// Operands of a pull that are looked at before it is known whether that is needed.
+const FORESEEN: usize = 4;
 
 /// Both ends, found.
 pub struct Ends {
@@ -106,6 +111,9 @@ pub async fn find(job: &Job, settings: &Settings) -> Result<Ends, Failed> {
         Some(login) => Some(connect(job, login, settings).await?),
         None => None,
     };
+    if let Some(remote) = &remote {
+        foresee(job, remote);
+    }
     let end = |place: &Place| match (&remote, place) {
         (Some(remote), Place::Remote { .. }) => End::Remote(remote.clone()),
         _ => End::Local,
@@ -117,6 +125,37 @@ pub async fn find(job: &Job, settings: &Settings) -> Result<Ends, Failed> {
         remote.close().await;
     }
     found
+}
+
+/// Asks at once what will be asked of the far end one after the other: what an operand is, and what is in it.
+fn foresee(job: &Job, remote: &Arc<Remote>) {
+    let options = &job.options;
+    let walked = |follow| options.recursive.then_some(follow);
+    if let Some(dest @ Place::Remote { .. }) = &job.dest {
+        let Ok(path) = path_of(dest) else { return };
+        // What is in the destination matters where something's contents go there.
+        let contents = job.sources.iter().any(|source| path_of(source).is_ok_and(|path| path.ends_with(b"/")));
+        Foresight::look(remote, Look { path: &path, itself: false, holds: None });
+        // The tree's root is named without the slash.
+        let holds = walked(false).filter(|_| contents);
+        Foresight::look(remote, Look { path: strip(&path), itself: true, holds });
+        let parent = parent(&path);
+        Foresight::look(remote, Look { path: parent, itself: false, holds: None });
+        return;
+    }
+    if options.files_from.is_some() {
+        return;
+    }
+    for source in job.sources.iter().take(FORESEEN) {
+        let Ok(path) = path_of(source) else { return };
+        if glob::is_pattern(&path) {
+            continue;
+        }
+        let slash = path.ends_with(b"/");
+        let holds = walked(options.copy_links);
+        Foresight::look(remote, Look { path: &path, itself: !slash, holds: None });
+        Foresight::look(remote, Look { path: strip(&path), itself: false, holds });
+    }
 }
 
 async fn find_rooted(
@@ -279,12 +318,17 @@ async fn state(end: &End, path: &[u8]) -> Result<DestState, Fault> {
         Some(meta) if meta.is_dir() => DestState::Dir,
         Some(_) => DestState::NonDir,
         None => {
-            let (parent, _) = split(strip(path));
-            let parent = if path.starts_with(b"/") && parent.is_empty() { b"/" } else { parent };
+            let parent = parent(path);
             let parent_exists = end.stat(parent, true).await?.is_some_and(|meta| meta.is_dir());
             DestState::Absent { parent_exists }
         }
     })
+}
+
+/// The directory that it is in; empty is the login's home.
+fn parent(path: &[u8]) -> &[u8] {
+    let (parent, _) = split(strip(path));
+    if path.starts_with(b"/") && parent.is_empty() { b"/" } else { parent }
 }
 
 fn strip(path: &[u8]) -> &[u8] {
@@ -333,9 +377,8 @@ async fn create(end: &End, mapping: &Mapping, settings: &Settings, dry_run: bool
     if deep {
         made = make_path(end.tree(if path.starts_with(b"/") { b"/" } else { b"" }).await?.as_ref(), path).await?;
     } else {
-        let (parent, name) = split(strip(path));
-        let parent = if path.starts_with(b"/") && parent.is_empty() { b"/" } else { parent };
-        let tree = end.tree(parent).await?;
+        let (_, name) = split(strip(path));
+        let tree = end.tree(parent(path)).await?;
         if let Err(fault) = tree.mkdir(name, 0o777).await {
             // Another run that stages to the same place may have made it meanwhile.
             if !tree.stat(name, true).await?.is_some_and(|meta| meta.is_dir()) {

@@ -38,10 +38,11 @@ mod entry;
 mod make;
 
 /// Directories that are listed ahead of the one that is decided.
-const LISTED_AHEAD: usize = 32;
+const LISTED_AHEAD: usize = 128;
 
-/// Tasks for directories and links under way: they are small, but each waits for an answer.
-const SMALL_TASKS: usize = 1024;
+/// Tasks under way, those of files included: as many again for directories and links as for files. With fewer, directories
+/// would wait to be made until files have moved.
+const SMALL_TASKS: usize = 4096;
 
 /// Names of one directory that are looked at together.
 const LOOKS: usize = 64;

@@ -144,6 +144,46 @@ impl Outbox {
 }
 
 impl Shared {
+    fn new(peer: Peer) -> Shared {
+        let state = State {
+            table: Table::default(),
+            out: Outbox::default(),
+            fate: None,
+            closing: false,
+            last_heard: Instant::now(),
+        };
+        Shared { peer, state: Mutex::new(state), wake: Notify::new(), ended: watch::Sender::new(false) }
+    }
+
+    fn submit(self: &Arc<Self>, request: &Request) -> Pending {
+        self.queue(request, None)
+    }
+
+    fn queue(self: &Arc<Self>, request: &Request, held: Option<Held>) -> Pending {
+        let (sender, receiver) = oneshot::channel();
+        let mut state = self.state();
+        if let Some(fate) = &state.fate {
+            let _ = sender.send(Err(fate.clone()));
+        } else {
+            if state.table.is_empty() {
+                state.last_heard = Instant::now();
+            }
+            let State { table, out, .. } = &mut *state;
+            let waiter = Waiter { answer: sender, _held: held };
+            if let Some(payload) = table.submit(request, waiter, &mut out.tail) {
+                let head = out.tail.split().freeze();
+                out.ready.push_back(head);
+                out.ready.push_back(payload);
+            } else if out.tail.len() >= GATHER {
+                let tail = out.tail.split().freeze();
+                out.ready.push_back(tail);
+            }
+        }
+        drop(state);
+        self.wake.notify_one();
+        Pending { receiver, shared: self.clone() }
+    }
+
     fn state(&self) -> MutexGuard<'_, State> {
         // A poisoned lock only means that a task panicked between two field updates that are each whole.
         self.state.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
@@ -281,8 +321,14 @@ impl Session {
         let init =
             |cause, text: String| Fault::new(peer.hop.clone(), Stage::Init, cause, text).on(peer.lane, peer.channel);
         let Wire { mut tx, mut rx } = wire;
+        let shared = Arc::new(Shared::new(peer.clone()));
+        // OpenSSH's server takes what follows INIT in order, and refuses an extension that it does not have: its limits are
+        // asked for with the greeting, and come with it. Others may want to be greeted first.
+        let early = peer.openssh.then(|| shared.submit(&Request::Limits));
         let handshake = async {
-            tx.send(packet::init()).await?;
+            let mut first = BytesMut::from(packet::init().as_ref());
+            shared.state().out.take().iter().for_each(|bytes| first.extend_from_slice(bytes));
+            tx.send(first.freeze()).await?;
             let mut frames = Frames::default();
             let mut heard = 0usize;
             let version = loop {
@@ -316,65 +362,28 @@ impl Session {
             limits: has(b"limits@openssh.com"),
             digest: has(packet::DIGEST),
         };
-        let shared = Arc::new(Shared {
-            state: Mutex::new(State {
-                table: Table::default(),
-                out: Outbox::default(),
-                fate: None,
-                closing: false,
-                last_heard: Instant::now(),
-            }),
-            peer,
-            wake: Notify::new(),
-            ended: watch::Sender::new(false),
-        });
         tokio::spawn(write_loop(tx, shared.clone()));
         tokio::spawn(read_loop(rx, frames, shared.clone()));
         let mut session = Session { shared, limits: Limits::default(), extensions };
-        if extensions.limits {
-            let asked = session.submit(&Request::Limits);
-            if let Reply::Extended(data) = tokio::time::timeout(deadline, asked).await.map_err(|_| {
+        let asked = early.or_else(|| extensions.limits.then(|| session.submit(&Request::Limits)));
+        if let Some(asked) = asked
+            && let Reply::Extended(data) = tokio::time::timeout(deadline, asked).await.map_err(|_| {
                 session.shared.fault(Stage::Init, Cause::Timeout, "limits@openssh.com was never answered")
-            })?? {
-                session.limits = parse_limits(data);
-            }
+            })??
+        {
+            session.limits = parse_limits(data);
         }
         Ok(session)
     }
 
     /// Queues a request and returns its answer to come. If the session has ended, the answer is its fate.
     pub fn submit(&self, request: &Request) -> Pending {
-        self.queue(request, None)
+        self.shared.submit(request)
     }
 
     /// As [`Session::submit`]; `held` is dropped when the answer comes, or the session ends.
     pub fn submit_holding(&self, request: &Request, held: impl Send + 'static) -> Pending {
-        self.queue(request, Some(Box::new(held)))
-    }
-
-    fn queue(&self, request: &Request, held: Option<Held>) -> Pending {
-        let (sender, receiver) = oneshot::channel();
-        let mut state = self.shared.state();
-        if let Some(fate) = &state.fate {
-            let _ = sender.send(Err(fate.clone()));
-        } else {
-            if state.table.is_empty() {
-                state.last_heard = Instant::now();
-            }
-            let State { table, out, .. } = &mut *state;
-            let waiter = Waiter { answer: sender, _held: held };
-            if let Some(payload) = table.submit(request, waiter, &mut out.tail) {
-                let head = out.tail.split().freeze();
-                out.ready.push_back(head);
-                out.ready.push_back(payload);
-            } else if out.tail.len() >= GATHER {
-                let tail = out.tail.split().freeze();
-                out.ready.push_back(tail);
-            }
-        }
-        drop(state);
-        self.shared.wake.notify_one();
-        Pending { receiver, shared: self.shared.clone() }
+        self.shared.queue(request, Some(Box::new(held)))
     }
 
     pub fn peer(&self) -> &Peer {

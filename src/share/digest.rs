@@ -11,6 +11,7 @@ const BLAKE3: u8 = 1;
 const SHA256: u8 = 2;
 const SKIPPED: u8 = 3;
 const GONE: u8 = 4;
+const SHA256_PARTS: u8 = 5;
 
 /// Asks the holder. The outer error is the connection's.
 pub async fn ask(session: &Session, path: &[u8], size: u64) -> Result<Result<Digest, NoHash>, Fault> {
@@ -26,7 +27,11 @@ pub fn encode(answer: &Result<Digest, NoHash>) -> Bytes {
     let mut out = BytesMut::new();
     match answer {
         Ok(digest) => {
-            out.put_u8(if digest.algorithm == Algorithm::Blake3 { BLAKE3 } else { SHA256 });
+            out.put_u8(match digest.algorithm {
+                Algorithm::Blake3 => BLAKE3,
+                Algorithm::Sha256 => SHA256,
+                Algorithm::Sha256Parts => SHA256_PARTS,
+            });
             out.put_slice(&digest.bytes);
         }
         Err(NoHash::Skipped) => out.put_u8(SKIPPED),
@@ -44,6 +49,7 @@ fn decode(body: &[u8]) -> Option<Result<Digest, NoHash>> {
     match *kind {
         BLAKE3 => digest(Algorithm::Blake3),
         SHA256 => digest(Algorithm::Sha256),
+        SHA256_PARTS => digest(Algorithm::Sha256Parts),
         SKIPPED => Some(Err(NoHash::Skipped)),
         GONE => Some(Err(NoHash::Gone(String::from_utf8_lossy(rest).into_owned()))),
         _ => None,
@@ -59,6 +65,7 @@ mod tests {
         for answer in [
             Ok(Digest::of(Algorithm::Blake3, b"x")),
             Ok(Digest::of(Algorithm::Sha256, b"x")),
+            Ok(Digest::of(Algorithm::Sha256Parts, b"x")),
             Err(NoHash::Skipped),
             Err(NoHash::Gone("killed".to_owned())),
         ] {

@@ -102,16 +102,31 @@ enum Step {
 
 impl<H: Handler, L: Fn() -> Option<Fault>> Login<'_, H, L> {
     async fn run(&mut self) -> Result<Method, Fault> {
-        // Also how the server's methods are learnt (RFC 4252 §5.2).
-        let probe = self.handle.authenticate_none(self.hop.user.clone()).await;
-        if let Step::Done = self.step(probe).await? {
-            return Ok(Method::None);
+        // Keys first, if they come first anyway: what the server takes is learnt from a refusal too, and asking beforehand
+        // (RFC 4252 §5.2) is one more round trip at each hop.
+        let keys_first = self.prefers_keys();
+        let mut partial = false;
+        if keys_first {
+            self.offered = MethodSet::from(&[MethodKind::PublicKey][..]);
+            match self.public_keys().await? {
+                Some((Step::Done, method)) => return Ok(method),
+                Some((Step::Partial, _)) => partial = true,
+                Some((Step::Refused, _)) | None => {}
+            }
         }
-        self.refusals = 0;
-        'factor: for _ in 0..MAX_ROUNDS {
+        if !partial {
+            let refusals = self.refusals;
+            let probe = self.handle.authenticate_none(self.hop.user.clone()).await;
+            if let Step::Done = self.step(probe).await? {
+                return Ok(Method::None);
+            }
+            self.refusals = refusals;
+        }
+        'factor: for round in 0..MAX_ROUNDS {
             for name in &self.hop.preferred_authentications {
                 let Ok(kind) = name.parse::<MethodKind>() else { continue };
-                if !self.offered.contains(&kind) {
+                let refused_already = kind == MethodKind::PublicKey && keys_first && !partial && round == 0;
+                if !self.offered.contains(&kind) || refused_already {
                     continue;
                 }
                 let outcome = match kind {
@@ -133,6 +148,16 @@ impl<H: Handler, L: Fn() -> Option<Fault>> Login<'_, H, L> {
             break;
         }
         Err(self.denied(""))
+    }
+
+    /// Whether public keys are what this user would have tried first.
+    fn prefers_keys(&self) -> bool {
+        let first = self.hop.preferred_authentications.iter().find_map(|name| {
+            let kind = name.parse::<MethodKind>().ok()?;
+            matches!(kind, MethodKind::PublicKey | MethodKind::KeyboardInteractive | MethodKind::Password)
+                .then_some(kind)
+        });
+        first == Some(MethodKind::PublicKey) && self.hop.pubkey_authentication
     }
 
     fn may_ask(&self) -> bool {

@@ -37,12 +37,12 @@ pub struct Started {
 /// # Errors
 /// [`Stage::Session`] with [`Cause::SessionLimit`] if the server refuses the channel (sshd does at MaxSessions, with reason
 /// 2 and the text "open failed", and says nothing else about its limit); [`Stage::Subsystem`] if it refuses the start.
-pub async fn open(session: &HopSession, start: Start<'_>) -> Result<Started, Fault> {
+pub async fn open(session: &Arc<HopSession>, start: Start<'_>) -> Result<Started, Fault> {
     let fault = |stage, cause, text: String| Fault::new(session.hop.alias.clone(), stage, cause, text);
+    nudge(session);
     let opening = async {
         let opened = tokio::select! {
             opened = session.handle.channel_open_session() => opened,
-            () = nudge(session) => return Err(session.fate.fault()),
             () = session.fate.over() => return Err(session.fate.fault()),
         };
         let channel = match opened {
@@ -65,52 +65,71 @@ pub async fn open(session: &HopSession, start: Start<'_>) -> Result<Started, Fau
 
 /// After the login OpenSSH says several small things (its host keys, notes on the key), and the answer to our first channel
 /// waits by Nagle until those were acknowledged. Behind a jump the one to acknowledge is the *head's* kernel, which takes
-/// 40 ms unless it has something to send there: so we say something, a few times. Never returns. (Measured: 49 ms to the
-/// first channel, some 10 with this.)
-async fn nudge(session: &HopSession) {
-    if session.fresh.swap(false, std::sync::atomic::Ordering::Relaxed) {
+/// 40 ms unless it has something to send there: so we say something, a few times. (Measured: 49 ms to the first channel, some
+/// 10 with this. To go on with it gains nothing.)
+fn nudge(session: &Arc<HopSession>) {
+    if !session.fresh.swap(false, std::sync::atomic::Ordering::Relaxed) {
+        return;
+    }
+    let session = Arc::downgrade(session);
+    tokio::spawn(async move {
         for milliseconds in [2, 3, 5, 10, 20] {
             tokio::time::sleep(Duration::from_millis(milliseconds)).await;
+            let Some(session) = session.upgrade().filter(|session| !session.fate.is_over()) else { return };
             let _ = session.handle.send_keepalive(false).await;
         }
-    }
-    std::future::pending::<()>().await;
+    });
 }
 
+/// Asks for the start and does not wait until it is granted: the server takes what follows in order, as ssh(1) itself
+/// relies on, so the first words can travel with the request. A refusal is what the wire then ends with.
 async fn begin(channel: Channel<Msg>, session: &HopSession, start: Start<'_>) -> Result<Started, Fault> {
-    let fault = |cause, text: String| Fault::new(session.hop.alias.clone(), Stage::Subsystem, cause, text);
     let (mut reader, writer) = channel.split();
     let asked = match start {
         Start::Sftp => writer.request_subsystem(true, "sftp").await,
         Start::Exec(command) => writer.exec(true, command).await,
     };
-    let mut refused = asked.is_err();
-    while !refused {
-        match reader.wait().await {
-            Some(ChannelMsg::Success) => {
-                let inbox = Arc::new(Inbox::default());
-                tokio::spawn(drain(reader, inbox.clone(), session.fate.clone()));
-                let tx = ChannelTx { writer: Some(writer), fate: session.fate.clone() };
-                let wire = Wire { tx: Box::new(tx), rx: Box::new(ChannelRx { inbox: inbox.clone() }) };
-                return Ok(Started { wire, inbox });
+    let text = match start {
+        Start::Sftp => "the server has no SFTP subsystem for this account",
+        Start::Exec(_) => "the server runs no commands for this account",
+    };
+    let refusal = Fault::new(session.hop.alias.clone(), Stage::Subsystem, Cause::Unsupported, text);
+    let inbox = Arc::new(Inbox::default());
+    let tx = ChannelTx { writer: Some(writer), fate: session.fate.clone(), inbox: inbox.clone() };
+    if asked.is_err() {
+        return Err(if session.fate.is_over() || session.handle.is_closed() { session.fate.fault() } else { refusal });
+    }
+    if let Start::Exec(_) = start {
+        // What is run is told apart from what is not by the caller, and nobody is in a hurry.
+        granted(&mut reader, &inbox, &session.fate, &refusal).await?;
+        tokio::spawn(drain(reader, inbox.clone(), session.fate.clone()));
+    } else {
+        let (inbox, fate) = (inbox.clone(), session.fate.clone());
+        tokio::spawn(async move {
+            match granted(&mut reader, &inbox, &fate, &refusal).await {
+                Ok(()) => drain(reader, inbox, fate).await,
+                Err(fault) => inbox.end(Err(fault)),
             }
-            Some(ChannelMsg::Failure | ChannelMsg::Close | ChannelMsg::Eof) => refused = true,
+        });
+    }
+    let wire = Wire { tx: Box::new(tx), rx: Box::new(ChannelRx { inbox: inbox.clone() }) };
+    Ok(Started { wire, inbox })
+}
+
+/// Waits for the answer to the start.
+async fn granted(reader: &mut ChannelReadHalf, inbox: &Inbox, fate: &Fate, refusal: &Fault) -> Result<(), Fault> {
+    loop {
+        match reader.wait().await {
+            Some(ChannelMsg::Success) => return Ok(()),
+            Some(ChannelMsg::Failure | ChannelMsg::Close | ChannelMsg::Eof) => {
+                inbox.refuse();
+                // A connection that ends meanwhile looks like a refusal.
+                return Err(if fate.is_over() { fate.fault() } else { refusal.clone() });
+            }
             Some(_) => {}
-            None => return Err(session.fate.fault()),
+            None => return Err(fate.fault()),
         }
     }
-    // A connection that ends meanwhile looks like a refusal.
-    if session.fate.is_over() || session.handle.is_closed() {
-        return Err(session.fate.fault());
-    }
-    let _ = writer.close().await;
-    Err(fault(
-        Cause::Unsupported,
-        match start {
-            Start::Sftp => "the server has no SFTP subsystem for this account".to_owned(),
-            Start::Exec(_) => "the server runs no commands for this account".to_owned(),
-        },
-    ))
 }
 
 async fn drain(mut reader: ChannelReadHalf, inbox: Arc<Inbox>, fate: Arc<Fate>) {
@@ -142,6 +161,7 @@ struct ChannelTx {
     /// `None` once finished.
     writer: Option<ChannelWriteHalf<Msg>>,
     fate: Arc<Fate>,
+    inbox: Arc<Inbox>,
 }
 
 struct ChannelRx {
@@ -180,10 +200,14 @@ impl Drop for ChannelTx {
     /// A dropped channel sends no CLOSE and its session slot would leak: EOF makes the far end's process exit.
     fn drop(&mut self) {
         if let (Some(writer), Ok(runtime)) = (self.writer.take(), tokio::runtime::Handle::try_current()) {
-            let fate = self.fate.clone();
+            let (fate, inbox) = (self.fate.clone(), self.inbox.clone());
             runtime.spawn(async move {
+                let parting = async {
+                    // Where nothing was started, nothing will exit.
+                    let _ = if inbox.is_refused() { writer.close().await } else { writer.eof().await };
+                };
                 tokio::select! {
-                    _ = writer.eof() => {}
+                    () = parting => {}
                     () = fate.over() => {}
                 }
             });

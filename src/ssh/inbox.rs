@@ -33,6 +33,7 @@ struct State {
     end: Option<Result<(), Fault>>,
     stderr: Vec<u8>,
     exit: Option<u32>,
+    refused: bool,
 }
 
 impl Inbox {
@@ -62,6 +63,15 @@ impl Inbox {
 
     pub fn set_exit(&self, code: u32) {
         self.state().exit = Some(code);
+    }
+
+    /// Nothing was started on this channel.
+    pub fn refuse(&self) {
+        self.state().refused = true;
+    }
+
+    pub fn is_refused(&self) -> bool {
+        self.state().refused
     }
 
     /// Nothing more will come. What is queued can still be read.

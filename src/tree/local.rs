@@ -6,6 +6,8 @@
 
 #![expect(clippy::disallowed_methods, reason = "this is the module that touches the disk")]
 
+mod digest;
+
 use std::ffi::OsStr;
 use std::fs::File;
 use std::io;
@@ -26,7 +28,7 @@ use crate::entry::{Entry, Kind, Meta};
 use crate::fault::{Cause, Fault, Stage};
 use crate::sftp::session::Held;
 use crate::sftp::wire::BoxFuture;
-use crate::verify::{Algorithm, Digest, Hasher};
+use crate::verify::{Algorithm, Digest};
 
 use super::{Answer, Change, How, Identity, Listing, Result, Sink, Source, Tree, Used, buffers, split};
 
@@ -280,21 +282,6 @@ fn list(root: &Root, path: &[u8], follow: bool) -> io::Result<Listing> {
     Ok(listing)
 }
 
-fn hash(file: &File, size: u64, how: How) -> io::Result<Digest> {
-    let mut hasher = Hasher::new(how.algorithm());
-    let mut buffer = Vec::new();
-    let mut offset = 0;
-    loop {
-        let len = CHUNK.min((size.saturating_sub(offset) as usize).max(1));
-        read_full(file, &mut buffer, offset, len)?;
-        if buffer.is_empty() {
-            return Ok(hasher.finish());
-        }
-        hasher.update(&buffer);
-        offset += buffer.len() as u64;
-    }
-}
-
 impl Tree for Local {
     fn hop(&self) -> &Arc<str> {
         &self.hop
@@ -351,7 +338,7 @@ impl Tree for Local {
         Box::pin(self.run(Stage::Write, path, move |root, path| {
             let file = create(root, path, mode, true)?;
             let written = file.write_all_at(&data, 0).and_then(|()| match algorithm {
-                Some(algorithm) => hash(&file, data.len() as u64, How::Readback(algorithm)).map(Some),
+                Some(algorithm) => digest::of(&file, data.len() as u64, algorithm).map(Some),
                 None => Ok(None),
             });
             if written.is_err() {
@@ -389,7 +376,7 @@ impl Tree for Local {
     fn digest<'a>(&'a self, path: &'a [u8], size: u64, how: How) -> BoxFuture<'a, Result<(Digest, &'static str)>> {
         Box::pin(self.run(Stage::Hash, path, move |root, path| {
             let file = open_for_reading(root, path, false)?;
-            Ok((hash(&file, size, how)?, "local read"))
+            Ok((digest::of(&file, size, how.algorithm())?, "local read"))
         }))
     }
 

@@ -9,4 +9,4 @@ pub mod ladder;
 pub mod remote;
 pub mod server;
 
-pub use digest::{Algorithm, Digest, Hasher};
+pub use digest::{Algorithm, Digest, Hasher, PART};

@@ -1,6 +1,7 @@
 //! The far end over SFTP: many channels on one connection, found again when it is lost.
 
 mod file;
+pub mod foresight;
 mod lanes;
 pub mod link;
 mod listing;
@@ -24,6 +25,7 @@ use crate::verify::remote::NoHash;
 use crate::verify::{Algorithm, Digest};
 
 use super::{Change, How, Identity, Listing, Result, Sink, Source, Tree, Used, join};
+use foresight::Foresight;
 use link::Connector;
 use pool::{Channel, Lease, Pool, Settings};
 
@@ -43,6 +45,7 @@ pub struct Remote {
     /// Something was delivered since the last connect: a connection that only ever dies is given up in the end.
     progressed: std::sync::atomic::AtomicBool,
     chunk: OnceLock<usize>,
+    foresight: Foresight,
 }
 
 impl Remote {
@@ -57,6 +60,7 @@ impl Remote {
             given_up: OnceLock::new(),
             progressed: std::sync::atomic::AtomicBool::new(false),
             chunk: OnceLock::new(),
+            foresight: Foresight::default(),
         });
         remote.pool().await?;
         // From now on a host that cannot be reached is one that was.
@@ -250,9 +254,32 @@ impl RemoteTree {
         }
     }
 
+    /// `path` is whole, as in [`RemoteTree::ask_list`].
+    async fn ask_stat(&self, path: &[u8], follow: bool) -> Result<Option<Meta>> {
+        let request = if follow { Request::Stat { path } } else { Request::Lstat { path } };
+        let request = &request;
+        let work = |_, lease: Lease, _| async move { lease.session.submit(request).attrs(Stage::List, path).await };
+        match self.again(work).await? {
+            None => Ok(None),
+            Some(attrs) => attrs.to_meta().map(Some).ok_or_else(|| {
+                self.fault(Stage::List, Cause::Protocol, path, "the server does not tell the file's type")
+            }),
+        }
+    }
+
+    async fn ask_list(&self, path: &[u8], follow: bool) -> Result<Listing> {
+        self.again(|_, lease: Lease, _| async move { listing::list(&lease, path, follow).await }).await
+    }
+
+    /// The path of what is about to be changed.
+    fn at_change(&self, path: &[u8]) -> Vec<u8> {
+        self.remote.foresight.forget();
+        self.at(path)
+    }
+
     /// Removes something: gone is gone, if it may have been us.
     async fn gone(&self, path: &[u8], request: impl Fn(&[u8]) -> Request<'_>) -> Result<()> {
-        let (path, request) = (&self.at(path), &request);
+        let (path, request) = (&self.at_change(path), &request);
         let work = |_, lease: Lease, again| async move {
             match lease.session.submit(&request(path)).done(Stage::Attributes, path).await {
                 Err(fault) if again && fault.cause == Cause::NotFound => Ok(()),
@@ -318,15 +345,12 @@ impl Tree for RemoteTree {
     fn stat<'a>(&'a self, path: &'a [u8], follow: bool) -> BoxFuture<'a, Result<Option<Meta>>> {
         Box::pin(async move {
             let path = &self.at(path);
-            let request = if follow { Request::Stat { path } } else { Request::Lstat { path } };
-            let request = &request;
-            let work = |_, lease: Lease, _| async move { lease.session.submit(request).attrs(Stage::List, path).await };
-            match self.again(work).await? {
-                None => Ok(None),
-                Some(attrs) => attrs.to_meta().map(Some).ok_or_else(|| {
-                    self.fault(Stage::List, Cause::Protocol, path, "the server does not tell the file's type")
-                }),
+            if let Some(foreseen) = self.remote.foresight.stat(path, follow)
+                && let Some(found) = foreseen.await
+            {
+                return Ok(found);
             }
+            self.ask_stat(path, follow).await
         })
     }
 
@@ -344,7 +368,12 @@ impl Tree for RemoteTree {
     fn list<'a>(&'a self, path: &'a [u8], follow: bool) -> BoxFuture<'a, Result<Listing>> {
         Box::pin(async move {
             let path = &self.at(path);
-            self.again(|_, lease: Lease, _| async move { listing::list(&lease, path, follow).await }).await
+            if let Some(foreseen) = self.remote.foresight.list(path, follow)
+                && let Some(listing) = foreseen.await
+            {
+                return Ok(listing);
+            }
+            self.ask_list(path, follow).await
         })
     }
 
@@ -369,7 +398,7 @@ impl Tree for RemoteTree {
         algorithm: Option<Algorithm>,
     ) -> BoxFuture<'a, Result<(Used, Option<Digest>)>> {
         Box::pin(async move {
-            let path = self.at(path);
+            let path = self.at_change(path);
             let (_, lease) = self.remote.lease().await?;
             // What is hashed needs no size; an empty file has nothing else.
             let sized = algorithm.is_none() || data.is_empty();
@@ -395,7 +424,7 @@ impl Tree for RemoteTree {
         exclusive: bool,
     ) -> BoxFuture<'a, Result<Box<dyn Sink>>> {
         Box::pin(async move {
-            let path = self.at(path);
+            let path = self.at_change(path);
             let (pool, lease) = self.remote.lease().await?;
             let only = if exclusive { open::EXCLUSIVE } else { 0 };
             let flags = open::WRITE | open::CREATE | only;
@@ -443,7 +472,7 @@ impl Tree for RemoteTree {
 
     fn commit<'a>(&'a self, temp: &'a [u8], path: &'a [u8], change: Change) -> BoxFuture<'a, Result<()>> {
         Box::pin(async move {
-            let (from, to) = (self.at(temp), self.at(path));
+            let (from, to) = (self.at_change(temp), self.at_change(path));
             let (_, lease) = self.remote.lease().await?;
             let session = &lease.session;
             // One after the other on one channel: the server takes them in this order, and both are one round trip.
@@ -473,7 +502,7 @@ impl Tree for RemoteTree {
 
     fn set<'a>(&'a self, path: &'a [u8], change: Change, symlink: bool) -> BoxFuture<'a, Result<()>> {
         Box::pin(async move {
-            let path = &self.at(path);
+            let path = &self.at_change(path);
             let work = |_, lease: Lease, _| async move { set(&lease, path, change, symlink).await };
             self.again(work).await
         })
@@ -482,7 +511,7 @@ impl Tree for RemoteTree {
     fn mkdir<'a>(&'a self, path: &'a [u8], mode: u32) -> BoxFuture<'a, Result<()>> {
         let attrs = Attrs { permissions: Some(mode & 0o777), ..Attrs::default() };
         Box::pin(async move {
-            let path = &self.at(path);
+            let path = &self.at_change(path);
             let work = |_, lease: Lease, again| async move {
                 let made = lease.session.submit(&Request::Mkdir { path, attrs }).done(Stage::Attributes, path).await;
                 match made {
@@ -500,7 +529,7 @@ impl Tree for RemoteTree {
 
     fn symlink<'a>(&'a self, target: &'a [u8], path: &'a [u8]) -> BoxFuture<'a, Result<()>> {
         Box::pin(async move {
-            let link = &self.at(path);
+            let link = &self.at_change(path);
             let work = |_, lease: Lease, again| async move {
                 let openssh_order = lease.session.peer().openssh;
                 let request = Request::Symlink { target, link, openssh_order };
@@ -519,7 +548,7 @@ impl Tree for RemoteTree {
 
     fn hard_link<'a>(&'a self, path: &'a [u8], other: &'a dyn Tree, to: &'a [u8]) -> BoxFuture<'a, Result<()>> {
         Box::pin(async move {
-            let (from, to) = (&self.at(path), &join(other.root(), to));
+            let (from, to) = (&self.at_change(path), &join(other.root(), to));
             let work = |_, lease: Lease, again| async move {
                 if !lease.session.extensions.hardlink {
                     let text = "the server cannot make hard links (it has no hardlink@openssh.com)";
@@ -540,7 +569,7 @@ impl Tree for RemoteTree {
 
     fn move_to<'a>(&'a self, path: &'a [u8], other: &'a dyn Tree, to: &'a [u8]) -> BoxFuture<'a, Result<()>> {
         Box::pin(async move {
-            let (from, to) = (&self.at(path), &join(other.root(), to));
+            let (from, to) = (&self.at_change(path), &join(other.root(), to));
             let work = |_, lease: Lease, again| async move {
                 let request = match lease.session.extensions.posix_rename {
                     true => Request::PosixRename { from, to },
@@ -571,7 +600,7 @@ impl Tree for RemoteTree {
 
     fn truncate<'a>(&'a self, path: &'a [u8], size: u64) -> BoxFuture<'a, Result<()>> {
         Box::pin(async move {
-            let path = &self.at(path);
+            let path = &self.at_change(path);
             let attrs = Attrs { size: Some(size), ..Attrs::default() };
             let work = |_, lease: Lease, _| async move {
                 lease.session.submit(&Request::Setstat { path, attrs }).done(Stage::Write, path).await

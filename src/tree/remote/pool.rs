@@ -218,7 +218,6 @@ impl Pool {
         } else {
             pool.far.send_replace(Some(Far::default()));
         }
-        pool.want(pool.settings.eager);
         let opened = match early {
             std::task::Poll::Ready(opened) => opened,
             std::task::Poll::Pending => first.await,
@@ -226,6 +225,8 @@ impl Pool {
         // Whether or not it worked, nobody has to wait for it any more.
         pool.first.send_replace(true);
         opened?;
+        // Not before: each is a process at the server, which the first one's answer would wait for.
+        pool.want(pool.settings.eager);
         lanes::adapt(&pool);
         Ok(pool)
     }
