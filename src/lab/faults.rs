@@ -1,11 +1,14 @@
 //! Faults by rule: which trouble happens to which event, and how often it did.
 //!
 //! A rule counts the events that it concerns (connections, session opens, requests of a type, …) and fires on the ones
-//! that its [`Nth`] names. Same rules, same order of events, same faults: no randomness, no clock.
+//! that its [`Nth`] names. Same rules, same order of events, same faults: no randomness, no clock. What is counted as fired
+//! has struck: a connection that ends before the byte at which it was to be cut was not cut.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::time::Duration;
+
+use tokio::sync::watch;
 
 /// Which of the events that a rule concerns it fires on, counted from 1.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -34,6 +37,14 @@ impl Nth {
 pub enum Direction {
     In,
     Out,
+    /// Whichever has carried so many bytes first.
+    Either,
+}
+
+impl Direction {
+    pub(crate) fn covers(self, other: Direction) -> bool {
+        self == other || self == Direction::Either
+    }
 }
 
 /// What goes wrong. The event that is counted is named with each.
@@ -82,12 +93,36 @@ struct Rule {
 
 /// A server's rules. Cheap to clone; clones share the counts.
 #[derive(Debug, Clone, Default)]
-pub struct Faults(Arc<[Rule]>);
+pub struct Faults(Arc<Rules>);
+
+#[derive(Debug, Default)]
+struct Rules {
+    rules: Vec<Rule>,
+    /// Faults in all, so that one can wait for the next.
+    total: watch::Sender<u64>,
+}
+
+/// A fault that was chosen for an event and has yet to strike.
+#[derive(Debug)]
+pub(crate) struct Strike {
+    faults: Faults,
+    rule: usize,
+}
+
+impl Strike {
+    /// It happened.
+    pub fn struck(self) {
+        if let Some(rule) = self.faults.0.rules.get(self.rule) {
+            rule.fired.fetch_add(1, Relaxed);
+        }
+        self.faults.0.total.send_modify(|total| *total += 1);
+    }
+}
 
 impl Faults {
     pub fn new(rules: impl IntoIterator<Item = (Nth, Trouble)>) -> Faults {
         let rule = |(nth, trouble)| Rule { nth, trouble, seen: AtomicU64::new(0), fired: AtomicU64::new(0) };
-        Faults(rules.into_iter().map(rule).collect())
+        Faults(Arc::new(Rules { rules: rules.into_iter().map(rule).collect(), total: watch::Sender::new(0) }))
     }
 
     /// No trouble.
@@ -97,19 +132,30 @@ impl Faults {
 
     /// How often the rule at this index (order of [`Faults::new`]) fired; 0 for an index that does not exist.
     pub fn fired(&self, index: usize) -> u64 {
-        self.0.get(index).map_or(0, |rule| rule.fired.load(Relaxed))
+        self.0.rules.get(index).map_or(0, |rule| rule.fired.load(Relaxed))
+    }
+
+    /// The number of faults so far, all rules together; changes with each.
+    pub fn total(&self) -> watch::Receiver<u64> {
+        self.0.total.subscribe()
     }
 
     /// An event: `concerns` picks the troubles that it may meet. Every rule concerned counts it, the first that fires
     /// gives the result.
-    pub(crate) fn meet<R>(&self, mut concerns: impl FnMut(&Trouble) -> Option<R>) -> Option<R> {
+    pub(crate) fn meet<R>(&self, concerns: impl FnMut(&Trouble) -> Option<R>) -> Option<R> {
+        let (result, strike) = self.choose(concerns)?;
+        strike.struck();
+        Some(result)
+    }
+
+    /// As [`Faults::meet`], for a fault that strikes later or not at all.
+    pub(crate) fn choose<R>(&self, mut concerns: impl FnMut(&Trouble) -> Option<R>) -> Option<(R, Strike)> {
         let mut met = None;
-        for rule in self.0.iter() {
+        for (index, rule) in self.0.rules.iter().enumerate() {
             let Some(result) = concerns(&rule.trouble) else { continue };
             let count = rule.seen.fetch_add(1, Relaxed) + 1;
             if met.is_none() && rule.nth.holds(count) {
-                rule.fired.fetch_add(1, Relaxed);
-                met = Some(result);
+                met = Some((result, Strike { faults: self.clone(), rule: index }));
             }
         }
         met

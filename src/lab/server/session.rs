@@ -69,8 +69,8 @@ impl Handler {
     }
 
     fn judge(&self, accepted: bool) -> Auth {
-        let denied = self.faults().meet(|t| (*t == Trouble::Deny).then_some(())).is_some();
-        if accepted && !denied {
+        // Only what would have been let in counts.
+        if accepted && self.faults().meet(|t| (*t == Trouble::Deny).then_some(())).is_none() {
             return Auth::Accept;
         }
         count(&self.shared.stats.denied);
