@@ -8,8 +8,6 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::time::Duration;
 
-use tokio::sync::watch;
-
 /// Which of the events that a rule concerns it fires on, counted from 1.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Nth {
@@ -93,14 +91,7 @@ struct Rule {
 
 /// A server's rules. Cheap to clone; clones share the counts.
 #[derive(Debug, Clone, Default)]
-pub struct Faults(Arc<Rules>);
-
-#[derive(Debug, Default)]
-struct Rules {
-    rules: Vec<Rule>,
-    /// Faults in all, so that one can wait for the next.
-    total: watch::Sender<u64>,
-}
+pub struct Faults(Arc<[Rule]>);
 
 /// A fault that was chosen for an event and has yet to strike.
 #[derive(Debug)]
@@ -112,17 +103,16 @@ pub(crate) struct Strike {
 impl Strike {
     /// It happened.
     pub fn struck(self) {
-        if let Some(rule) = self.faults.0.rules.get(self.rule) {
+        if let Some(rule) = self.faults.0.get(self.rule) {
             rule.fired.fetch_add(1, Relaxed);
         }
-        self.faults.0.total.send_modify(|total| *total += 1);
     }
 }
 
 impl Faults {
     pub fn new(rules: impl IntoIterator<Item = (Nth, Trouble)>) -> Faults {
         let rule = |(nth, trouble)| Rule { nth, trouble, seen: AtomicU64::new(0), fired: AtomicU64::new(0) };
-        Faults(Arc::new(Rules { rules: rules.into_iter().map(rule).collect(), total: watch::Sender::new(0) }))
+        Faults(rules.into_iter().map(rule).collect())
     }
 
     /// No trouble.
@@ -132,12 +122,7 @@ impl Faults {
 
     /// How often the rule at this index (order of [`Faults::new`]) fired; 0 for an index that does not exist.
     pub fn fired(&self, index: usize) -> u64 {
-        self.0.rules.get(index).map_or(0, |rule| rule.fired.load(Relaxed))
-    }
-
-    /// The number of faults so far, all rules together; changes with each.
-    pub fn total(&self) -> watch::Receiver<u64> {
-        self.0.total.subscribe()
+        self.0.get(index).map_or(0, |rule| rule.fired.load(Relaxed))
     }
 
     /// An event: `concerns` picks the troubles that it may meet. Every rule concerned counts it, the first that fires
@@ -151,7 +136,7 @@ impl Faults {
     /// As [`Faults::meet`], for a fault that strikes later or not at all.
     pub(crate) fn choose<R>(&self, mut concerns: impl FnMut(&Trouble) -> Option<R>) -> Option<(R, Strike)> {
         let mut met = None;
-        for (index, rule) in self.0.rules.iter().enumerate() {
+        for (index, rule) in self.0.iter().enumerate() {
             let Some(result) = concerns(&rule.trouble) else { continue };
             let count = rule.seen.fetch_add(1, Relaxed) + 1;
             if met.is_none() && rule.nth.holds(count) {
