@@ -108,7 +108,9 @@ impl Signals {
     }
 }
 
-pub(super) fn block_on<F: Future<Output = io::Result<Verdict>>>(work: impl FnOnce(Signals) -> F) -> io::Result<Verdict> {
+pub(super) fn block_on<F: Future<Output = io::Result<Verdict>>>(
+    work: impl FnOnce(Signals) -> F,
+) -> io::Result<Verdict> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     runtime.block_on(async { work(Signals::new()?).await })
 }

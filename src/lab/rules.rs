@@ -127,7 +127,9 @@ impl FromStr for Rule {
             _ => Hop::Target,
         };
         match (hop, serves) {
-            (Hop::Target, Hop::Head) => Err(bad("it is the head that opens tunnels: write head: in place of target:".into())),
+            (Hop::Target, Hop::Head) => {
+                Err(bad("it is the head that opens tunnels: write head: in place of target:".into()))
+            }
             (Hop::Head, Hop::Target) => Err(bad("the head only forwards: write target: in place of head:".into())),
             _ => Ok(Rule { text: text.trim().to_owned(), hop, nth, trouble }),
         }
@@ -145,7 +147,8 @@ impl<'a> Words<'a> {
             "drop" => match self.next() {
                 "connection" => {
                     let nth = self.which()?;
-                    let text = self.text("saying").map_or("Exceeded MaxStartups\r\n", |text| leak(format!("{text}\r\n")));
+                    let text =
+                        self.text("saying").map_or("Exceeded MaxStartups\r\n", |text| leak(format!("{text}\r\n")));
                     Ok((nth, Trouble::DropBeforeBanner { text }))
                 }
                 "session" => Ok((self.which()?, Trouble::RefuseSession)),
@@ -377,11 +380,21 @@ mod tests {
             ("head: silent after 64K out", Head, Always, Trouble::Silence { direction: Out, bytes: 65536 }),
             ("target: deny login 2nd", Target, Only(2), Trouble::Deny),
             ("head: refuse tunnel", Head, Always, tunnel(2, "Connection refused")),
-            ("head: refuse tunnel 1 as prohibited", Head, Only(1), tunnel(1, "administratively prohibited: open failed")),
+            (
+                "head: refuse tunnel 1 as prohibited",
+                Head,
+                Only(1),
+                tunnel(1, "administratively prohibited: open failed"),
+            ),
             ("head: refuse tunnel 1 saying No route to host", Head, Only(1), tunnel(2, "No route to host")),
             ("target: drop session 14", Target, Only(14), Trouble::RefuseSession),
             ("target: refuse session all", Target, Always, Trouble::RefuseSession),
-            ("target: close channel every 2 after 30 requests", Target, Every(2), Trouble::CloseChannel { requests: 30 }),
+            (
+                "target: close channel every 2 after 30 requests",
+                Target,
+                Every(2),
+                Trouble::CloseChannel { requests: 30 },
+            ),
             ("target: answer write 50th with no-space", Target, Only(50), answer(6, 4, "No space left on device")),
             ("target: answer open with permission-denied saying no", Target, Always, answer(3, 3, "no")),
             ("target: swallow request 9", Target, Only(9), Trouble::Swallow { request: None }),

@@ -160,7 +160,8 @@ impl Pair {
             *index += 1;
             all.push(Injected { text: rule.text.clone(), hop: rule.hop, limit: false, times });
         }
-        let limits = [(Hop::Head, HEAD, o.head_sessions, o.head_startups), (Hop::Target, "target", o.sessions, o.startups)];
+        let limits =
+            [(Hop::Head, HEAD, o.head_sessions, o.head_startups), (Hop::Target, "target", o.sessions, o.startups)];
         for (hop, name, sessions, startups) in limits {
             let stats = self.server(hop).stats();
             let by_rule: u64 = self.refused_by_rule(hop);

@@ -191,7 +191,9 @@ pub fn cause_of(status: &Status) -> Cause {
         status::PERMISSION_DENIED => Cause::Permission,
         status::OP_UNSUPPORTED => Cause::Unsupported,
         status::EOF => Cause::Changed,
-        // OpenSSH folds ENOSPC, EDQUOT and EIO into "Failure" (sftp-server.c errno_to_portable).
+        // OpenSSH folds ENOSPC, EDQUOT and EIO into "Failure" (sftp-server.c errno_to_portable); other servers say strerror's
+        // words.
+        _ if ["No space left on device", "Disk quota exceeded"].contains(&status.text.as_str()) => Cause::NoSpace,
         _ => Cause::Io,
     }
 }
@@ -333,9 +335,10 @@ impl Session {
         let mut session = Session { shared, limits: Limits::default(), extensions };
         if extensions.limits {
             let asked = session.submit(&Request::Limits);
-            if let Reply::Extended(data) = tokio::time::timeout(deadline, asked).await.map_err(|_| {
+            let answer = tokio::time::timeout(deadline, asked).await.map_err(|_| {
                 session.shared.fault(Stage::Init, Cause::Timeout, "limits@openssh.com was never answered")
-            })?? {
+            })?;
+            if let Reply::Extended(data) = answer.map_err(|fault| at(Stage::Init, fault))? {
                 session.limits = parse_limits(data);
             }
         }

@@ -52,8 +52,11 @@ pub async fn open(session: &HopSession, start: Start<'_>) -> Result<Started, Fau
                 let text = format!("the server refused a session: {said}");
                 return Err(fault(Stage::Session, Cause::SessionLimit, text));
             }
-            Err(_) if session.fate.is_over() => return Err(session.fate.fault()),
-            Err(error) => return Err(fault(Stage::Session, Cause::Lost, error.to_string())),
+            Err(error) => {
+                let last_words = session.fate.last_words().await;
+                let lost = || fault(Stage::Session, Cause::Lost, error.to_string());
+                return Err(if session.fate.is_over() { last_words } else { lost() });
+            }
         };
         begin(channel, session, start).await
     };
@@ -101,7 +104,7 @@ async fn begin(channel: Channel<Msg>, session: &HopSession, start: Start<'_>) ->
     }
     // A connection that ends meanwhile looks like a refusal.
     if session.fate.is_over() || session.handle.is_closed() {
-        return Err(session.fate.fault());
+        return Err(session.fate.last_words().await);
     }
     let _ = writer.close().await;
     Err(fault(
@@ -154,11 +157,12 @@ impl Sender for ChannelTx {
             let Some(writer) = &self.writer else {
                 return Err(Fault::new(self.fate.hop.clone(), Stage::Session, Cause::Lost, "the channel was finished"));
             };
-            tokio::select! {
-                sent = writer.data_bytes(data) => sent.map_err(|_| self.fate.fault()),
+            let sent = tokio::select! {
+                sent = writer.data_bytes(data) => sent.is_ok(),
                 // A writer that waits for window is not woken when the connection dies.
-                () = self.fate.over() => Err(self.fate.fault()),
-            }
+                () = self.fate.over() => false,
+            };
+            if sent { Ok(()) } else { Err(self.fate.last_words().await) }
         })
     }
 

@@ -120,7 +120,7 @@ impl client::Handler for Client {
                 Ok(())
             }
             DisconnectReason::Error(error) => {
-                self.fate.failed(&describe(&error));
+                explain(&self.fate, &error);
                 self.fate.end();
                 Err(error)
             }
@@ -135,6 +135,16 @@ impl Drop for Client {
     }
 }
 
+/// Writes down why a session ended. Where it was the hop below that ended, that hop's own words are the reason.
+fn explain(fate: &Fate, error: &russh::Error) {
+    if let russh::Error::IO(error) = error
+        && let Some(carrier) = error.get_ref().and_then(|inner| inner.downcast_ref::<Fault>())
+    {
+        return fate.refuse(carrier.clone());
+    }
+    fate.failed(&describe(error));
+}
+
 fn describe(error: &russh::Error) -> String {
     match error {
         russh::Error::IO(e) if e.kind() == std::io::ErrorKind::UnexpectedEof => "connection closed".to_owned(),
@@ -146,7 +156,8 @@ fn describe(error: &russh::Error) -> String {
 }
 
 /// Runs the handshake and the login on `stream`, and writes down in `fate` what the server says. `spent` is what was spent to
-/// get the stream.
+/// get the stream; `behind` is whether another hop carries it.
+#[expect(clippy::too_many_arguments, reason = "each is told by one caller, and none belongs with another")]
 pub async fn connect(
     hop: &Hop,
     fate: Arc<Fate>,
@@ -155,18 +166,21 @@ pub async fn connect(
     compress: bool,
     prompt: &Arc<Prompt>,
     spent: Vec<(Stage, Duration)>,
+    behind: bool,
 ) -> Result<HopSession, Fault> {
     fate.enter(Stage::Banner);
-    let config = config(hop, windows, compress).await?;
+    let config = config(hop, windows, compress, behind).await?;
     let changed = Arc::new(Mutex::new(false));
     let client = Client { hop: hop.clone(), fate: fate.clone(), prompt: prompt.clone(), changed: changed.clone() };
     let started = Instant::now();
-    let watched = Watched::new(stream, fate.clone());
+    let patience = config.keepalive_interval.filter(|_| config.keepalive_max > 0);
+    let patience = patience.map(|interval| interval.saturating_mul(config.keepalive_max as u32 + 1));
+    let watched = Watched::new(stream, fate.clone(), patience);
     let connected = tokio::time::timeout(HANDSHAKE_PATIENCE, client::connect_stream(Arc::new(config), watched, client));
     let mut handle = match connected.await {
         Ok(Ok(handle)) => handle,
         Ok(Err(error)) => {
-            fate.failed(&describe(&error));
+            explain(&fate, &error);
             return Err(fate.fault());
         }
         Err(_) => {
@@ -204,7 +218,8 @@ pub async fn connect(
     })
 }
 
-async fn config(hop: &Hop, windows: Windows, compress: bool) -> Result<client::Config, Fault> {
+async fn config(hop: &Hop, windows: Windows, compress: bool, behind: bool) -> Result<client::Config, Fault> {
+    let interval = hop.server_alive_interval.unwrap_or(ALIVE_INTERVAL);
     Ok(client::Config {
         client_id: russh::SshId::Standard(Cow::Borrowed(concat!("SSH-2.0-hopsync_", env!("CARGO_PKG_VERSION")))),
         // A rekey that *we* start fails once more than two windows of data are in flight (russh counts all channels
@@ -221,7 +236,9 @@ async fn config(hop: &Hop, windows: Windows, compress: bool) -> Result<client::C
         channel_buffer_size: CHANNEL_QUEUE,
         preferred: preferred(hop, compress).await?,
         inactivity_timeout: None,
-        keepalive_interval: Some(hop.server_alive_interval.unwrap_or(ALIVE_INTERVAL)),
+        // When a jump falls silent, so does all that it carries. It is to be the first whose patience ends, and so the one
+        // that is named.
+        keepalive_interval: Some(if behind { interval + interval / 8 } else { interval }),
         keepalive_max: match hop.server_alive_interval {
             Some(_) => hop.server_alive_count_max as usize,
             None => ALIVE_COUNT,

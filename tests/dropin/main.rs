@@ -19,5 +19,6 @@ mod limits;
 mod oracle;
 mod size;
 mod stops;
+mod sum;
 mod transfer;
 mod trust;

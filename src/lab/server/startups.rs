@@ -28,7 +28,10 @@ impl std::str::FromStr for MaxStartups {
             Some(&[start, rate, full]) if (1..=full).contains(&start) && (1..=100).contains(&rate) => {
                 Ok(MaxStartups { start, rate, full })
             }
-            _ => Err("write START:RATE:FULL, as sshd_config does (10:30:100; START not above FULL), or one number".into()),
+            _ => {
+                Err("write START:RATE:FULL, as sshd_config does (10:30:100; START not above FULL), or one number"
+                    .into())
+            }
         }
     }
 }
