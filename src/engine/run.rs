@@ -14,7 +14,7 @@ use crate::ledger::{Class, Ledger};
 use crate::output::{Printer, Stats};
 use crate::plan::quick_check::Context;
 use crate::share::own::Leave;
-use crate::ssh::connection::BLAME_PATIENCE;
+use crate::ssh::hop::BLAME_PATIENCE;
 use crate::ssh::prompt::Prompt;
 use crate::tree::remote::Remote;
 use crate::tree::{Change, Identity, Tree};

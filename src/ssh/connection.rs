@@ -21,9 +21,6 @@ const TUNNEL_PATIENCE: Duration = Duration::from_secs(60);
 
 const PING_PATIENCE: Duration = Duration::from_secs(5);
 
-/// The same where something behind the jump has been silent for longer than anyone waits.
-pub const BLAME_PATIENCE: Duration = Duration::from_secs(2);
-
 /// What connecting needs beside the route.
 #[derive(Clone)]
 pub struct Context {
@@ -136,22 +133,9 @@ impl Connection {
         self.jumps.iter().find(|jump| jump.fate.is_over()).map(|jump| jump.fate.fault())
     }
 
-    /// The fault of the jump that a silence is due to: a target that does not answer may only be behind one that does not.
+    /// The fault of the jump that a silence is due to, if it is.
     pub async fn blame(&self, fault: Fault, patience: Duration) -> Option<Fault> {
-        if fault.cause != Cause::Timeout {
-            return None;
-        }
-        for jump in &self.jumps {
-            let answered = tokio::select! {
-                answered = tokio::time::timeout(patience, jump.handle.send_ping()) => answered.is_ok_and(|sent| sent.is_ok()),
-                () = jump.fate.over() => false,
-            };
-            if !answered {
-                let text = format!("{}; it is {} that does not answer", fault.text, jump.hop.alias);
-                return Some(Fault { hop: jump.hop.alias.clone(), stage: Stage::Session, text, ..fault });
-            }
-        }
-        None
+        hop::silent_jump(&self.jumps, fault, patience).await
     }
 
     /// The name of the target, as the user knows it.
@@ -183,10 +167,11 @@ impl Connection {
         let Context { prompt, ledger, compress, .. } = &self.context;
         let compress = *compress && lane.is_some();
         let fate = Fate::new(hop.alias.clone());
-        let connected = hop::connect(hop, fate.clone(), stream, self.windows, compress, prompt, spent, index > 0).await;
+        let connected =
+            hop::connect(hop, fate.clone(), stream, self.windows, compress, prompt, spent, self.jumps.clone()).await;
         let session = match connected.inspect_err(|_| tell(ledger, &fate)) {
             Ok(session) => session,
-            Err(fault) => return Err(self.blame(fault.clone(), BLAME_PATIENCE).await.unwrap_or(fault)),
+            Err(fault) => return Err(self.blame(fault.clone(), hop::BLAME_PATIENCE).await.unwrap_or(fault)),
         };
         for text in session.fate.notices() {
             (self.context.notice)(&text);

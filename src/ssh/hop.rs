@@ -20,6 +20,9 @@ use super::{auth, host_key};
 /// From the stream to the end of the key exchange. OpenSSH's LoginGraceTime (120 s) runs meanwhile.
 const HANDSHAKE_PATIENCE: Duration = Duration::from_secs(60);
 
+/// For a jump to answer, where something behind it has been silent for longer than anyone waits.
+pub const BLAME_PATIENCE: Duration = Duration::from_secs(2);
+
 /// For the login, prompts included: the server's LoginGraceTime ends it anyway.
 const LOGIN_PATIENCE: Duration = Duration::from_secs(120);
 
@@ -64,6 +67,8 @@ pub struct Client {
     hop: Hop,
     fate: Arc<Fate>,
     prompt: Arc<Prompt>,
+    /// The hops that carry this one, in order.
+    jumps: Vec<Arc<HopSession>>,
     /// Set when a changed key was let pass (`StrictHostKeyChecking no`): no password may then be sent.
     changed: Arc<Mutex<bool>>,
 }
@@ -121,11 +126,33 @@ impl client::Handler for Client {
             }
             DisconnectReason::Error(error) => {
                 explain(&self.fate, &error);
+                // When a jump falls silent, so does all that it carries, and any may be the first to notice.
+                if let Some(silent) = silent_jump(&self.jumps, self.fate.fault(), BLAME_PATIENCE).await {
+                    self.fate.refuse(silent);
+                }
                 self.fate.end();
                 Err(error)
             }
         }
     }
+}
+
+/// The fault of the jump that a silence is due to: a hop that does not answer may only be behind one that does not.
+pub async fn silent_jump(jumps: &[Arc<HopSession>], fault: Fault, patience: Duration) -> Option<Fault> {
+    if fault.cause != Cause::Timeout {
+        return None;
+    }
+    for jump in jumps.iter().filter(|jump| jump.hop.alias != fault.hop) {
+        let answered = tokio::select! {
+            answered = tokio::time::timeout(patience, jump.handle.send_ping()) => matches!(answered, Ok(Ok(()))),
+            () = jump.fate.over() => false,
+        };
+        if !answered {
+            let text = format!("{}; it is {} that does not answer", fault.text, jump.hop.alias);
+            return Some(Fault { hop: jump.hop.alias.clone(), stage: Stage::Session, text, ..fault });
+        }
+    }
+    None
 }
 
 impl Drop for Client {
@@ -156,7 +183,7 @@ fn describe(error: &russh::Error) -> String {
 }
 
 /// Runs the handshake and the login on `stream`, and writes down in `fate` what the server says. `spent` is what was spent to
-/// get the stream; `behind` is whether another hop carries it.
+/// get the stream; `jumps` are the hops that carry it.
 #[expect(clippy::too_many_arguments, reason = "each is told by one caller, and none belongs with another")]
 pub async fn connect(
     hop: &Hop,
@@ -166,12 +193,13 @@ pub async fn connect(
     compress: bool,
     prompt: &Arc<Prompt>,
     spent: Vec<(Stage, Duration)>,
-    behind: bool,
+    jumps: Vec<Arc<HopSession>>,
 ) -> Result<HopSession, Fault> {
     fate.enter(Stage::Banner);
-    let config = config(hop, windows, compress, behind).await?;
+    let config = config(hop, windows, compress).await?;
     let changed = Arc::new(Mutex::new(false));
-    let client = Client { hop: hop.clone(), fate: fate.clone(), prompt: prompt.clone(), changed: changed.clone() };
+    let client =
+        Client { hop: hop.clone(), fate: fate.clone(), prompt: prompt.clone(), jumps, changed: changed.clone() };
     let started = Instant::now();
     let patience = config.keepalive_interval.filter(|_| config.keepalive_max > 0);
     let patience = patience.map(|interval| interval.saturating_mul(config.keepalive_max as u32 + 1));
@@ -218,8 +246,7 @@ pub async fn connect(
     })
 }
 
-async fn config(hop: &Hop, windows: Windows, compress: bool, behind: bool) -> Result<client::Config, Fault> {
-    let interval = hop.server_alive_interval.unwrap_or(ALIVE_INTERVAL);
+async fn config(hop: &Hop, windows: Windows, compress: bool) -> Result<client::Config, Fault> {
     Ok(client::Config {
         client_id: russh::SshId::Standard(Cow::Borrowed(concat!("SSH-2.0-hopsync_", env!("CARGO_PKG_VERSION")))),
         // A rekey that *we* start fails once more than two windows of data are in flight (russh counts all channels
@@ -236,9 +263,7 @@ async fn config(hop: &Hop, windows: Windows, compress: bool, behind: bool) -> Re
         channel_buffer_size: CHANNEL_QUEUE,
         preferred: preferred(hop, compress).await?,
         inactivity_timeout: None,
-        // When a jump falls silent, so does all that it carries. It is to be the first whose patience ends, and so the one
-        // that is named.
-        keepalive_interval: Some(if behind { interval + interval / 8 } else { interval }),
+        keepalive_interval: Some(hop.server_alive_interval.unwrap_or(ALIVE_INTERVAL)),
         keepalive_max: match hop.server_alive_interval {
             Some(_) => hop.server_alive_count_max as usize,
             None => ALIVE_COUNT,

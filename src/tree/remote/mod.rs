@@ -20,7 +20,7 @@ use crate::sftp::packet::open;
 use crate::sftp::session::Traffic;
 use crate::sftp::wire::BoxFuture;
 use crate::sftp::{Attrs, Request};
-use crate::ssh::connection::BLAME_PATIENCE;
+use crate::ssh::hop::BLAME_PATIENCE;
 use crate::verify::remote::NoHash;
 use crate::verify::{Algorithm, Digest};
 

@@ -11,7 +11,7 @@ use crate::fault::{Cause, Fault, Stage};
 use crate::ledger::{Event, Ledger, Purpose, What};
 use crate::sftp::session::{Peer, Traffic};
 use crate::sftp::{Extensions, Limits, Session};
-use crate::ssh::connection::BLAME_PATIENCE;
+use crate::ssh::hop::BLAME_PATIENCE;
 use crate::verify::ladder::{self, FarEnd};
 use crate::verify::remote::{self, RemoteHasher};
 
