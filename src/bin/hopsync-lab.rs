@@ -4,7 +4,7 @@ use std::path::Path;
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
-use hopsync::lab::{bench, demo, probe};
+use hopsync::lab::{bench, demo, probe, serve};
 
 /// Embedded SSH servers to try hopsync on, without a cluster
 #[derive(Debug, Parser)]
@@ -20,8 +20,8 @@ enum Command {
     Demo(demo::Options),
     /// Tell what the way to a host and the host allow: sessions, round trips, limits, hashers
     Probe(probe::Options),
-    /// Start the embedded head and target, print how to reach them, and keep them until Ctrl-C
-    Serve(demo::Pair),
+    /// Start the embedded head and target with limits, distances and faults of your choice, and keep them until Ctrl-C
+    Serve(serve::Options),
     /// Time hopsync beside rsync and others, on servers of its own, and keep the numbers
     Bench(bench::Options),
     /// Run a command and print what it cost (`bench` calls it)
@@ -37,7 +37,7 @@ fn main() -> ExitCode {
     match Arguments::parse().command {
         Command::Demo(options) => demo::demo(&options),
         Command::Probe(options) => probe::probe(&options),
-        Command::Serve(pair) => demo::serve(&pair),
+        Command::Serve(options) => serve::serve(options),
         Command::Bench(options) => bench::bench(&options),
         Command::Measure(measured) => bench::measure(&measured),
     }

@@ -19,7 +19,7 @@ mod refused;
 mod resolve;
 mod rsync_path;
 mod shell;
-mod size;
+pub(crate) mod size;
 mod table;
 
 /// What a command line asks for.

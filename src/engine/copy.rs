@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use futures::stream::FuturesUnordered;
 use futures::{StreamExt, future};
+use tokio::sync::OnceCell;
 
 use crate::entry::Meta;
 use crate::fault::{Cause, Fault, Stage};
@@ -86,6 +87,16 @@ pub async fn attempt(run: &Run, item: &FileItem, meta: &Meta, number: u32, trace
     }
 }
 
+/// One try's hash. Asked for once: a connection that is made anew meanwhile may know of another one, and two of them do not
+/// compare.
+struct Chosen(OnceCell<Option<Algorithm>>);
+
+impl Chosen {
+    async fn of(&self, run: &Run) -> Option<Algorithm> {
+        *self.0.get_or_init(|| run.algorithm()).await
+    }
+}
+
 /// Sends the data to `path` and proves it there. What lies below `from` is there already, or may be.
 pub(super) async fn send_proven(
     run: &Run,
@@ -96,12 +107,13 @@ pub(super) async fn send_proven(
     trace: &mut Trace,
     from: u64,
 ) -> Result<Proof, Fault> {
+    let algorithm = &Chosen(OnceCell::new());
     let (sent, there) = if run.pull {
         // What comes is hashed at its source meanwhile.
-        let there = async { Ok(at_source(run, item, meta, number).await) };
-        future::try_join(send(run, item, meta, path, trace, from), there).await?
+        let there = async { Ok(at_source(run, item, meta, number, algorithm).await) };
+        future::try_join(send(run, item, meta, path, trace, from, algorithm), there).await?
     } else {
-        (send(run, item, meta, path, trace, from).await?, None)
+        (send(run, item, meta, path, trace, from, algorithm).await?, None)
     };
     prove(run, item, path, sent, there, number).await
 }
@@ -142,10 +154,11 @@ async fn send(
     temp: &[u8],
     trace: &mut Trace,
     from: u64,
+    algorithm: &Chosen,
 ) -> Result<Sent, Fault> {
     let started = tokio::time::Instant::now();
     if large(run, meta) || from > 0 || run.job.options.inplace {
-        return pump(run, item, meta, temp, trace, from).await;
+        return pump(run, item, meta, temp, trace, from, algorithm).await;
     }
     let _held = run.budget.bytes(meta.size as usize).await;
     trace.waited += started.elapsed();
@@ -153,7 +166,7 @@ async fn send(
     trace.used = used;
     unchanged(item, meta, &after, data.len() as u64)?;
     let size = data.len() as u64;
-    let algorithm = run.algorithm().await;
+    let algorithm = algorithm.of(run).await;
     let (used, stored) = run.dest.write_small(temp, data.clone(), 0o600, algorithm).await?;
     if used.channel.is_some() {
         trace.used = used;
@@ -186,6 +199,7 @@ async fn pump(
     temp: &[u8],
     trace: &mut Trace,
     from: u64,
+    algorithm: &Chosen,
 ) -> Result<Sent, Fault> {
     let size = meta.size;
     let started = tokio::time::Instant::now();
@@ -195,7 +209,7 @@ async fn pump(
     let sink = run.dest.open_write(temp, size, 0o600, !run.job.options.inplace && from == 0).await?;
     trace.used = if sink.used().channel.is_some() { sink.used() } else { source.used() };
     let chunk = run.chunk();
-    let algorithm = run.algorithm().await;
+    let algorithm = algorithm.of(run).await;
     // What is pulled is hashed as it lies here in the end.
     let mut hashing = algorithm.filter(|_| !run.pull).map(Hashing::new);
     let ahead = if run.pull { READ_AHEAD_REMOTE } else { READ_AHEAD };
@@ -267,8 +281,8 @@ fn progress(run: &Run, trace: &mut Trace, bytes: u64) {
 type Hashed = Result<(Digest, &'static str), Fault>;
 
 /// The hash of a file that is pulled, made where it comes from.
-async fn at_source(run: &Run, item: &FileItem, meta: &Meta, number: u32) -> Option<Hashed> {
-    let algorithm = if meta.size > 0 { run.algorithm().await? } else { return None };
+async fn at_source(run: &Run, item: &FileItem, meta: &Meta, number: u32, algorithm: &Chosen) -> Option<Hashed> {
+    let algorithm = if meta.size > 0 { algorithm.of(run).await? } else { return None };
     Some(item.source.digest(&item.source_path, meta.size, how(run, algorithm, number)).await)
 }
 

@@ -11,6 +11,7 @@ use crate::plan::filter::Filter;
 use crate::sftp::wire::BoxFuture;
 use crate::tree::Change;
 
+use super::directory::Directory;
 use super::run::Run;
 
 /// Requests of one kind under way at once.
@@ -38,6 +39,7 @@ pub struct LeftDirectory {
     pub meta: Meta,
     /// What the destination had before.
     pub old: Option<Meta>,
+    pub directory: Directory,
 }
 
 pub async fn finish(run: &Run, left: Left) {
@@ -64,6 +66,10 @@ pub async fn finish(run: &Run, left: Left) {
     super::delay::release(run).await;
     // The deepest first: setting a directory's time must come after everything below it.
     let set = left.directories.iter().rev().map(|directory| async move {
+        // Told when it could not be made; it has nothing to be set.
+        if directory.directory.ready().await.is_err() {
+            return;
+        }
         let set = async {
             let change = run.change(&directory.meta, directory.old.as_ref()).await?;
             run.dest.set(&directory.path, change, false).await

@@ -14,6 +14,7 @@ use crate::ledger::{Class, Ledger};
 use crate::output::{Printer, Stats};
 use crate::plan::quick_check::Context;
 use crate::share::own::Leave;
+use crate::ssh::hop::BLAME_PATIENCE;
 use crate::ssh::prompt::Prompt;
 use crate::tree::remote::Remote;
 use crate::tree::{Change, Identity, Tree};
@@ -373,7 +374,8 @@ async fn silence(run: &Run) -> Fault {
             (last, since) = (now, tokio::time::Instant::now());
         } else if since.elapsed() >= limit {
             let text = format!("nothing was received for {} s (--timeout)", limit.as_secs());
-            return Fault::new(run.remote_hop(), Stage::Read, Cause::Timeout, text);
+            let fault = Fault::new(remote.hop(), Stage::Read, Cause::Timeout, text);
+            return remote.blame(fault, BLAME_PATIENCE.min(limit / 2)).await;
         }
     }
 }

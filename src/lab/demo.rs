@@ -1,5 +1,5 @@
 //! `hopsync-lab demo`: many files through an embedded head to an embedded target and back, by the real `hopsync`, on this
-//! machine alone; and `hopsync-lab serve`, the same pair left running for trying things by hand.
+//! machine alone.
 
 use std::io;
 use std::os::unix::process::ExitStatusExt;
@@ -67,28 +67,14 @@ pub fn demo(options: &Options) -> ExitCode {
     conclude(Program::find().and_then(|program| block_on(move |signals| push_and_pull(*options, program, signals))))
 }
 
-/// Starts the pair and keeps it until Ctrl-C.
-pub fn serve(pair: &Pair) -> ExitCode {
-    let pair = *pair;
-    conclude(block_on(move |mut signals| async move {
-        let bed = start(pair)?;
-        line(format_args!("ssh -F {} user-container", bed.ssh_config().display()));
-        line(format_args!("files at the target: {}", bed.far().display()));
-        note("Ctrl-C ends it.");
-        signals.next().await;
-        drop(bed);
-        Ok(Verdict::Good)
-    }))
-}
-
 /// How it ended.
-enum Verdict {
+pub(super) enum Verdict {
     Good,
     Bad,
     Interrupted,
 }
 
-fn conclude(result: io::Result<Verdict>) -> ExitCode {
+pub(super) fn conclude(result: io::Result<Verdict>) -> ExitCode {
     match result {
         Ok(Verdict::Good) => ExitCode::SUCCESS,
         Ok(Verdict::Bad) => ExitCode::FAILURE,
@@ -122,7 +108,9 @@ impl Signals {
     }
 }
 
-fn block_on<F: Future<Output = io::Result<Verdict>>>(work: impl FnOnce(Signals) -> F) -> io::Result<Verdict> {
+pub(super) fn block_on<F: Future<Output = io::Result<Verdict>>>(
+    work: impl FnOnce(Signals) -> F,
+) -> io::Result<Verdict> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     runtime.block_on(async { work(Signals::new()?).await })
 }

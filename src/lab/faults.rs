@@ -1,7 +1,8 @@
 //! Faults by rule: which trouble happens to which event, and how often it did.
 //!
 //! A rule counts the events that it concerns (connections, session opens, requests of a type, …) and fires on the ones
-//! that its [`Nth`] names. Same rules, same order of events, same faults: no randomness, no clock.
+//! that its [`Nth`] names. Same rules, same order of events, same faults: no randomness, no clock. What is counted as fired
+//! has struck: a connection that ends before the byte at which it was to be cut was not cut.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
@@ -34,6 +35,14 @@ impl Nth {
 pub enum Direction {
     In,
     Out,
+    /// Whichever has carried so many bytes first.
+    Either,
+}
+
+impl Direction {
+    pub(crate) fn covers(self, other: Direction) -> bool {
+        self == other || self == Direction::Either
+    }
 }
 
 /// What goes wrong. The event that is counted is named with each.
@@ -84,6 +93,22 @@ struct Rule {
 #[derive(Debug, Clone, Default)]
 pub struct Faults(Arc<[Rule]>);
 
+/// A fault that was chosen for an event and has yet to strike.
+#[derive(Debug)]
+pub(crate) struct Strike {
+    faults: Faults,
+    rule: usize,
+}
+
+impl Strike {
+    /// It happened.
+    pub fn struck(self) {
+        if let Some(rule) = self.faults.0.get(self.rule) {
+            rule.fired.fetch_add(1, Relaxed);
+        }
+    }
+}
+
 impl Faults {
     pub fn new(rules: impl IntoIterator<Item = (Nth, Trouble)>) -> Faults {
         let rule = |(nth, trouble)| Rule { nth, trouble, seen: AtomicU64::new(0), fired: AtomicU64::new(0) };
@@ -102,14 +127,20 @@ impl Faults {
 
     /// An event: `concerns` picks the troubles that it may meet. Every rule concerned counts it, the first that fires
     /// gives the result.
-    pub(crate) fn meet<R>(&self, mut concerns: impl FnMut(&Trouble) -> Option<R>) -> Option<R> {
+    pub(crate) fn meet<R>(&self, concerns: impl FnMut(&Trouble) -> Option<R>) -> Option<R> {
+        let (result, strike) = self.choose(concerns)?;
+        strike.struck();
+        Some(result)
+    }
+
+    /// As [`Faults::meet`], for a fault that strikes later or not at all.
+    pub(crate) fn choose<R>(&self, mut concerns: impl FnMut(&Trouble) -> Option<R>) -> Option<(R, Strike)> {
         let mut met = None;
-        for rule in self.0.iter() {
+        for (index, rule) in self.0.iter().enumerate() {
             let Some(result) = concerns(&rule.trouble) else { continue };
             let count = rule.seen.fetch_add(1, Relaxed) + 1;
             if met.is_none() && rule.nth.holds(count) {
-                rule.fired.fetch_add(1, Relaxed);
-                met = Some(result);
+                met = Some((result, Strike { faults: self.clone(), rule: index }));
             }
         }
         met

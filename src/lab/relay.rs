@@ -12,6 +12,8 @@ use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 use tokio::time::Instant;
 
+use super::server::Callers;
+
 /// Bytes read at once; with [`CHUNKS`] this bounds what one direction of a connection holds (64 MiB: 100 ms at 5 Gbit/s).
 const CHUNK: usize = 64 << 10;
 const CHUNKS: usize = 1024;
@@ -35,11 +37,20 @@ pub struct Relay {
 impl Relay {
     /// Relays connections from a free loopback port to `to`. Needs a tokio runtime.
     pub async fn start(to: SocketAddr, line: Line) -> io::Result<Relay> {
+        Relay::from(None, to, line).await
+    }
+
+    /// The same to a server that accepts connections from `callers` alone: this relay becomes one of them.
+    pub async fn among(callers: Callers, to: SocketAddr, line: Line) -> io::Result<Relay> {
+        Relay::from(Some(callers), to, line).await
+    }
+
+    async fn from(callers: Option<Callers>, to: SocketAddr, line: Line) -> io::Result<Relay> {
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await?;
         let address = listener.local_addr()?;
         let task = tokio::spawn(async move {
             while let Ok((near, _)) = listener.accept().await {
-                tokio::spawn(connection(near, to, line));
+                tokio::spawn(connection(near, callers.clone(), to, line));
             }
         });
         Ok(Relay { address, task })
@@ -56,8 +67,12 @@ impl Drop for Relay {
     }
 }
 
-async fn connection(near: TcpStream, to: SocketAddr, line: Line) {
-    let Ok(far) = TcpStream::connect(to).await else { return };
+async fn connection(near: TcpStream, callers: Option<Callers>, to: SocketAddr, line: Line) {
+    let connected = match callers {
+        Some(callers) => callers.connect(to).await,
+        None => TcpStream::connect(to).await,
+    };
+    let Ok(far) = connected else { return };
     for socket in [&near, &far] {
         let _ = socket.set_nodelay(true);
     }

@@ -173,10 +173,10 @@ impl Count {
                 c.channels_max = c.channels_max.max(c.channels_open);
             }
             Event::ChannelClosed { .. } => c.channels_open = c.channels_open.saturating_sub(1),
-            Event::LimitFound { hop, sessions, files, hashing } => {
-                let limit = Limit { hop: hop.to_owned(), sessions, files, hashing };
-                if let Some(l) = find_or_add(&mut self.limits, |l| l.hop == hop, || limit.clone()) {
-                    *l = limit;
+            Event::LimitFound { hop, sessions, files, hashing, refused } => {
+                let new = || Limit { hop: hop.to_owned(), sessions, files, hashing, refused: 0 };
+                if let Some(l) = find_or_add(&mut self.limits, |l| l.hop == hop, new) {
+                    *l = Limit { refused: l.refused + u64::from(refused), ..new() };
                 }
             }
             Event::HasherChosen { hop, by, .. } => {

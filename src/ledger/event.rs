@@ -207,8 +207,15 @@ pub enum Event<'a> {
         #[serde(serialize_with = "as_maybe_fault", skip_serializing_if = "Option::is_none")]
         why: Option<&'a Fault>,
     },
-    /// The server refused a session: what it allows on one connection, and how the allowance is used.
-    LimitFound { hop: &'a str, sessions: u32, files: u32, hashing: u32 },
+    /// The server refused sessions: what it allows on one connection, and how the allowance is used.
+    LimitFound {
+        hop: &'a str,
+        sessions: u32,
+        files: u32,
+        hashing: u32,
+        /// Sessions that were asked for beyond it; none if somebody else found the limit.
+        refused: u32,
+    },
     /// How files are hashed at the far end, and what was found there (a version, a path).
     HasherChosen {
         hop: &'a str,

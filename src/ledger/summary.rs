@@ -140,6 +140,8 @@ pub struct Limit {
     /// Of these, used for files, and kept for hashing.
     pub files: u32,
     pub hashing: u32,
+    /// Sessions that were refused, all connections together: how the limit was found, and no drops.
+    pub refused: u64,
 }
 
 /// Logins at one hop.

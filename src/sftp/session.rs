@@ -231,7 +231,9 @@ pub fn cause_of(status: &Status) -> Cause {
         status::PERMISSION_DENIED => Cause::Permission,
         status::OP_UNSUPPORTED => Cause::Unsupported,
         status::EOF => Cause::Changed,
-        // OpenSSH folds ENOSPC, EDQUOT and EIO into "Failure" (sftp-server.c errno_to_portable).
+        // OpenSSH folds ENOSPC, EDQUOT and EIO into "Failure" (sftp-server.c errno_to_portable); other servers say strerror's
+        // words.
+        _ if ["No space left on device", "Disk quota exceeded"].contains(&status.text.as_str()) => Cause::NoSpace,
         _ => Cause::Io,
     }
 }
@@ -366,12 +368,13 @@ impl Session {
         tokio::spawn(read_loop(rx, frames, shared.clone()));
         let mut session = Session { shared, limits: Limits::default(), extensions };
         let asked = early.or_else(|| extensions.limits.then(|| session.submit(&Request::Limits)));
-        if let Some(asked) = asked
-            && let Reply::Extended(data) = tokio::time::timeout(deadline, asked).await.map_err(|_| {
+        if let Some(asked) = asked {
+            let answer = tokio::time::timeout(deadline, asked).await.map_err(|_| {
                 session.shared.fault(Stage::Init, Cause::Timeout, "limits@openssh.com was never answered")
-            })??
-        {
-            session.limits = parse_limits(data);
+            })?;
+            if let Reply::Extended(data) = answer.map_err(|fault| at(Stage::Init, fault))? {
+                session.limits = parse_limits(data);
+            }
         }
         Ok(session)
     }

@@ -67,7 +67,7 @@ impl ShareConnector {
             }
         }
         if let Some((sessions, files, hashing)) = facts.limit {
-            ledger.event(Event::LimitFound { hop: &hop, sessions, files, hashing });
+            ledger.event(Event::LimitFound { hop: &hop, sessions, files, hashing, refused: 0 });
         }
         Ok(Arc::new(ShareLink {
             hop,

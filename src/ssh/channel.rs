@@ -52,8 +52,11 @@ pub async fn open(session: &Arc<HopSession>, start: Start<'_>) -> Result<Started
                 let text = format!("the server refused a session: {said}");
                 return Err(fault(Stage::Session, Cause::SessionLimit, text));
             }
-            Err(_) if session.fate.is_over() => return Err(session.fate.fault()),
-            Err(error) => return Err(fault(Stage::Session, Cause::Lost, error.to_string())),
+            Err(error) => {
+                let last_words = session.fate.last_words().await;
+                let lost = || fault(Stage::Session, Cause::Lost, error.to_string());
+                return Err(if session.fate.is_over() { last_words } else { lost() });
+            }
         };
         begin(channel, session, start).await
     };
@@ -97,7 +100,7 @@ async fn begin(channel: Channel<Msg>, session: &HopSession, start: Start<'_>) ->
     let inbox = Arc::new(Inbox::default());
     let tx = ChannelTx { writer: Some(writer), fate: session.fate.clone(), inbox: inbox.clone() };
     if asked.is_err() {
-        return Err(if session.fate.is_over() || session.handle.is_closed() { session.fate.fault() } else { refusal });
+        return Err(session.fate.last_words().await);
     }
     if let Start::Exec(_) = start {
         // What is run is told apart from what is not by the caller, and nobody is in a hurry.
@@ -121,13 +124,18 @@ async fn granted(reader: &mut ChannelReadHalf, inbox: &Inbox, fate: &Fate, refus
     loop {
         match reader.wait().await {
             Some(ChannelMsg::Success) => return Ok(()),
-            Some(ChannelMsg::Failure | ChannelMsg::Close | ChannelMsg::Eof) => {
+            Some(ChannelMsg::Failure) => {
+                inbox.refuse();
+                return Err(refusal.clone());
+            }
+            Some(ChannelMsg::Close | ChannelMsg::Eof) => {
                 inbox.refuse();
                 // A connection that ends meanwhile looks like a refusal.
-                return Err(if fate.is_over() { fate.fault() } else { refusal.clone() });
+                let last_words = fate.last_words().await;
+                return Err(if fate.is_over() { last_words } else { refusal.clone() });
             }
             Some(_) => {}
-            None => return Err(fate.fault()),
+            None => return Err(fate.last_words().await),
         }
     }
 }
@@ -174,11 +182,12 @@ impl Sender for ChannelTx {
             let Some(writer) = &self.writer else {
                 return Err(Fault::new(self.fate.hop.clone(), Stage::Session, Cause::Lost, "the channel was finished"));
             };
-            tokio::select! {
-                sent = writer.data_bytes(data) => sent.map_err(|_| self.fate.fault()),
+            let sent = tokio::select! {
+                sent = writer.data_bytes(data) => sent.is_ok(),
                 // A writer that waits for window is not woken when the connection dies.
-                () = self.fate.over() => Err(self.fate.fault()),
-            }
+                () = self.fate.over() => false,
+            };
+            if sent { Ok(()) } else { Err(self.fate.last_words().await) }
         })
     }
 

@@ -67,15 +67,25 @@ impl Connection {
         let mut connection =
             Connection { route: route.clone(), context: context.clone(), jumps: Vec::new(), windows, round_trip };
         let (mut stream, mut spent) = (stream, spent);
-        let last = route.hops.len() - 1;
-        for index in 0..last {
-            let session = Arc::new(connection.hop(index, stream, spent, None).await?);
-            connection.jumps.push(session);
-            (stream, spent) = connection.tunnel(index + 1).await?;
+        let reached = async {
+            let last = route.hops.len() - 1;
+            for index in 0..last {
+                let session = Arc::new(connection.hop(index, stream, spent, None).await?);
+                connection.jumps.push(session);
+                (stream, spent) = connection.tunnel(index + 1).await?;
+            }
+            connection.hop(last, stream, spent, Some(number)).await
+        };
+        match reached.await {
+            Ok(session) => {
+                let lane = Lane { index: number, session: Arc::new(session), _jumps: connection.jumps.clone() };
+                Ok((connection, lane))
+            }
+            Err(fault) => {
+                connection.close().await;
+                Err(fault)
+            }
         }
-        let session = connection.hop(last, stream, spent, Some(number)).await?;
-        let lane = Lane { index: number, session: Arc::new(session), _jumps: connection.jumps.clone() };
-        Ok((connection, lane))
     }
 
     /// Opens a further lane through the same jumps. `None` if the target is reached directly: a lane would be a second TCP
@@ -118,6 +128,16 @@ impl Connection {
         times
     }
 
+    /// Why no lane of this connection goes on: the first jump that has ended.
+    pub fn fault(&self) -> Option<Fault> {
+        self.jumps.iter().find(|jump| jump.fate.is_over()).map(|jump| jump.fate.fault())
+    }
+
+    /// The fault of the jump that a silence is due to, if it is.
+    pub async fn blame(&self, fault: Fault, patience: Duration) -> Option<Fault> {
+        hop::silent_jump(&self.jumps, fault, patience).await
+    }
+
     /// The name of the target, as the user knows it.
     pub fn target(&self) -> &Arc<str> {
         // A route is never empty (`route::resolve`).
@@ -127,13 +147,13 @@ impl Connection {
     /// Says goodbye to every jump, in order from the innermost.
     pub async fn close(&self) {
         for session in self.jumps.iter().rev() {
-            close(session, &self.context.ledger).await;
+            close(session, None, &self.context.ledger).await;
         }
     }
 
     /// Says goodbye on a lane, which must come before its jumps'.
     pub async fn close_lane(&self, lane: &Lane) {
-        close(&lane.session, &self.context.ledger).await;
+        close(&lane.session, Some(lane.index), &self.context.ledger).await;
     }
 
     async fn hop(
@@ -147,8 +167,12 @@ impl Connection {
         let Context { prompt, ledger, compress, .. } = &self.context;
         let compress = *compress && lane.is_some();
         let fate = Fate::new(hop.alias.clone());
-        let connected = hop::connect(hop, fate.clone(), stream, self.windows, compress, prompt, spent).await;
-        let session = connected.inspect_err(|_| tell(ledger, &fate))?;
+        let connected =
+            hop::connect(hop, fate.clone(), stream, self.windows, compress, prompt, spent, self.jumps.clone()).await;
+        let session = match connected.inspect_err(|_| tell(ledger, &fate)) {
+            Ok(session) => session,
+            Err(fault) => return Err(self.blame(fault.clone(), hop::BLAME_PATIENCE).await.unwrap_or(fault)),
+        };
         for text in session.fate.notices() {
             (self.context.notice)(&text);
         }
@@ -183,7 +207,9 @@ impl Connection {
 }
 
 /// Ends a session with a word (RFC 4253 §11.1), so that the server's log does not speak of a lost connection.
-async fn close(session: &HopSession, ledger: &Ledger) {
+async fn close(session: &HopSession, lane: Option<u32>, ledger: &Ledger) {
+    let why = session.fate.is_over().then(|| session.fate.fault());
+    ledger.event(Event::HopClosed { hop: &session.hop.alias, lane, why: why.as_ref() });
     if let Some(text) = session.fate.disconnect() {
         ledger.event(Event::ServerText { hop: &session.hop.alias, kind: TextKind::Disconnect, text: &text });
     }
@@ -216,8 +242,11 @@ async fn first_stream(
 /// sshd's two ways to refuse a tunnel: reason 1 (AllowTcpForwarding, PermitOpen), and reason 2 with strerror's or the
 /// resolver's text.
 async fn tunnel_fault(fate: &Fate, host: &str, port: u16, error: &russh::Error) -> Fault {
-    if fate.is_over() {
-        return fate.fault();
+    if !matches!(error, russh::Error::ChannelOpenFailure(_)) {
+        let last_words = fate.last_words().await;
+        if fate.is_over() {
+            return last_words;
+        }
     }
     let said = fate.open_failure().await.unwrap_or_else(|| error.to_string());
     let cause = match error {

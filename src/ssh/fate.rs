@@ -12,6 +12,9 @@ use tokio::sync::{Notify, watch};
 
 use crate::fault::{Cause, Fault, Stage};
 
+/// The error of a stream that takes nothing for as long as keepalives may be unanswered.
+pub const STALLED: &str = "nothing was taken for too long";
+
 /// Bytes of server text that are kept, each.
 const TEXT: usize = 1024;
 
@@ -114,7 +117,8 @@ impl Fate {
         }
     }
 
-    /// We ended it ourselves, and why (a host key that is not to be trusted).
+    /// It ended for a reason that was known elsewhere: we ended it ourselves (a host key that is not to be trusted), or what
+    /// carries it ended.
     pub fn refuse(&self, fault: Fault) {
         self.known().refused = Some(fault);
     }
@@ -180,6 +184,12 @@ impl Fate {
         let _ = watcher.wait_for(|over| *over).await;
     }
 
+    /// As [`Fate::fault`], for whom the session takes nothing from any more: why it ended is written down a moment later.
+    pub async fn last_words(&self) -> Fault {
+        let _ = tokio::time::timeout(HANDLER, self.over()).await;
+        self.fault()
+    }
+
     /// Why the connection does not do what was asked: the best explanation that the record has.
     pub fn fault(&self) -> Fault {
         let known = self.known();
@@ -202,7 +212,9 @@ impl Fate {
         }
         let (cause, text) = match &known.disconnect {
             Some(said) => (Cause::Lost, format!("the server disconnected: {said}")),
-            None if error.contains("eepalive") => (Cause::Timeout, "the server no longer answers".to_owned()),
+            None if error.contains("eepalive") || error == STALLED => {
+                (Cause::Timeout, "the server no longer answers".to_owned())
+            }
             None => (Cause::Lost, error.to_owned()),
         };
         Fault::new(self.hop.clone(), stage, cause, text)

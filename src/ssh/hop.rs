@@ -20,6 +20,9 @@ use super::{auth, host_key};
 /// From the stream to the end of the key exchange. OpenSSH's LoginGraceTime (120 s) runs meanwhile.
 const HANDSHAKE_PATIENCE: Duration = Duration::from_secs(60);
 
+/// For a jump to answer, where something behind it has been silent for longer than anyone waits.
+pub const BLAME_PATIENCE: Duration = Duration::from_secs(2);
+
 /// For the login, prompts included: the server's LoginGraceTime ends it anyway.
 const LOGIN_PATIENCE: Duration = Duration::from_secs(120);
 
@@ -64,6 +67,8 @@ pub struct Client {
     hop: Hop,
     fate: Arc<Fate>,
     prompt: Arc<Prompt>,
+    /// The hops that carry this one, in order.
+    jumps: Vec<Arc<HopSession>>,
     /// Set when a changed key was let pass (`StrictHostKeyChecking no`): no password may then be sent.
     changed: Arc<Mutex<bool>>,
 }
@@ -120,7 +125,11 @@ impl client::Handler for Client {
                 Ok(())
             }
             DisconnectReason::Error(error) => {
-                self.fate.failed(&describe(&error));
+                explain(&self.fate, &error);
+                // When a jump falls silent, so does all that it carries, and any may be the first to notice.
+                if let Some(silent) = silent_jump(&self.jumps, self.fate.fault(), BLAME_PATIENCE).await {
+                    self.fate.refuse(silent);
+                }
                 self.fate.end();
                 Err(error)
             }
@@ -128,11 +137,39 @@ impl client::Handler for Client {
     }
 }
 
+/// The fault of the jump that a silence is due to: a hop that does not answer may only be behind one that does not.
+pub async fn silent_jump(jumps: &[Arc<HopSession>], fault: Fault, patience: Duration) -> Option<Fault> {
+    if fault.cause != Cause::Timeout {
+        return None;
+    }
+    for jump in jumps.iter().filter(|jump| jump.hop.alias != fault.hop) {
+        let answered = tokio::select! {
+            answered = tokio::time::timeout(patience, jump.handle.send_ping()) => matches!(answered, Ok(Ok(()))),
+            () = jump.fate.over() => false,
+        };
+        if !answered {
+            let text = format!("{}; it is {} that does not answer", fault.text, jump.hop.alias);
+            return Some(Fault { hop: jump.hop.alias.clone(), stage: Stage::Session, text, ..fault });
+        }
+    }
+    None
+}
+
 impl Drop for Client {
     /// russh drops its handler when the session's task ends, on every path.
     fn drop(&mut self) {
         self.fate.end();
     }
+}
+
+/// Writes down why a session ended. Where it was the hop below that ended, that hop's own words are the reason.
+fn explain(fate: &Fate, error: &russh::Error) {
+    if let russh::Error::IO(error) = error
+        && let Some(carrier) = error.get_ref().and_then(|inner| inner.downcast_ref::<Fault>())
+    {
+        return fate.refuse(carrier.clone());
+    }
+    fate.failed(&describe(error));
 }
 
 fn describe(error: &russh::Error) -> String {
@@ -146,7 +183,8 @@ fn describe(error: &russh::Error) -> String {
 }
 
 /// Runs the handshake and the login on `stream`, and writes down in `fate` what the server says. `spent` is what was spent to
-/// get the stream.
+/// get the stream; `jumps` are the hops that carry it.
+#[expect(clippy::too_many_arguments, reason = "each is told by one caller, and none belongs with another")]
 pub async fn connect(
     hop: &Hop,
     fate: Arc<Fate>,
@@ -155,18 +193,22 @@ pub async fn connect(
     compress: bool,
     prompt: &Arc<Prompt>,
     spent: Vec<(Stage, Duration)>,
+    jumps: Vec<Arc<HopSession>>,
 ) -> Result<HopSession, Fault> {
     fate.enter(Stage::Banner);
     let config = config(hop, windows, compress).await?;
     let changed = Arc::new(Mutex::new(false));
-    let client = Client { hop: hop.clone(), fate: fate.clone(), prompt: prompt.clone(), changed: changed.clone() };
+    let client =
+        Client { hop: hop.clone(), fate: fate.clone(), prompt: prompt.clone(), jumps, changed: changed.clone() };
     let started = Instant::now();
-    let watched = Watched::new(stream, fate.clone());
+    let patience = config.keepalive_interval.filter(|_| config.keepalive_max > 0);
+    let patience = patience.map(|interval| interval.saturating_mul(config.keepalive_max as u32 + 1));
+    let watched = Watched::new(stream, fate.clone(), patience);
     let connected = tokio::time::timeout(HANDSHAKE_PATIENCE, client::connect_stream(Arc::new(config), watched, client));
     let mut handle = match connected.await {
         Ok(Ok(handle)) => handle,
         Ok(Err(error)) => {
-            fate.failed(&describe(&error));
+            explain(&fate, &error);
             return Err(fate.fault());
         }
         Err(_) => {

@@ -12,10 +12,11 @@ use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncWrite, BufReader, ReadBuf};
 use tokio::net::{TcpSocket, TcpStream};
 use tokio::process::{Child, ChildStdin, ChildStdout, Command};
+use tokio::time::Sleep;
 
 use crate::fault::{Cause, Fault, Stage};
 
-use super::fate::Fate;
+use super::fate::{Fate, STALLED};
 use super::route::{AddressFamily, Hop};
 
 /// One read takes this much at most: russh asks for a packet's length and body apart, which would be two system calls a
@@ -183,17 +184,37 @@ impl AsyncWrite for Piped {
     }
 }
 
-/// Reads along until the server's identification line has passed, and writes what it finds into the fate.
+/// Reads along until the server's identification line has passed, and writes what it finds into the fate; ends a stream that
+/// takes nothing any more.
+///
+/// russh sends no keepalives, and misses none, while it waits for its stream to take something: with a window of data under
+/// way to a peer that has fallen silent it would wait for as long as TCP does.
 pub struct Watched<S> {
     stream: S,
     fate: Arc<Fate>,
+    /// How long it may take nothing; none is without end.
+    patience: Option<Duration>,
+    /// Since it last took something.
+    stalled: Option<Pin<Box<Sleep>>>,
     /// `None` once the identification was seen, or when the start is too long to be one.
     start: Option<Vec<u8>>,
 }
 
 impl<S> Watched<S> {
-    pub fn new(stream: S, fate: Arc<Fate>) -> Watched<S> {
-        Watched { stream, fate, start: Some(Vec::new()) }
+    pub fn new(stream: S, fate: Arc<Fate>, patience: Option<Duration>) -> Watched<S> {
+        Watched { stream, fate, patience, stalled: None, start: Some(Vec::new()) }
+    }
+
+    /// What a write came to; an error where it has been waited for for too long.
+    fn judge<T>(&mut self, result: Poll<io::Result<T>>, cx: &mut Context<'_>) -> Poll<io::Result<T>> {
+        let Some(patience) = self.patience else { return result };
+        if result.is_ready() {
+            self.stalled = None;
+            return result;
+        }
+        let stalled = self.stalled.get_or_insert_with(|| Box::pin(tokio::time::sleep(patience)));
+        std::task::ready!(stalled.as_mut().poll(cx));
+        Poll::Ready(Err(io::Error::new(io::ErrorKind::TimedOut, STALLED)))
     }
 
     fn look(&mut self, fresh: &[u8]) {
@@ -240,13 +261,16 @@ impl<S: AsyncRead + Unpin> AsyncRead for Watched<S> {
 
 impl<S: AsyncWrite + Unpin> AsyncWrite for Watched<S> {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.stream).poll_write(cx, buf)
+        let written = Pin::new(&mut self.stream).poll_write(cx, buf);
+        self.judge(written, cx)
     }
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_flush(cx)
+        let flushed = Pin::new(&mut self.stream).poll_flush(cx);
+        self.judge(flushed, cx)
     }
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_shutdown(cx)
+        // russh shuts down before it tells why a session ended, and where that fails (the peer is gone) it tells nothing.
+        Pin::new(&mut self.stream).poll_shutdown(cx).map(|_| Ok(()))
     }
 }
 

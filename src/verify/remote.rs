@@ -71,11 +71,14 @@ pub async fn start(mut wire: Wire, hop: Arc<str>) -> Result<Found, Fault> {
     let failed = |cause, text: String| Fault::new(hop.clone(), Stage::Hash, cause, text);
     let mut lines = Lines::default();
     let mut introduction = Introduction::default();
+    let mut nonsense = false;
     let reading = async {
         // Who does not take it says why in what we read.
         let _ = wire.tx.send(Bytes::from_static(ladder::KNOCK)).await;
         loop {
             while let Some(line) = lines.next() {
+                // An account that may run no commands is told so in a line of text.
+                nonsense |= line.iter().any(|byte| byte.is_ascii_control() && !byte.is_ascii_whitespace());
                 match introduction.line(&line) {
                     Ok(false) => {}
                     Ok(true) => return Ok(()),
@@ -87,6 +90,7 @@ pub async fn start(mut wire: Wire, hop: Arc<str>) -> Result<Found, Fault> {
                 Some(_) => {
                     return Err(failed(Cause::Protocol, "garbage in place of the hasher's first line".to_owned()));
                 }
+                None if nonsense => return Err(failed(Cause::Protocol, "garbage in the hasher's place".to_owned())),
                 None => return Err(failed(Cause::Unsupported, "no shell ran the hashing script".to_owned())),
             }
         }

@@ -6,6 +6,7 @@
 //! - [`limits`]: session and start limits, accounts without a shell, routes.
 //! - [`trust`]: what is refused before anything is sent.
 //! - [`faults`]: damage, loss and refusal by rule, and what is counted.
+//! - [`sum`]: that the report says what was injected, for every fault there is.
 //! - [`keeping`]: options that remove, overwrite or go on from something.
 //! - [`stops`]: signals, silence, closed output.
 //! - [`size`]: rekeys on a full connection, and memory.
@@ -19,5 +20,6 @@ mod limits;
 mod oracle;
 mod size;
 mod stops;
+mod sum;
 mod transfer;
 mod trust;

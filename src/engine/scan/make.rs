@@ -282,6 +282,7 @@ impl Scan<'_> {
                 shown: place.shown.clone(),
                 meta: entry.meta.clone(),
                 old: old_meta.cloned(),
+                directory: directory.clone(),
             });
         }
         if !place.contents.is_empty() || !place.given.is_empty() {

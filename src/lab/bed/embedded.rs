@@ -23,10 +23,20 @@ pub struct Embedded {
     head: Server,
     target: Server,
     relay: Option<Relay>,
+    _onward: Option<Relay>,
     /// `None` only while it is dropped.
     runtime: Option<Runtime>,
     far: PathBuf,
     client: Client,
+}
+
+/// The distances of a pair.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Lines {
+    /// Between the client and the head.
+    pub near: Option<Line>,
+    /// Between the head and the target.
+    pub onward: Option<Line>,
 }
 
 impl Embedded {
@@ -46,6 +56,15 @@ impl Embedded {
         change_target: impl FnOnce(&mut Config),
         line: Option<Line>,
     ) -> io::Result<Embedded> {
+        Embedded::over(change_head, change_target, Lines { near: line, onward: None })
+    }
+
+    /// The same with a distance between head and target too.
+    pub fn over(
+        change_head: impl FnOnce(&mut Config),
+        change_target: impl FnOnce(&mut Config),
+        lines: Lines,
+    ) -> io::Result<Embedded> {
         let client = Client::new()?;
         let far = client.dir().join("far");
         fs::create_dir(&far)?;
@@ -57,17 +76,20 @@ impl Embedded {
         change_target(&mut target);
         let target = runtime.block_on(Server::start(target))?;
 
-        let route = Route { host: TARGET.into(), port: 22, to: target.address() };
+        let relay = |line| runtime.block_on(Relay::among(callers.clone(), target.address(), line));
+        let onward = lines.onward.map(relay).transpose()?;
+        let to = onward.as_ref().map_or(target.address(), Relay::address);
+        let route = Route { host: TARGET.into(), port: 22, to };
         let mut head = Config::head(client.key.clone(), vec![route]);
         head.callers = callers;
         change_head(&mut head);
         let head = runtime.block_on(Server::start(head))?;
 
-        let relay = line.map(|line| runtime.block_on(Relay::start(head.address(), line))).transpose()?;
+        let relay = lines.near.map(|line| runtime.block_on(Relay::start(head.address(), line))).transpose()?;
         let door = relay.as_ref().map_or(head.address(), Relay::address);
         let behind = Host { alias: TARGET, name: TARGET, port: 22, jump: Some(HEAD), key: target.host_key() };
         client.write_hosts("lab", &[host_at(HEAD, door, None, head.host_key()), behind])?;
-        Ok(Embedded { head, target, relay, runtime: Some(runtime), far, client })
+        Ok(Embedded { head, target, relay, _onward: onward, runtime: Some(runtime), far, client })
     }
 
     pub fn head_server(&self) -> &Server {

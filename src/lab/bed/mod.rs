@@ -16,7 +16,7 @@ use russh::keys::ssh_key::LineEnding;
 use russh::keys::{Algorithm, PrivateKey, PublicKey};
 use tempfile::TempDir;
 
-pub use self::embedded::Embedded;
+pub use self::embedded::{Embedded, Lines};
 pub use self::sshd::{Knobs, Sshd, SshdPair};
 
 /// The target's name in the bed's ssh_config, and the head's.

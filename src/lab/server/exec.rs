@@ -12,7 +12,7 @@ use tokio::process::Command;
 
 use super::Shared;
 use super::session::{Gone, finish, gone, next_data};
-use crate::lab::faults::Trouble;
+use crate::lab::faults::{Strike, Trouble};
 use crate::lab::stats::count;
 
 /// Exit status of a shell that could not be started.
@@ -29,12 +29,16 @@ enum Spoil {
 pub async fn run(channel: Channel<Msg>, shared: &Arc<Shared>, command: &[u8], closed: &Gone) {
     count(&shared.stats.commands);
     let has = |text: &str| command.windows(text.len().max(1)).any(|part| part == text.as_bytes()) || text.is_empty();
-    let spoil = shared.config.faults.meet(|t| match *t {
+    let spoil = shared.config.faults.choose(|t| match *t {
         Trouble::WrongHash { containing } if has(containing) => Some(Spoil::Hash),
         Trouble::GarbageOutput { containing } if has(containing) => Some(Spoil::Garbage),
         Trouble::NoPath => Some(Spoil::Path),
         _ => None,
     });
+    let (spoil, mut strike) = spoil.unzip();
+    if let Some(Spoil::Garbage | Spoil::Path) = spoil {
+        strike.take().into_iter().for_each(Strike::struck);
+    }
     let (mut from_client, to_client) = channel.split();
     if let Some(Spoil::Garbage) = spoil {
         let _ = to_client.data_bytes(&b"\x00\xffthis is no hash\n\x1b[2J"[..]).await;
@@ -72,8 +76,7 @@ pub async fn run(channel: Channel<Msg>, shared: &Arc<Shared>, command: &[u8], cl
         std::future::pending::<()>().await
     };
     let output = async {
-        let wrong = matches!(spoil, Some(Spoil::Hash));
-        tokio::join!(copy(stdout, &to_client, None, wrong), copy(stderr, &to_client, Some(1), false));
+        tokio::join!(copy(stdout, &to_client, None, strike), copy(stderr, &to_client, Some(1), None));
         child.wait().await
     };
     let status = tokio::select! {
@@ -101,7 +104,7 @@ async fn copy(
     from: Option<impl AsyncRead + Unpin>,
     to: &ChannelWriteHalf<Msg>,
     extended: Option<u32>,
-    mut spoil_first_digit: bool,
+    mut spoil_first_digit: Option<Strike>,
 ) {
     let Some(mut from) = from else { return };
     loop {
@@ -110,9 +113,14 @@ async fn copy(
             Ok(n) if n > 0 => {}
             _ => return,
         }
-        if spoil_first_digit && let Some(digit) = first_hash(&mut buffer) {
-            *digit = if *digit == b'0' { b'1' } else { b'0' };
-            spoil_first_digit = false;
+        if let Some(strike) = spoil_first_digit.take() {
+            match first_hash(&mut buffer) {
+                Some(digit) => {
+                    *digit = if *digit == b'0' { b'1' } else { b'0' };
+                    strike.struck();
+                }
+                None => spoil_first_digit = Some(strike),
+            }
         }
         let data: Bytes = buffer.freeze();
         let sent = match extended {

@@ -24,7 +24,7 @@ use russh::keys::{Algorithm, PrivateKey, PublicKey};
 use russh::server::run_stream;
 use russh::{MethodKind, MethodSet, Preferred, SshId, cipher};
 use tokio::io::AsyncWriteExt;
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::{TcpListener, TcpSocket, TcpStream};
 use tokio::sync::watch;
 
 pub use self::sftp::{Extensions, serve_wire};
@@ -57,6 +57,14 @@ pub struct Callers(Arc<Mutex<HashSet<SocketAddr>>>);
 impl Callers {
     fn add(&self, address: SocketAddr) {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).insert(address);
+    }
+
+    /// Connects from an address that the target is told beforehand.
+    pub(crate) async fn connect(&self, to: SocketAddr) -> io::Result<TcpStream> {
+        let socket = TcpSocket::new_v4()?;
+        socket.bind((Ipv4Addr::LOCALHOST, 0).into())?;
+        self.add(socket.local_addr()?);
+        socket.connect(to).await
     }
 
     fn knows(&self, address: SocketAddr) -> bool {

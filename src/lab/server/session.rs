@@ -9,7 +9,6 @@ use russh::keys::PublicKey;
 use russh::server::{Auth, ChannelOpenHandle, Msg, PublicKeyOffer, Response, Session, VerifiedPublicKey};
 use russh::{Channel, ChannelId, ChannelMsg, ChannelOpenFailure, ChannelReadHalf, ChannelWriteHalf};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::TcpSocket;
 use tokio::sync::watch;
 
 use super::startups::Start;
@@ -69,8 +68,8 @@ impl Handler {
     }
 
     fn judge(&self, accepted: bool) -> Auth {
-        let denied = self.faults().meet(|t| (*t == Trouble::Deny).then_some(())).is_some();
-        if accepted && !denied {
+        // Only what would have been let in counts.
+        if accepted && self.faults().meet(|t| (*t == Trouble::Deny).then_some(())).is_none() {
             return Auth::Accept;
         }
         count(&self.shared.stats.denied);
@@ -199,7 +198,7 @@ impl russh::server::Handler for Handler {
         let gone = self.birth(channel.id());
         let shared = self.shared.clone();
         tokio::spawn(async move {
-            match connect(&shared, route.to).await {
+            match shared.config.callers.connect(route.to).await {
                 Ok(socket) => {
                     count(&shared.stats.tunnels);
                     // Bytes are counted where they pass the server's own socket.
@@ -245,14 +244,6 @@ impl russh::server::Handler for Handler {
         self.idle.remove(&id);
         Ok(())
     }
-}
-
-/// Connects for a client, from an address that the target is told beforehand.
-async fn connect(shared: &Shared, to: std::net::SocketAddr) -> std::io::Result<tokio::net::TcpStream> {
-    let socket = TcpSocket::new_v4()?;
-    socket.bind((std::net::Ipv4Addr::LOCALHOST, 0).into())?;
-    shared.config.callers.add(socket.local_addr()?);
-    socket.connect(to).await
 }
 
 /// Carries a direct-tcpip channel's bytes both ways until either side ends.

@@ -17,6 +17,25 @@ pub struct MaxStartups {
     pub full: u32,
 }
 
+impl std::str::FromStr for MaxStartups {
+    type Err = String;
+
+    /// As in sshd_config: `10:30:100`, or one number for start and full.
+    fn from_str(text: &str) -> Result<MaxStartups, String> {
+        let numbers: Option<Vec<u32>> = text.split(':').map(|part| part.parse().ok()).collect();
+        match numbers.as_deref() {
+            Some(&[full]) if full > 0 => Ok(MaxStartups { start: full, rate: 100, full }),
+            Some(&[start, rate, full]) if (1..=full).contains(&start) && (1..=100).contains(&rate) => {
+                Ok(MaxStartups { start, rate, full })
+            }
+            _ => {
+                Err("write START:RATE:FULL, as sshd_config does (10:30:100; START not above FULL), or one number"
+                    .into())
+            }
+        }
+    }
+}
+
 impl MaxStartups {
     /// sshd's `should_drop_connection`: with `pending` unauthenticated connections, does one whose luck is `draw`
     /// (0 to 99) go?
@@ -82,6 +101,15 @@ mod tests {
         assert!(default.drops(10, 29) && !default.drops(10, 30));
         assert!(default.drops(50, 60) && !default.drops(50, 61));
         assert!(default.drops(100, 99));
+    }
+
+    #[test]
+    fn it_is_written_as_in_sshd_config() {
+        assert_eq!("10:30:100".parse(), Ok(MaxStartups { start: 10, rate: 30, full: 100 }));
+        assert_eq!("5".parse(), Ok(MaxStartups { start: 5, rate: 100, full: 5 }));
+        for wrong in ["", "0", "10:30", "10:0:100", "10:101:100", "20:30:10", "a:b:c"] {
+            assert!(wrong.parse::<MaxStartups>().is_err(), "{wrong}");
+        }
     }
 
     #[test]

@@ -12,7 +12,7 @@ use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, DuplexStream
 use tokio::net::TcpStream;
 use tokio::sync::watch;
 
-use crate::lab::faults::{Direction, Faults, Trouble};
+use crate::lab::faults::{Direction, Faults, Strike, Trouble};
 use crate::lab::stats::Stats;
 
 /// Bytes read from the socket ahead of the session.
@@ -38,12 +38,14 @@ struct Doom {
 enum Stop {
     End,
     Doomed,
+    /// All connections are cut, or the server ends.
+    Cut,
 }
 
 /// Puts the pumps between `socket` and the returned stream. They end with the stream, with the socket, or when `alive`
 /// changes or its sender is gone; in the latter cases the connection is reset.
 pub fn attach(socket: TcpStream, stats: Arc<Stats>, faults: &Faults, alive: watch::Receiver<u64>) -> Stream {
-    let doom = faults.meet(|t| match *t {
+    let doom = faults.choose(|t| match *t {
         Trouble::Cut { direction, bytes } => Some(Doom { direction, bytes, silent: false }),
         Trouble::Silence { direction, bytes } => Some(Doom { direction, bytes, silent: true }),
         _ => None,
@@ -59,12 +61,13 @@ async fn run(
     to_session: DuplexStream,
     from_session: DuplexStream,
     stats: Arc<Stats>,
-    doom: Option<Doom>,
+    doom: Option<(Doom, Strike)>,
     mut alive: watch::Receiver<u64>,
 ) {
     // Without it, Nagle and delayed acknowledgements cost 40 ms a round trip on a jumped connection.
     let _ = socket.set_nodelay(true);
-    let at = |direction| doom.filter(|d| d.direction == direction).map(|d| d.bytes);
+    let (doom, strike) = doom.unzip();
+    let at = |direction| doom.filter(|d| d.direction.covers(direction)).map(|d| d.bytes);
     let stop = {
         let (read, write) = socket.split();
         let inbound = pump(read, to_session, &stats.bytes_in, at(Direction::In));
@@ -73,26 +76,29 @@ async fn run(
             tokio::pin!(inbound, outbound);
             tokio::select! {
                 stop = &mut inbound => match stop? {
-                    Stop::Doomed => Ok(Stop::Doomed),
+                    stop @ (Stop::Doomed | Stop::Cut) => Ok(stop),
                     // The peer has closed; what the session still says may or may not arrive.
                     Stop::End => outbound.await,
                 },
                 stop = &mut outbound => match stop? {
-                    Stop::Doomed => Ok(Stop::Doomed),
+                    stop @ (Stop::Doomed | Stop::Cut) => Ok(stop),
                     Stop::End => tokio::time::timeout(LINGER, inbound).await.unwrap_or(Ok(Stop::End)),
                 },
             }
         };
         tokio::select! {
             stop = both => stop.unwrap_or(Stop::End),
-            _ = alive.changed() => Stop::Doomed,
+            _ = alive.changed() => Stop::Cut,
         }
     };
+    if let (Stop::Doomed, Some(strike)) = (&stop, strike) {
+        strike.struck();
+    }
     if let (Stop::Doomed, Some(Doom { silent: true, .. })) = (&stop, doom) {
         // A black hole: the socket is neither read, nor written, nor closed.
         let _ = alive.changed().await;
     }
-    if let Stop::Doomed = stop {
+    if let Stop::Doomed | Stop::Cut = stop {
         let _ = socket.set_zero_linger();
     }
 }

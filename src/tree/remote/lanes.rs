@@ -139,7 +139,9 @@ async fn add(pool: &Weak<Pool>) -> bool {
         Ok(added) => added,
         Err(fault) => {
             tracing::debug!(%fault, "no further lane");
-            pool.drop_counted(&fault);
+            if !pool.link.is_over() {
+                pool.drop_counted(&fault);
+            }
             false
         }
     }

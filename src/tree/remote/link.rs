@@ -42,6 +42,19 @@ pub trait Link: Send + Sync {
     fn far(&self) -> Option<FarEnd> {
         None
     }
+    /// Why it ended, if it did and can tell that from the end of a channel.
+    fn state(&self) -> State {
+        State::Unknown
+    }
+    /// Why a lane that was added has ended, where the link itself has not.
+    fn lane_fault(&self, _lane: u32) -> Option<Fault> {
+        None
+    }
+    /// The fault of the hop on the way to the far end that does not answer within `patience`, where the far end's silence is
+    /// due to one.
+    fn blame(&self, _fault: Fault, _patience: Duration) -> BoxFuture<'_, Option<Fault>> {
+        Box::pin(std::future::ready(None))
+    }
     /// Whether somebody else's way here took a person's answer, so that one of our own might ask again.
     fn asked_person(&self) -> bool {
         false
@@ -62,6 +75,16 @@ pub trait Link: Send + Sync {
     fn sftp_on(&self, _lane: u32) -> BoxFuture<'_, Result<(Wire, u32), Fault>> {
         self.sftp()
     }
+}
+
+/// How a link does.
+#[derive(Debug)]
+pub enum State {
+    /// Channels can be opened on it.
+    Alive,
+    Lost(Fault),
+    /// All that is known of it is what its channels do.
+    Unknown,
 }
 
 /// SSH along a route.
@@ -110,7 +133,8 @@ struct Added {
     /// Lanes begun; their numbers start at 1.
     begun: u32,
     connections: Vec<Arc<Connection>>,
-    lanes: Vec<Arc<Lane>>,
+    /// Each with its connection, if that is not the first.
+    lanes: Vec<(Arc<Lane>, Option<Arc<Connection>>)>,
 }
 
 impl SshLink {
@@ -127,17 +151,18 @@ impl SshLink {
             let turn = added.begun as usize % (added.connections.len() + 1);
             (added.begun, if new { None } else { Some(turn.checked_sub(1).map(|n| added.connections[n].clone())) })
         };
-        let lane = match carrier {
+        let (lane, carrier) = match carrier {
             None => {
                 let (connection, lane) = Connection::open_lane(&self.more.route, &self.more.context, index).await?;
-                self.added().connections.push(Arc::new(connection));
-                Some(lane)
+                let connection = Arc::new(connection);
+                self.added().connections.push(connection.clone());
+                (Some(lane), Some(connection))
             }
-            Some(None) => self.connection.lane(index).await?,
-            Some(Some(connection)) => connection.lane(index).await?,
+            Some(None) => (self.connection.lane(index).await?, None),
+            Some(Some(connection)) => (connection.lane(index).await?, Some(connection)),
         };
         let Some(lane) = lane else { return Ok(None) };
-        self.added().lanes.push(Arc::new(lane));
+        self.added().lanes.push((Arc::new(lane), carrier));
         Ok(Some(index))
     }
 }
@@ -160,9 +185,9 @@ impl Link for SshLink {
 
     fn sftp_on(&self, lane: u32) -> BoxFuture<'_, Result<(Wire, u32), Fault>> {
         Box::pin(async move {
-            let found = self.added().lanes.iter().find(|added| added.index == lane).cloned();
+            let found = self.added().lanes.iter().find(|(added, _)| added.index == lane).cloned();
             match found {
-                Some(found) => Ok((channel::open(&found.session, Start::Sftp).await?.wire, lane)),
+                Some((found, _)) => Ok((channel::open(&found.session, Start::Sftp).await?.wire, lane)),
                 None => self.sftp().await,
             }
         })
@@ -181,7 +206,26 @@ impl Link for SshLink {
     }
 
     fn is_over(&self) -> bool {
-        self.lane.session.fate.is_over()
+        // A jump's end is the end of all that it carries, a moment before that knows.
+        self.lane.session.fate.is_over() || self.connection.fault().is_some()
+    }
+
+    fn state(&self) -> State {
+        match self.connection.fault() {
+            Some(fault) => State::Lost(fault),
+            None if self.lane.session.fate.is_over() => State::Lost(self.lane.session.fate.fault()),
+            None => State::Alive,
+        }
+    }
+
+    fn lane_fault(&self, lane: u32) -> Option<Fault> {
+        let (lane, carrier) = self.added().lanes.iter().find(|(added, _)| added.index == lane).cloned()?;
+        let below = carrier.and_then(|connection| connection.fault());
+        below.or_else(|| lane.session.fate.is_over().then(|| lane.session.fate.fault()))
+    }
+
+    fn blame(&self, fault: Fault, patience: Duration) -> BoxFuture<'_, Option<Fault>> {
+        Box::pin(self.connection.blame(fault, patience))
     }
 
     fn hops(&self) -> Vec<HopFacts> {
@@ -195,7 +239,7 @@ impl Link for SshLink {
     fn close(&self) -> BoxFuture<'_, ()> {
         Box::pin(async move {
             let added = std::mem::take(&mut *self.added());
-            for lane in &added.lanes {
+            for (lane, _) in &added.lanes {
                 self.connection.close_lane(lane).await;
             }
             for connection in &added.connections {

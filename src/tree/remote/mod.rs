@@ -9,7 +9,7 @@ pub mod pool;
 mod readback;
 
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 
@@ -21,12 +21,13 @@ use crate::sftp::packet::open;
 use crate::sftp::session::Traffic;
 use crate::sftp::wire::BoxFuture;
 use crate::sftp::{Attrs, Request};
+use crate::ssh::hop::BLAME_PATIENCE;
 use crate::verify::remote::NoHash;
 use crate::verify::{Algorithm, Digest};
 
 use super::{Change, How, Identity, Listing, Result, Sink, Source, Tree, Used, join};
 use foresight::Foresight;
-use link::Connector;
+use link::{Connector, State};
 use pool::{Channel, Lease, Pool, Settings};
 
 /// The lowest rung of the ladder, in the ledger's words.
@@ -93,23 +94,34 @@ impl Remote {
             if self.progressed.swap(false, std::sync::atomic::Ordering::Relaxed) {
                 retry.succeeded();
             }
-            self.settings.ledger.drop_counted(&self.lost(), What::Connection);
+            match old.link.state() {
+                // Its channels ended one by one, and are counted so.
+                State::Alive => match old.silence().await {
+                    Some(fault) => self.settings.ledger.drop_counted(&fault, What::Connection),
+                    None => old.bury(),
+                },
+                State::Lost(fault) => {
+                    let text = format!("the connection was lost: {}", fault.text);
+                    self.settings.ledger.drop_counted(&Fault { text, ..fault }, What::Connection);
+                }
+                State::Unknown => self.settings.ledger.drop_counted(&self.lost(), What::Connection),
+            }
             old.close().await;
         }
         let started = Instant::now();
         loop {
-            let fault = match self.attempt().await {
+            let (fault, what) = match self.attempt().await {
                 Ok(pool) => {
                     *self.current() = Some(pool.clone());
                     return Ok(pool);
                 }
-                Err(fault) => fault,
+                Err(failed) => failed,
             };
             let decision = retry.after(&fault, started.elapsed(), &mut rand::rng());
             match decision {
                 Decision::Retry(wait) => {
                     tracing::info!(%fault, ?wait, "connecting again");
-                    self.settings.ledger.drop_counted(&fault, What::Connection);
+                    self.settings.ledger.drop_counted(&fault, what);
                     tokio::time::sleep(wait).await;
                 }
                 Decision::GiveUp(_) => {
@@ -124,13 +136,22 @@ impl Remote {
         Fault::new(self.hop.clone(), Stage::Session, Cause::Lost, "the connection was lost; connecting again")
     }
 
-    async fn attempt(&self) -> Result<Arc<Pool>> {
-        let link = self.connector.connect().await?;
+    /// Connects, and opens a first channel. A failure comes with what it was that failed.
+    async fn attempt(&self) -> std::result::Result<Arc<Pool>, (Fault, What)> {
+        let link = self.connector.connect().await.map_err(|fault| (fault, What::Connection))?;
         let pool = match Pool::start(link.clone(), self.settings.clone()).await {
             Ok(pool) => pool,
             Err(fault) => {
+                let failed = match link.state() {
+                    State::Alive => match link.blame(fault.clone(), BLAME_PATIENCE).await {
+                        Some(silent) => (silent, What::Connection),
+                        None => (fault, What::Channel),
+                    },
+                    State::Lost(fault) => (fault, What::Connection),
+                    State::Unknown => (fault, What::Connection),
+                };
                 link.close().await;
-                return Err(fault);
+                return Err(failed);
             }
         };
         let (limits, _) = pool.abilities();
@@ -172,6 +193,15 @@ impl Remote {
     /// Whether a connection of our own might ask a person what the shared one has been told already.
     pub fn asked_person(&self) -> bool {
         self.living().is_some_and(|pool| pool.link.asked_person())
+    }
+
+    /// Finds out which hop a silence is due to.
+    pub async fn blame(&self, fault: Fault, patience: Duration) -> Fault {
+        let link = self.current().as_ref().map(|pool| pool.link.clone());
+        match link {
+            Some(link) => link.blame(fault.clone(), patience).await.unwrap_or(fault),
+            None => fault,
+        }
     }
 
     pub fn traffic(&self) -> &Traffic {
@@ -454,7 +484,10 @@ impl Tree for RemoteTree {
                     match asked {
                         Ok(digest) => Ok(Some((digest, hasher.rung.name()))),
                         Err(NoHash::Skipped) => Ok(None),
-                        Err(NoHash::Gone(_)) if pool.link.is_over() => Err(self.remote.lost()),
+                        Err(NoHash::Gone(_)) if pool.link.is_over() => match pool.link.state() {
+                            State::Lost(fault) => Err(Fault { stage: Stage::Hash, ..fault }),
+                            _ => Err(self.remote.lost()),
+                        },
                         Err(NoHash::Gone(why)) => {
                             pool.forget_hasher(&why);
                             Ok(None)

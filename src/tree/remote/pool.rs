@@ -1,6 +1,6 @@
 //! The channels of one link: opened as work comes until the server refuses, each with its budget, handed out by load.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock};
 use std::time::{Duration, Instant};
@@ -11,6 +11,7 @@ use crate::fault::{Cause, Fault, Stage};
 use crate::ledger::{Event, Ledger, Purpose, What};
 use crate::sftp::session::{Peer, Traffic};
 use crate::sftp::{Extensions, Limits, Session};
+use crate::ssh::hop::BLAME_PATIENCE;
 use crate::verify::ladder::{self, FarEnd};
 use crate::verify::remote::{self, RemoteHasher};
 
@@ -157,6 +158,14 @@ impl std::ops::Deref for Lease {
     }
 }
 
+/// Channels that were asked for and did not come to be used.
+#[derive(Default)]
+struct Failed {
+    /// By the session limit.
+    refused: u32,
+    lost: u32,
+}
+
 /// The channels of one link.
 pub struct Pool {
     pub link: Arc<dyn Link>,
@@ -166,6 +175,8 @@ pub struct Pool {
     /// Lanes in use.
     lanes: AtomicU32,
     lane_budgets: Mutex<HashMap<u32, Arc<Semaphore>>>,
+    /// Lanes that were lost, and counted.
+    lost_lanes: Mutex<HashSet<u32>>,
     /// The first channel is open.
     first: watch::Sender<bool>,
     /// How many file channels the work could use.
@@ -198,6 +209,7 @@ impl Pool {
             next_index: AtomicU32::new(0),
             lanes: AtomicU32::new(1),
             lane_budgets: Mutex::default(),
+            lost_lanes: Mutex::default(),
             first: watch::Sender::new(false),
             wanted: AtomicUsize::new(1),
             growing: AtomicBool::new(false),
@@ -299,8 +311,12 @@ impl Pool {
             Ok(found) => Far { end: found.far, hasher: found.hasher },
             Err(fault) => {
                 tracing::debug!(%fault, "no hasher at the far end");
-                if fault.cause == Cause::SessionLimit {
-                    self.found_limit(1);
+                match fault.cause {
+                    Cause::SessionLimit => self.found_limit(1, false, 1),
+                    // An account that runs no commands has lost nothing; a connection that is lost is told as that.
+                    Cause::Unsupported => {}
+                    _ if self.link.is_over() => {}
+                    _ => ledger.drop_counted(&fault, What::Channel),
                 }
                 Far::default()
             }
@@ -327,7 +343,7 @@ impl Pool {
     /// The hasher has failed: nobody asks it again.
     pub fn forget_hasher(&self, why: &str) {
         let gone = self.far.send_if_modified(|far| far.as_mut().is_some_and(|far| far.hasher.take().is_some()));
-        if gone {
+        if gone && !self.link.is_over() {
             let Settings { hop, ledger, .. } = &self.settings;
             let fault = Fault::new(hop.clone(), Stage::Hash, Cause::Lost, format!("the far end's hasher: {why}"));
             ledger.drop_counted(&fault, What::Channel);
@@ -355,8 +371,8 @@ impl Pool {
         others
     }
 
-    /// Takes out channels that have died, and counts them.
-    fn bury(&self) {
+    /// Takes out channels that have died, and counts them; those that died with their lane or connection are counted as that.
+    pub(super) fn bury(&self) {
         let mut dead = Vec::new();
         self.channels().retain(|channel| {
             let fate = channel.session.fate();
@@ -367,10 +383,25 @@ impl Pool {
         let Settings { hop, ledger, .. } = &self.settings;
         for (channel, lane, fate) in dead {
             ledger.event(Event::ChannelClosed { hop, lane, channel, why: Some(&fate) });
-            if !self.link.is_over() {
-                ledger.drop_counted(&fate, What::Channel);
+            if self.link.is_over() {
+                continue;
+            }
+            match self.link.lane_fault(lane) {
+                None => ledger.drop_counted(&fate, What::Channel),
+                Some(fault) => {
+                    let mut lost = self.lost_lanes.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
+                    if lost.insert(lane) {
+                        ledger.drop_counted(&fault, What::Connection);
+                    }
+                }
             }
         }
+    }
+
+    /// The fault of the hop that none of the channels was answered for.
+    pub(super) async fn silence(&self) -> Option<Fault> {
+        let fate = self.channels().iter().find_map(|channel| channel.session.fate())?;
+        self.link.blame(fate, BLAME_PATIENCE).await
     }
 
     /// Sessions that the server allows on this connection, once it has refused one.
@@ -406,28 +437,48 @@ impl Pool {
                 if step == 0 || pool.link.is_over() {
                     break;
                 }
+                // The first one is about to come, if it is not there.
+                let before = pool.count().max(1);
                 let opened = futures::future::join_all((0..step).map(|_| pool.open(0))).await;
+                let open = before + opened.iter().filter(|opened| opened.is_ok()).count();
                 // The first channel was asked for before these, but may be answered after them.
                 if pool.first.subscribe().wait_for(|open| *open).await.is_err() {
                     break;
                 }
-                let refusal = opened.into_iter().filter_map(Result::err).next();
-                if let Some(fault) = refusal {
-                    if fault.cause == Cause::SessionLimit {
-                        // The hashing channel is asked for before any second one and counts if it was granted.
-                        let hashing = usize::from(pool.settings.hashing && pool.far().await.hasher.is_some());
-                        pool.found_limit(pool.count() + hashing);
-                    } else {
-                        tracing::debug!(%fault, "no further channel");
-                        pool.settings.ledger.drop_counted(&fault, What::Channel);
-                        // Never again on this link: what is open carries on.
-                        pool.wanted.store(pool.count(), Ordering::Relaxed);
-                    }
+                let Failed { refused, lost } = pool.count_failed(opened);
+                if lost > 0 {
+                    // Never again on this link: what is open carries on.
+                    pool.wanted.store(pool.count(), Ordering::Relaxed);
+                }
+                if refused > 0 {
+                    // The hashing channel is asked for before any second one and counts if it was granted.
+                    let known = pool.far().await.hasher.is_some();
+                    let hashing = known || pool.link.is_over() && pool.hashing.get().is_some();
+                    pool.found_limit(open, pool.settings.hashing && hashing, refused);
+                }
+                if refused + lost > 0 {
                     break;
                 }
             }
             pool.growing.store(false, Ordering::Release);
         });
+    }
+
+    /// Counts the channels that were lost before they could be used.
+    fn count_failed(&self, opened: Vec<Result<(), Fault>>) -> Failed {
+        let mut failed = Failed::default();
+        for fault in opened.into_iter().filter_map(Result::err) {
+            if fault.cause == Cause::SessionLimit {
+                failed.refused += 1;
+                continue;
+            }
+            tracing::debug!(%fault, "no further channel");
+            failed.lost += 1;
+            if !self.link.is_over() {
+                self.settings.ledger.drop_counted(&fault, What::Channel);
+            }
+        }
+        failed
     }
 
     fn room(&self) -> usize {
@@ -436,12 +487,12 @@ impl Pool {
         self.wanted.load(Ordering::Relaxed).min(limit).saturating_sub(self.count().max(1))
     }
 
-    fn found_limit(&self, sessions: usize) {
-        let files = self.count().max(1);
+    /// The server allows this many channels for files beside the hashing one; `refused` that were asked for were beyond it.
+    fn found_limit(&self, files: usize, hashing: bool, refused: u32) {
         *self.limit.lock().unwrap_or_else(|p| p.into_inner()) = Some(files);
         let Settings { hop, ledger, .. } = &self.settings;
-        let hashing = sessions.saturating_sub(files) as u32;
-        ledger.event(Event::LimitFound { hop, sessions: sessions as u32, files: files as u32, hashing });
+        let (files, hashing) = (files as u32, u32::from(hashing));
+        ledger.event(Event::LimitFound { hop, sessions: files + hashing, files, hashing, refused });
     }
 
     /// Waits until `len` more bytes may be asked for on this link.
@@ -462,8 +513,15 @@ impl Pool {
     pub(super) async fn add_lane(&self) -> Result<bool, Fault> {
         let Some(lane) = self.link.add_lane().await? else { return Ok(false) };
         let opened = futures::future::join_all((0..LANE_CHANNELS).map(|_| self.open(lane))).await;
-        if opened.iter().all(Result::is_err) {
-            return opened.into_iter().next().unwrap_or(Ok(())).map(|()| false);
+        let none = opened.iter().all(Result::is_err);
+        let Failed { refused, .. } = self.count_failed(opened);
+        if refused > 0 {
+            let Settings { hop, ledger, .. } = &self.settings;
+            let files = LANE_CHANNELS as u32 - refused.min(LANE_CHANNELS as u32);
+            ledger.event(Event::LimitFound { hop, sessions: files, files, hashing: 0, refused });
+        }
+        if none {
+            return Ok(false);
         }
         self.reads.add_permits(self.read_budget);
         self.lanes.fetch_add(1, Ordering::Relaxed);
@@ -519,6 +577,7 @@ impl Pool {
 
     /// Ends all channels, then the link.
     pub async fn close(&self) {
+        self.bury();
         self.far.send_replace(Some(Far::default()));
         let channels = std::mem::take(&mut *self.channels());
         let Settings { hop, ledger, .. } = &self.settings;

@@ -251,8 +251,10 @@ impl Core {
         let handle = self.handles.get_mut(slot).and_then(Option::take).ok_or(Refusal::Status(FAILURE))?;
         let Handle::File { file, path, written: true, .. } = handle else { return Ok(()) };
         drop(file);
-        if self.faults.meet(|t| (*t == Trouble::CorruptFile).then_some(())).is_some() {
-            flip(&path)?;
+        if let Some(((), strike)) = self.faults.choose(|t| (*t == Trouble::CorruptFile).then_some(()))
+            && flip(&path)?
+        {
+            strike.struck();
         }
         Ok(())
     }
@@ -260,12 +262,15 @@ impl Core {
     fn read(&mut self, id: u32, fields: &mut Fields, out: &mut BytesMut) -> Outcome {
         let slot = self.slot(fields)?;
         let offset = fields.u64().ok_or_else(bad)?;
-        let mut length = fields.u32().ok_or_else(bad)?.min(MAX_DATA);
-        let short = self.faults.meet(|t| match *t {
-            Trouble::ShortRead { max } => Some(max.max(1)),
-            _ => None,
-        });
-        length = length.min(short.unwrap_or(length));
+        let asked = fields.u32().ok_or_else(bad)?.min(MAX_DATA);
+        let (short, strike) = self
+            .faults
+            .choose(|t| match *t {
+                Trouble::ShortRead { max } => Some(max.max(1)),
+                _ => None,
+            })
+            .unzip();
+        let length = asked.min(short.unwrap_or(asked));
         let Handle::File { file, .. } = self.at(slot)? else { return Err(bad()) };
         let mut result = Ok(0);
         put_packet(out, kind::DATA, id, |out| {
@@ -277,6 +282,12 @@ impl Core {
             out.truncate(start + n);
             out[start - 4..start].copy_from_slice(&(n as u32).to_be_bytes());
         });
+        let end = offset.saturating_add(u64::from(length));
+        if let Some(strike) = strike.filter(|_| length < asked)
+            && file.metadata().is_ok_and(|meta| meta.len() > end)
+        {
+            strike.struck();
+        }
         match result? {
             0 if length > 0 => Err(Refusal::Status(EOF)),
             _ => Ok(()),
@@ -372,17 +383,18 @@ impl Core {
     }
 }
 
-/// Flips the lowest bit of the middle byte, and leaves the times as they were: what a bad disk does.
-fn flip(path: &std::path::Path) -> io::Result<()> {
+/// Flips the lowest bit of the middle byte, and leaves the times as they were: what a bad disk does. False if there is none.
+fn flip(path: &std::path::Path) -> io::Result<bool> {
     let file = File::options().read(true).write(true).open(path)?;
     let meta = file.metadata()?;
     if meta.len() == 0 {
-        return Ok(());
+        return Ok(false);
     }
     let mut byte = [0];
     let middle = meta.len() / 2;
     file.read_exact_at(&mut byte, middle)?;
     byte[0] ^= 1;
     file.write_all_at(&byte, middle)?;
-    file.set_times(fs::FileTimes::new().set_modified(meta.modified()?).set_accessed(meta.accessed()?))
+    file.set_times(fs::FileTimes::new().set_modified(meta.modified()?).set_accessed(meta.accessed()?))?;
+    Ok(true)
 }

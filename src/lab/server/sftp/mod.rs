@@ -20,7 +20,7 @@ use russh::server::Msg;
 use self::files::Core;
 use super::session::{Gone, finish, gone, next_data};
 use super::{Config, Shared};
-use crate::lab::faults::Trouble;
+use crate::lab::faults::{Strike, Trouble};
 use crate::lab::stats::count;
 use crate::sftp::wire::Wire;
 
@@ -73,16 +73,21 @@ enum Fate {
 pub async fn run(channel: Channel<Msg>, shared: &Arc<Shared>, closed: &Gone) {
     let (mut from_client, to_client) = channel.split();
     let mut core = Core::new(&shared.config);
-    let mut left = shared.config.faults.meet(|t| match *t {
-        Trouble::CloseChannel { requests } => Some(requests),
-        _ => None,
-    });
+    let (mut left, mut strike) = shared
+        .config
+        .faults
+        .choose(|t| match *t {
+            Trouble::CloseChannel { requests } => Some(requests),
+            _ => None,
+        })
+        .unzip();
     let mut input = BytesMut::new();
     let mut output = BytesMut::new();
     let serve = async {
         loop {
             while let Some(packet) = take_packet(&mut input)? {
                 if left == Some(0) {
+                    strike.take().into_iter().for_each(Strike::struck);
                     return None;
                 }
                 left = left.map(|left| left - 1);
