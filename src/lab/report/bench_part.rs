@@ -1,0 +1,431 @@
+//! What the page says of a bench: programs side by side.
+
+use super::bench::{Bench, Cell, Program, letter, varying};
+use super::document::{Block, Figure, Section, Table, Value};
+use super::figure::arrivals::{Line, arrivals};
+use super::figure::bars::{Group, Stack, losses, stacks};
+use super::figure::walls::{Wall, walls};
+use super::run_part;
+use super::tally::Tally;
+use super::units::{count, counted, percent, seconds, times};
+use super::words;
+
+/// Cells in one figure; the table has them all.
+const DRAWN: usize = 40;
+/// Cells whose arrivals are drawn.
+const CURVES: usize = 8;
+const MESSAGES: usize = 24;
+
+/// One program over all cells.
+struct Total {
+    name: String,
+    files: u64,
+    missing: u64,
+    tally: Tally,
+}
+
+fn totals(bench: &Bench) -> Vec<Total> {
+    let mut totals: Vec<Total> = Vec::new();
+    for cell in &bench.cells {
+        for program in &cell.programs {
+            let files = cell.files.saturating_mul(program.runs);
+            let at = totals.iter().position(|total| total.name == program.name).unwrap_or_else(|| {
+                let name = program.name.clone();
+                totals.push(Total { name, files: 0, missing: 0, tally: Tally::default() });
+                totals.len() - 1
+            });
+            totals[at].files = totals[at].files.saturating_add(files);
+            totals[at].missing = totals[at].missing.saturating_add(program.missing);
+            totals[at].tally.merge(&program.tally);
+        }
+    }
+    totals
+}
+
+/// A cell with its letter, by which tables name it, and a heading.
+struct Named<'a> {
+    letter: String,
+    heading: String,
+    cell: &'a Cell,
+}
+
+impl Named<'_> {
+    fn new<'a>(index: usize, cell: &'a Cell, bench: &Bench, varying: &[&str]) -> Named<'a> {
+        let letter = letter(index);
+        let label = cell.label(varying);
+        let heading = match bench.cells.len() {
+            1 => cell.label(&cell.names()),
+            _ => format!("{letter}: {label}"),
+        };
+        Named { letter, heading, cell }
+    }
+}
+
+/// Headline, and what else has to be said at once.
+pub fn headline(bench: &Bench) -> (String, Vec<String>) {
+    let totals = totals(bench);
+    let of = |total: &Total| words::arrived(total.missing, total.files, &total.tally);
+    let lower = |text: String| match text.strip_prefix("All ") {
+        Some(rest) => format!("all {rest}"),
+        None => text,
+    };
+    let mut sentences: Vec<String> = Vec::new();
+    let all_well: Vec<&str> =
+        totals.iter().filter(|total| total.missing == 0).map(|total| total.name.as_str()).collect();
+    if all_well.len() == totals.len() {
+        sentences.push(format!("Every file arrived with every program: {}.", all_well.join(", ")));
+    } else {
+        if !all_well.is_empty() {
+            sentences.push(format!("Every file arrived with {}.", all_well.join(", ")));
+        }
+        let failing = totals.iter().filter(|total| total.missing > 0);
+        sentences.extend(failing.map(|total| format!("{}: {}", total.name, lower(of(total)))));
+    }
+    let headline = if sentences.is_empty() { "Nothing was measured.".to_owned() } else { sentences.remove(0) };
+    sentences.extend(speed(bench));
+    (headline, sentences)
+}
+
+/// Where both were whole: how hopsync's time compares.
+fn speed(bench: &Bench) -> Option<String> {
+    let ratio = |cell: &Cell| {
+        let ours = cell.programs.iter().find(|program| program.name == "hopsync");
+        cell.ratio(ours.or_else(|| cell.programs.iter().find(|program| program.is_ours()))?)
+    };
+    let mut ratios: Vec<f64> = bench.cells.iter().filter_map(ratio).collect();
+    ratios.sort_by(f64::total_cmp);
+    let (least, most) = (*ratios.first()?, *ratios.last()?);
+    let range = if ratios.len() == 1 { times(least) } else { format!("{} to {}", times(least), times(most)) };
+    let cells = counted(ratios.len() as u64, "cell");
+    let reference = bench.cells.iter().find_map(Cell::reference).map_or("rsync", |program| program.name.as_str());
+    Some(format!("Where every file arrived with both ({cells}), hopsync was {range} as fast as {reference}."))
+}
+
+pub fn facts(bench: &Bench) -> Vec<String> {
+    let told = |name: &str| bench.environment.iter().find(|entry| entry.0 == name).map(|entry| entry.1.clone());
+    let runs: u64 = bench.cells.iter().flat_map(|cell| &cell.programs).map(|program| program.runs).sum();
+    let cells = counted(bench.cells.len() as u64, "cell");
+    let mut facts = vec![format!("a bench: {}, {cells}", counted(runs, "run"))];
+    facts.extend(told("started").map(|date| format!("started {date}")));
+    facts.extend(told("servers").map(|servers| format!("servers: {servers}")));
+    facts.extend(told("cpu"));
+    if told("optimised").as_deref() == Some("false") {
+        facts.push("built without optimisations: its times mean nothing".to_owned());
+    }
+    facts
+}
+
+pub fn sections(bench: &Bench, prefix: &str) -> Vec<Section> {
+    let names = varying(&bench.cells);
+    let cells: Vec<Named> =
+        bench.cells.iter().enumerate().map(|(index, cell)| Named::new(index, cell, bench, &names)).collect();
+    let labelled = &cells[..];
+    let mut sections = vec![delivered(labelled, &names, bench, prefix)];
+    sections.extend(where_and_why(labelled, prefix));
+    sections.push(time(labelled, prefix));
+    sections.extend(by_when(labelled, prefix));
+    for (index, (label, runs)) in bench.inside.iter().enumerate() {
+        let inner = format!("{prefix}inside{}-", index + 1);
+        let mut blocks: Vec<Block> = Vec::new();
+        let (headline, lede) = run_part::headline(runs);
+        let text = std::iter::once(headline).chain(lede).collect();
+        for section in run_part::sections(runs, &inner) {
+            blocks.extend(section.blocks);
+        }
+        sections.push(Section { heading: format!("Inside hopsync: {label}"), text, blocks, folded: true });
+    }
+    sections.extend(messages(labelled));
+    sections.extend(environment(bench, prefix));
+    sections
+}
+
+/// The axes that are the same everywhere.
+fn constants(cells: &[Cell], varying: &[&str]) -> Option<String> {
+    let first = cells.first().filter(|_| cells.len() > 1)?;
+    let same: Vec<&str> = first.axes.iter().filter(|axis| !varying.contains(&axis.0)).map(|axis| axis.0).collect();
+    let same = first.label(&same);
+    (!same.is_empty()).then(|| format!("The same in all cells: {same}."))
+}
+
+fn runs_of(program: &Program) -> String {
+    if program.runs == 1 { String::new() } else { format!(" in {}", counted(program.runs, "run")) }
+}
+
+fn delivered(cells: &[Named], names: &[&str], bench: &Bench, prefix: &str) -> Section {
+    let stack = |cell: &Cell, program: &Program| {
+        let all = cell.files.saturating_mul(program.runs);
+        let words = match program.missing {
+            0 => format!("all {}{}", count(all), runs_of(program)),
+            n => format!("{} of {} missing{}", count(n), count(all), runs_of(program)),
+        };
+        let parts = vec![("ok", "delivered whole", program.whole), ("lost", "missing", program.missing)];
+        Stack { name: program.name.clone(), words, parts }
+    };
+    let group = |named: &Named| Group {
+        heading: named.heading.clone(),
+        bars: named.cell.programs.iter().map(|program| stack(named.cell, program)).collect(),
+    };
+    let groups: Vec<Group<Stack>> = cells.iter().take(DRAWN).map(group).collect();
+    let columns = [
+        ("cell", ""),
+        ("program", ""),
+        ("files", ""),
+        ("delivered", ""),
+        ("missing", ""),
+        ("share", ""),
+        ("worst run misses", ""),
+        ("complete runs", ""),
+    ];
+    let mut table = Table::new(&format!("{prefix}delivered"), "Delivered and missing", &columns);
+    for Named { letter, cell, .. } in cells {
+        for program in &cell.programs {
+            let all = cell.files.saturating_mul(program.runs);
+            table.rows.push(vec![
+                Value::text(letter),
+                Value::text(&program.name),
+                Value::Count(all),
+                Value::Count(program.whole),
+                Value::Count(program.missing),
+                Value::text(percent(program.whole, all)),
+                Value::Count(program.worst),
+                Value::text(format!("{} of {}", program.complete, program.runs)),
+            ]);
+        }
+    }
+    let mut text: Vec<String> = constants(&bench.cells, names).into_iter().collect();
+    if cells.len() > DRAWN {
+        text.push(format!(
+            "The first {DRAWN} of {} are drawn; the table has all.",
+            counted(cells.len() as u64, "cell")
+        ));
+    }
+    let description = headline(bench).0;
+    let words = "All runs that count, together; a file counts if it arrived whole, by the bench's own hash.";
+    let figure = Figure::new(&format!("{prefix}delivered"), "Delivered and missing", words, &description, |svg| {
+        stacks(svg, &groups);
+    });
+    let heading = "Delivered and missing, per program".to_owned();
+    let mut blocks = vec![Block::Figure(figure.with(table))];
+    if cells.len() > 1 {
+        blocks.push(Block::Table(what_they_are(cells, prefix)));
+    }
+    Section { heading, text, blocks, ..Section::default() }
+}
+
+/// The cells by their letters, an axis to a column.
+fn what_they_are(cells: &[Named], prefix: &str) -> Table {
+    let mut names: Vec<&'static str> = Vec::new();
+    for name in cells.iter().flat_map(|named| named.cell.names()) {
+        if !names.contains(&name) {
+            names.push(name);
+        }
+    }
+    let columns: Vec<(&str, &'static str)> =
+        std::iter::once("cell").chain(names.iter().copied()).map(|name| (name, "")).collect();
+    let mut table = Table::new(&format!("{prefix}cells"), "Cells", &columns);
+    for Named { letter, cell, .. } in cells {
+        let value = |name: &&'static str| {
+            let axis = cell.axes.iter().find(|axis| axis.0 == *name);
+            axis.map_or(Value::None, |axis| Value::text(axis.1.trim_start_matches("of ").trim_end_matches(" files")))
+        };
+        table.rows.push(std::iter::once(Value::text(letter)).chain(names.iter().map(value)).collect());
+    }
+    table
+}
+
+fn where_and_why(cells: &[Named], prefix: &str) -> Option<Section> {
+    let columns = [
+        ("cell", ""),
+        ("program", ""),
+        ("hop", ""),
+        ("stage", ""),
+        ("cause", ""),
+        ("files missing", ""),
+        ("drops overcome", ""),
+        ("for example", ""),
+    ];
+    let mut table = Table::new(&format!("{prefix}drops"), "By hop, stage and cause", &columns);
+    let (mut groups, mut sums) = (Vec::new(), Vec::new());
+    for Named { letter, cell, .. } in cells {
+        for program in &cell.programs {
+            for row in program.tally.sorted() {
+                let place = [&row.place.hop, &row.place.stage, &row.place.cause].map(Value::text);
+                let counts = [Value::Count(row.lost), Value::Count(row.drops())];
+                let head = [Value::text(letter), Value::text(&program.name)];
+                table
+                    .rows
+                    .push(head.into_iter().chain(place).chain(counts).chain([Value::text(&row.example)]).collect());
+            }
+            let bars = run_part::bars_of(&program.tally);
+            if !bars.is_empty() {
+                let mut heading =
+                    if cells.len() > 1 { format!("{letter}, {}", program.name) } else { program.name.clone() };
+                if program.missing > 0 {
+                    heading += &format!(": {}", run_part::sum_of(&program.tally, program.missing));
+                    sums.push(heading.clone());
+                }
+                groups.push(Group { heading, bars });
+            }
+        }
+    }
+    if groups.is_empty() {
+        return None;
+    }
+    let more = groups.len().saturating_sub(DRAWN);
+    groups.truncate(DRAWN);
+    let words = "Striped: files that did not arrive. Hollow: drops that were tried again and overcome, which only hopsync \
+                 counts. What nobody can know is called unknown.";
+    let figure =
+        Figure::new(&format!("{prefix}drops"), "Drops by hop, stage and cause", words, &sums.join(" "), |svg| {
+            losses(svg, &groups)
+        });
+    let mut text = Vec::new();
+    if more > 0 {
+        text.push(format!("The table has {more} more."));
+    }
+    let heading = "Where files were lost, and why".to_owned();
+    Some(Section { heading, text, blocks: vec![Block::Figure(figure), Block::Table(table)], ..Section::default() })
+}
+
+/// What stands beside a bar of time.
+fn wall_words(cell: &Cell, program: &Program) -> String {
+    let Some(wall) = program.wall() else { return "no run was complete".to_owned() };
+    let mut text = seconds(wall.median);
+    if program.complete > 1 {
+        text += &format!(" ({}–{})", seconds(wall.min), seconds(wall.max));
+    }
+    match (program.complete == program.runs, cell.ratio(program)) {
+        (false, _) => text + &format!("; {} of {} complete", program.complete, program.runs),
+        (true, Some(_)) if cell.reference().is_some_and(|reference| reference.name == program.name) => text,
+        (true, Some(ratio)) => text + &format!("; {} as fast", times(ratio)),
+        (true, None) => text,
+    }
+}
+
+fn time(cells: &[Named], prefix: &str) -> Section {
+    let wall = |cell: &Cell, program: &Program| Wall {
+        name: program.name.clone(),
+        words: wall_words(cell, program),
+        runs: program.walls.clone(),
+        broken: program.broken.clone(),
+        median: program.wall().map(|wall| wall.median),
+        ours: program.is_ours(),
+    };
+    let group = |named: &Named| Group {
+        heading: named.heading.clone(),
+        bars: named.cell.programs.iter().map(|program| wall(named.cell, program)).collect(),
+    };
+    let groups: Vec<Group<Wall>> = cells.iter().take(DRAWN).map(group).collect();
+    let columns = [
+        ("cell", ""),
+        ("program", ""),
+        ("median", "s"),
+        ("least", "s"),
+        ("most", "s"),
+        ("× rsync", ""),
+        ("CPU", "s"),
+        ("peak memory", "B"),
+        ("rate", "B/s"),
+        ("complete runs", ""),
+    ];
+    let mut table = Table::new(&format!("{prefix}walls"), "Time from start to end", &columns);
+    for Named { letter, cell, .. } in cells {
+        for program in &cell.programs {
+            let spread = program.wall();
+            let of = |value: Option<f64>| Value::or_none(value.map(Value::Seconds));
+            let mut cpu = program.cpu.clone();
+            cpu.sort_by(f64::total_cmp);
+            let rate =
+                spread.filter(|wall| !cell.unchanged && wall.median > 0.0).map(|wall| cell.bytes as f64 / wall.median);
+            table.rows.push(vec![
+                Value::text(letter),
+                Value::text(&program.name),
+                of(spread.map(|wall| wall.median)),
+                of(spread.map(|wall| wall.min)),
+                of(spread.map(|wall| wall.max)),
+                Value::or_none(cell.ratio(program).map(Value::Times)),
+                of(cpu.get(cpu.len() / 2).copied()),
+                if program.peak > 0 { Value::Bytes(program.peak as f64) } else { Value::None },
+                Value::or_none(rate.map(Value::Rate)),
+                Value::text(format!("{} of {}", program.complete, program.runs)),
+            ]);
+        }
+    }
+    let references: Vec<&str> = cells.iter().filter_map(|named| Some(named.cell.reference()?.name.as_str())).collect();
+    let mut text = Vec::new();
+    if let Some(first) = references.first() {
+        let one = references.iter().all(|name| name == first);
+        let what = if one { format!("{first}'s median") } else { "the cell's rsync's median".to_owned() };
+        text.push(format!("“× as fast” is {what} divided by the program's own, where every run of both was complete."));
+    }
+    let words =
+        "The bar ends at the median of the complete runs; each ring is a run, each cross one that was not complete.";
+    let description = speed_of(cells).unwrap_or_else(|| "Wall times of all runs.".to_owned());
+    let figure = Figure::new(&format!("{prefix}walls"), "Time from start to end", words, &description, |svg| {
+        walls(svg, &groups)
+    });
+    let heading = "Time, beside rsync".to_owned();
+    Section { heading, text, blocks: vec![Block::Figure(figure.with(table))], ..Section::default() }
+}
+
+fn speed_of(cells: &[Named]) -> Option<String> {
+    let told = cells.iter().flat_map(|Named { letter, cell, .. }| {
+        let words = |program: &Program| format!("{letter}, {}: {}.", program.name, wall_words(cell, program));
+        cell.programs.iter().map(words).collect::<Vec<_>>()
+    });
+    Some(told.take(12).collect::<Vec<_>>().join(" ")).filter(|text| !text.is_empty())
+}
+
+fn by_when(cells: &[Named], prefix: &str) -> Option<Section> {
+    let known = |cell: &Cell| cell.programs.iter().any(|program| !program.arrivals.is_empty());
+    let with: Vec<_> = cells.iter().filter(|named| known(named.cell)).collect();
+    let mut blocks = Vec::new();
+    for (index, Named { heading, cell, .. }) in with.iter().take(CURVES).enumerate() {
+        let lines: Vec<Line> = cell
+            .programs
+            .iter()
+            .map(|program| Line {
+                name: program.name.clone(),
+                points: program.arrivals.clone(),
+                ours: program.is_ours(),
+            })
+            .collect();
+        let name = format!("{prefix}arrivals{}", index + 1);
+        let told = lines.iter().filter(|line| !line.points.is_empty()).map(|line| {
+            let (end, n) = line.points.last().copied().unwrap_or_default();
+            format!("{}: {} by {}.", line.name, count(n), seconds(end))
+        });
+        let description = told.collect::<Vec<_>>().join(" ");
+        let title = format!("Files that were there, {heading}");
+        let figure = Figure::new(&name, &title, "", &description, |svg| arrivals(svg, &lines, cell.files));
+        blocks.push(Block::Figure(figure));
+    }
+    if blocks.is_empty() {
+        return None;
+    }
+    let mut text = vec!["Of each program's middle run, as far as it is known when a file was whole.".to_owned()];
+    if with.len() > CURVES {
+        text.push(format!("The first {CURVES} of {} cells are drawn.", with.len()));
+    }
+    Some(Section { heading: "When files arrived".to_owned(), text, blocks, ..Section::default() })
+}
+
+fn messages(cells: &[Named]) -> Option<Section> {
+    let told = cells.iter().flat_map(|Named { letter, cell, .. }| {
+        let of = |program: &Program| (format!("{letter}, {}", program.name), program.message.clone());
+        cell.programs.iter().map(of).collect::<Vec<_>>()
+    });
+    let quotes: Vec<_> = told.filter(|(_, message)| !message.is_empty()).take(MESSAGES).collect();
+    let text = vec!["The end of what the first run wrote that was not complete.".to_owned()];
+    let heading = "What the programs said".to_owned();
+    (!quotes.is_empty()).then(|| Section { heading, text, blocks: vec![Block::Quotes(quotes)], ..Section::default() })
+}
+
+fn environment(bench: &Bench, prefix: &str) -> Option<Section> {
+    let mut table = Table::new(&format!("{prefix}environment"), "Environment", &[("what", ""), ("value", "")]);
+    for (name, value) in &bench.environment {
+        table.rows.push(vec![Value::text(name.replace('_', " ")), Value::text(value)]);
+    }
+    let blocks = vec![Block::Table(table)];
+    (!bench.environment.is_empty()).then(|| Section { heading: "Environment".to_owned(), blocks, ..Section::default() })
+}
