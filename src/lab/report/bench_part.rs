@@ -73,10 +73,10 @@ pub fn headline(bench: &Bench) -> (String, Vec<String>) {
     let all_well: Vec<&str> =
         totals.iter().filter(|total| total.missing == 0).map(|total| total.name.as_str()).collect();
     if all_well.len() == totals.len() {
-        sentences.push(format!("Every file arrived with every program: {}.", all_well.join(", ")));
+        sentences.push(format!("Every file arrived with every program: {}.", words::listed(&all_well)));
     } else {
         if !all_well.is_empty() {
-            sentences.push(format!("Every file arrived with {}.", all_well.join(", ")));
+            sentences.push(format!("Every file arrived with {}.", words::listed(&all_well)));
         }
         let failing = totals.iter().filter(|total| total.missing > 0);
         sentences.extend(failing.map(|total| format!("{}: {}", total.name, lower(of(total)))));
@@ -284,7 +284,7 @@ fn where_and_why(cells: &[Named], prefix: &str) -> Option<Section> {
         text.push(format!("The table has {more} more."));
     }
     let heading = "Where files were lost, and why".to_owned();
-    Some(Section { heading, text, blocks: vec![Block::Figure(figure), Block::Table(table)], ..Section::default() })
+    Some(Section { heading, text, blocks: vec![Block::Figure(figure.with(table))], ..Section::default() })
 }
 
 /// What stands beside a bar of time.

@@ -6,7 +6,7 @@ use super::units;
 
 /// Figures are drawn twice: for a page or a sheet, and for a telephone.
 pub const WIDE: f64 = 780.0;
-pub const NARROW: f64 = 348.0;
+pub const NARROW: f64 = 360.0;
 
 /// A page.
 #[derive(Debug, Default)]
@@ -97,6 +97,11 @@ impl Table {
     pub fn new(name: &str, caption: &str, columns: &[(&str, &'static str)]) -> Table {
         let columns = columns.iter().map(|(name, unit)| ((*name).to_owned(), *unit)).collect();
         Table { name: name.to_owned(), caption: caption.to_owned(), columns, rows: Vec::new() }
+    }
+
+    /// Whether a column's texts are so short that they need no second line.
+    pub fn is_short(&self, column: usize) -> bool {
+        self.rows.iter().filter_map(|row| row.get(column)).all(|value| value.shown().chars().count() <= 20)
     }
 
     /// Whether a column has numbers, which are aligned at their end.

@@ -113,7 +113,11 @@ fn figure(out: &mut String, figure: &Figure, heading: &str) {
 
 fn table(out: &mut String, table: &Table, heading: &str) {
     let numeric: Vec<bool> = (0..table.columns.len()).map(|column| table.is_numeric(column)).collect();
-    let class = |column: usize| if numeric.get(column) == Some(&true) { " class=\"n\"" } else { "" };
+    let class = |column: usize| match numeric.get(column) {
+        Some(true) => " class=\"n\"",
+        _ if table.is_short(column) => " class=\"s\"",
+        _ => "",
+    };
     let caption = escape(&table.caption);
     let hidden = if heading.ends_with(&table.caption) { " class=\"hidden\"" } else { "" };
     let _ = writeln!(

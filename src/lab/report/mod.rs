@@ -26,6 +26,8 @@ mod scale;
 mod svg;
 mod tables;
 mod tally;
+#[cfg(test)]
+mod tests;
 mod timeline;
 mod units;
 mod words;
@@ -165,6 +167,12 @@ fn bench_doubts(bench: &Bench) -> Vec<String> {
     if bench.left_out > 0 {
         let runs = units::counted(bench.left_out, "run");
         doubts.push(format!("{runs} of cells or programs beyond what a page can show are left out."));
+    }
+    let overtold: u64 = bench.cells.iter().flat_map(|cell| &cell.programs).map(|program| program.overtold).sum();
+    if overtold > 0 {
+        let files = units::counted(overtold, "file");
+        doubts
+            .push(format!("The bench puts {files} more down to a cause than are missing; what is beyond is left out."));
     }
     doubts.extend(bench.inside.iter().flat_map(|(_, runs)| self::doubts(runs)));
     doubts

@@ -412,6 +412,13 @@ impl Runs {
         }
     }
 
+    /// Things kept for each file, channel, row and bin: what a test of the bounds counts.
+    #[cfg(test)]
+    pub(super) fn memory(&self) -> usize {
+        let lists = self.stages.len() + self.hops.rows.len() + self.texts.rows.len() + self.doubts.rows.len();
+        self.run.files.capacity() + self.run.channels.capacity() + self.tally.rows().len() + lists
+    }
+
     /// No more lines of this run. What is open then is counted as far as it is known.
     pub fn end(&mut self) {
         let run = std::mem::take(&mut self.run);

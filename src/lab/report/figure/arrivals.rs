@@ -3,7 +3,7 @@
 use super::x_axis;
 use crate::lab::report::scale::{Scale, Unit, nice, tick};
 use crate::lab::report::svg::{Anchor, Size, Svg, text_width};
-use crate::lab::report::units::count;
+use crate::lab::report::units::{count, seconds};
 
 const HEIGHT: f64 = 190.0;
 const TOP: f64 = 12.0;
@@ -20,11 +20,9 @@ pub struct Line {
 /// `files` were to arrive.
 pub fn arrivals(svg: &mut Svg, lines: &[Line], files: u64) {
     let lines: Vec<&Line> = lines.iter().filter(|line| !line.points.is_empty()).collect();
-    let names: Vec<String> = lines.iter().map(|line| format!("{} ({})", line.name, count(line.last().1))).collect();
     let most = nice(files as f64);
     let left = text_width(&tick(most, Unit::Count), Size::Tick) + 12.0;
-    let beside = names.iter().map(|name| text_width(name, Size::Note)).fold(0.0, f64::max) + 14.0;
-    let right = svg.width() - beside.min(svg.width() * 0.4);
+    let right = svg.width() - 6.0;
     let bottom = TOP + HEIGHT;
     let end = lines.iter().map(|line| line.last().0).fold(0.0, f64::max);
     let (time, up) = (Scale::linear(end, left, right), Scale::linear(most, bottom, TOP));
@@ -41,30 +39,25 @@ pub fn arrivals(svg: &mut Svg, lines: &[Line], files: u64) {
             path.push((time.place(*t), up.place(*n as f64)));
             before = *n;
         }
-        let class = if line.ours { "curve".to_owned() } else { format!("other dash{}", index % 4) };
+        let class = class(line, index);
         svg.path(&path, false, &class);
         let (x, y) = path[path.len() - 1];
-        svg.line((x, y), (right, y), "grid");
         svg.circle((x, y), 2.6, "run");
     }
-    name_them(svg, &lines, &names, &up, right, bottom);
-    svg.extend(bottom + 20.0);
+    // What is what: the strokes differ, and so do the ends, which the words tell.
+    let mut y = bottom + 28.0;
+    for (index, line) in lines.iter().enumerate() {
+        let (end, n) = line.last();
+        let words = format!("{}: {} by {}", line.name, count(n), seconds(end));
+        svg.line((left, y + 8.0), (left + 30.0, y + 8.0), &class(line, index));
+        svg.text((left + 38.0, y + 12.0), Anchor::Start, Size::Note, svg.width() - left - 38.0, &words);
+        y += 19.0;
+    }
+    svg.extend(y);
 }
 
-/// Each name at the height of its line's end, and none over another.
-fn name_them(svg: &mut Svg, lines: &[&Line], names: &[String], up: &Scale, right: f64, bottom: f64) {
-    let mut order: Vec<usize> = (0..lines.len()).collect();
-    order.sort_by_key(|index| lines[*index].last().1);
-    let mut free = bottom + 4.0;
-    let mut above = order.len() as f64;
-    for index in order {
-        // From below upwards; whoever is too near to the one below is pushed up, and all must fit.
-        let wanted = up.place(lines[index].last().1 as f64) + 4.0;
-        let y = wanted.min(free).max(TOP + (above - 1.0) * 16.0 - 2.0);
-        svg.text((right + 10.0, y), Anchor::Start, Size::Note, svg.width() - right - 10.0, &names[index]);
-        free = y - 16.0;
-        above -= 1.0;
-    }
+fn class(line: &Line, index: usize) -> String {
+    format!("{} dash{}", if line.ours { "curve" } else { "other" }, index % 4)
 }
 
 impl Line {

@@ -98,7 +98,7 @@ pub fn losses(svg: &mut Svg, groups: &[Group<Loss>]) {
                 let width = (rows.right - rows.left - 2.0) * n as f64 / most as f64;
                 let tip = format!("{}: {words}", loss.name);
                 svg.bar((rows.left + 1.0, top), (width, HEIGHT - 2.0), class, (n as f64, most as f64), &tip);
-                y = next - 4.0;
+                y = next - 2.0;
                 name = "";
             }
             y += 6.0;

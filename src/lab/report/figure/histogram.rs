@@ -26,13 +26,15 @@ pub fn histogram(svg: &mut Svg, times: &Histogram, what: &str) {
         let (start, end) = (scale.place(*from) + 0.5, scale.place(*to) - 0.5);
         let top = up.place(*n as f64);
         let tip = format!("{} {what} from {} to {}", units::count(*n), units::seconds(*from), units::seconds(*to));
-        svg.bar((start, top), ((end - start).max(1.0), bottom - top), "ok", (*n as f64, most), &tip);
+        svg.bar((start, top), ((end - start).max(1.0), bottom - top), "ok tall", (*n as f64, most), &tip);
     }
-    for (row, (name, share)) in [("half within", 0.5), ("95 % within", 0.95)].into_iter().enumerate() {
+    // The upper words may go to either side of their stroke; the lower ones keep to the left of theirs, if they can.
+    for (y, name, share) in [(12.0, "95\u{a0}% within", 0.95), (29.0, "half within", 0.5)] {
         let value = times.quantile(share);
-        let (x, y) = (scale.place(value), 12.0 + 17.0 * row as f64);
+        let x = scale.place(value);
         let words = format!("{name} {}", units::seconds(value));
-        let fits = x + 5.0 + text_width(&words, Size::Note) <= svg.width();
+        let room = 5.0 + text_width(&words, Size::Note);
+        let fits = if share > 0.9 { x + room <= svg.width() } else { x - room < 0.0 };
         let (anchor, room) = if fits { (Anchor::Start, svg.width()) } else { (Anchor::End, x - 5.0) };
         svg.line((x, y - 10.0), (x, bottom), "median");
         svg.text((if fits { x + 5.0 } else { x - 5.0 }, y), anchor, Size::Note, room, &words);

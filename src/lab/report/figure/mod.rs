@@ -10,7 +10,7 @@ pub mod walls;
 use super::scale::{Scale, Unit, tick};
 use super::svg::{Anchor, Size, Svg, text_width};
 
-/// Names on the left, bars, words on the right; where it is narrow, names above and words below.
+/// Names on the left, bars, words on the right; where it is narrow, both above, or the words below.
 #[derive(Debug, Clone, Copy)]
 pub struct Rows {
     pub left: f64,
@@ -47,11 +47,15 @@ impl Rows {
             svg.text((self.right + GAP, middle + 4.0), Anchor::Start, Size::Note, room, words);
             return (y, y + height + 10.0);
         }
-        let top = if name.is_empty() { y } else { y + 18.0 };
+        let top = y + 18.0;
         svg.text((0.0, y + 12.0), Anchor::Start, Size::Label, self.width, name);
-        let below = if words.is_empty() { top + height } else { top + height + 15.0 };
-        svg.text((0.0, below), Anchor::Start, Size::Note, self.width, words);
-        (top, below + 16.0)
+        let beside = text_width(name, Size::Label) + GAP + text_width(words, Size::Note) <= self.width;
+        if beside || words.is_empty() {
+            svg.text((self.width, y + 12.0), Anchor::End, Size::Note, self.width, words);
+            return (top, top + height + 10.0);
+        }
+        svg.text((0.0, top + height + 14.0), Anchor::Start, Size::Note, self.width, words);
+        (top, top + height + 28.0)
     }
 
     /// A heading of rows, in as many lines as it takes: where the first row begins.

@@ -128,6 +128,6 @@ fn strip(svg: &mut Svg, y: f64, marks: &Marks, counts: &[f64], bin: f64, (time, 
         let tip = format!("{} at {at}", units::count(*n as u64));
         let class = if marks.lost { "lost" } else { "over" };
         let (x, width) = ((from + to) / 2.0 - 1.5, (to - from).clamp(3.0, 8.0));
-        svg.bar((x, top + MARK - height), (width, height), &format!("{class} mark"), (*n, most), &tip);
+        svg.bar((x, top + MARK - height), (width, height), &format!("{class} tall"), (*n, most), &tip);
     }
 }
