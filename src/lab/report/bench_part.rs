@@ -95,7 +95,8 @@ fn speed(bench: &Bench) -> Option<String> {
     let mut ratios: Vec<f64> = bench.cells.iter().filter_map(ratio).collect();
     ratios.sort_by(f64::total_cmp);
     let (least, most) = (*ratios.first()?, *ratios.last()?);
-    let range = if ratios.len() == 1 { times(least) } else { format!("{} to {}", times(least), times(most)) };
+    let (least, most) = (times(least), times(most));
+    let range = if least == most { least } else { format!("{least} to {most}") };
     let cells = counted(ratios.len() as u64, "cell");
     let reference = bench.cells.iter().find_map(Cell::reference).map_or("rsync", |program| program.name.as_str());
     Some(format!("Where every file arrived with both ({cells}), hopsync was {range} as fast as {reference}."))
@@ -271,6 +272,7 @@ fn where_and_why(cells: &[Named], prefix: &str) -> Option<Section> {
     if groups.is_empty() {
         return None;
     }
+    table.sentences = true;
     let more = groups.len().saturating_sub(DRAWN);
     groups.truncate(DRAWN);
     let words = "Striped: files that did not arrive. Hollow: drops that were tried again and overcome, which only hopsync \

@@ -91,12 +91,14 @@ pub struct Table {
     /// Name, and the unit that CSV has it in.
     pub columns: Vec<(String, &'static str)>,
     pub rows: Vec<Vec<Value>>,
+    /// The last column holds sentences: a page gives them a line of their own.
+    pub sentences: bool,
 }
 
 impl Table {
     pub fn new(name: &str, caption: &str, columns: &[(&str, &'static str)]) -> Table {
         let columns = columns.iter().map(|(name, unit)| ((*name).to_owned(), *unit)).collect();
-        Table { name: name.to_owned(), caption: caption.to_owned(), columns, rows: Vec::new() }
+        Table { name: name.to_owned(), caption: caption.to_owned(), columns, rows: Vec::new(), sentences: false }
     }
 
     /// Whether a column's texts are so short that they need no second line.

@@ -112,6 +112,7 @@ fn figure(out: &mut String, figure: &Figure, heading: &str) {
 }
 
 fn table(out: &mut String, table: &Table, heading: &str) {
+    let columns = table.columns.len() - usize::from(table.sentences);
     let numeric: Vec<bool> = (0..table.columns.len()).map(|column| table.is_numeric(column)).collect();
     let class = |column: usize| match numeric.get(column) {
         Some(true) => " class=\"n\"",
@@ -124,13 +125,14 @@ fn table(out: &mut String, table: &Table, heading: &str) {
         out,
         "<div class=\"scroll\" tabindex=\"0\" role=\"region\" aria-label=\"{caption}\"><table>\n<caption{hidden}>{caption}</caption>\n<thead><tr>"
     );
-    for (column, (name, _)) in table.columns.iter().enumerate() {
+    for (column, (name, _)) in table.columns.iter().take(columns).enumerate() {
         let _ = write!(out, "<th scope=\"col\"{}>{}</th>", class(column), escape(name));
     }
     *out += "</tr></thead>\n<tbody>\n";
     for row in &table.rows {
-        *out += "<tr>";
-        for (column, value) in row.iter().enumerate() {
+        let more = row.get(columns).is_some_and(|value| *value != Value::text(""));
+        *out += if more { "<tr class=\"told\">" } else { "<tr>" };
+        for (column, value) in row.iter().take(columns).enumerate() {
             let shown = match value {
                 Value::Count(0) => "<span class=\"zero\">0</span>".to_owned(),
                 value => escape(&value.shown()),
@@ -138,6 +140,9 @@ fn table(out: &mut String, table: &Table, heading: &str) {
             let _ = write!(out, "<td{}>{shown}</td>", class(column));
         }
         *out += "</tr>\n";
+        if let Some(Value::Text(text)) = row.get(columns).filter(|value| **value != Value::text("")) {
+            let _ = writeln!(out, "<tr class=\"more\"><td colspan=\"{columns}\">{}</td></tr>", escape(text));
+        }
     }
     *out += "</tbody></table></div>\n";
 }

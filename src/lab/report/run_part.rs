@@ -182,11 +182,12 @@ fn where_and_why(runs: &Runs, prefix: &str) -> Option<Section> {
         [word(&p.hop), word(&p.stage), word(&p.cause)].into_iter().chain(counts).chain([word(&r.example)]).collect()
     };
     table.rows = rows.iter().map(row).collect();
+    table.sentences = true;
     if rows.is_empty() {
         return None;
     }
     let mut text = Vec::new();
-    if runs.counts.failed() > 0 {
+    if runs.tally.rows().iter().filter(|row| row.lost > 0).count() > 1 {
         text.push(sum_of(&runs.tally, runs.counts.failed()));
     }
     let mut blocks = Vec::new();

@@ -54,10 +54,10 @@ pub fn series(svg: &mut Svg, end: f64, width: f64, panels: &[Panel], marks: &[Ma
         y += 22.0 + PANEL + 16.0;
     }
     let bottom = y - 16.0;
-    guides(svg, &tops, &counts, marks, bin, &time);
     for ((panel, values), top) in panels.iter().zip(&values).zip(&tops) {
         draw(svg, panel, values, bin, (*top, &time, left, right));
     }
+    guides(svg, &tops, &counts, marks, bin, &time);
     for (mark, counts) in marks.iter().zip(&counts) {
         strip(svg, y, mark, counts, bin, (&time, left, right));
         y += 22.0 + MARK + 8.0;
