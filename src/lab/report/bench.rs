@@ -1,11 +1,12 @@
 //! A bench's folder: its runs put together by cell and program. What a folder of an older bench lacks is left out.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::path::Path;
 
 use serde_json::Value;
 
 use super::read::{Error, Lines, read_runs, reports_in, shown};
+use super::record::{Record, axes, environment};
 use super::runs::Runs;
 use super::tally::{Kind, Place, Tally};
 use crate::lab::bench::Spread;
@@ -16,15 +17,12 @@ const CELLS: usize = 200;
 const PROGRAMS: usize = 24;
 /// Wall times kept of each program on each cell.
 const WALLS: usize = 1000;
-/// Arrivals kept of one run.
-pub const ARRIVALS: usize = 400;
 /// Rows of `missing` read of one run.
 const MISSING: usize = 256;
 /// Runs of hopsync whose own reports are shown.
 const INSIDE: usize = 6;
-const TEXT: usize = 200;
-/// The most files that are believed, so that sums hold.
-const FILES: u64 = 1 << 40;
+/// Bytes kept of what a program said.
+const TEXT: usize = 300;
 
 /// One folder.
 #[derive(Debug, Default)]
@@ -75,7 +73,7 @@ pub struct Program {
     pub tally: Tally,
     /// Files that were put down to a cause beyond those that are missing.
     pub overtold: u64,
-    /// When files were whole, of the run in the middle; at most [`ARRIVALS`] points of time and number.
+    /// When files were whole, of the run in the middle: points of time and number.
     pub arrivals: Vec<(f64, u64)>,
     /// What a run that was not complete said last.
     pub message: String,
@@ -119,29 +117,21 @@ impl Bench {
     /// The first line that is none.
     pub fn read(file: &Path, folder: &Path) -> Result<Bench, Error> {
         let mut bench = Bench { name: shown(folder), ..Bench::default() };
-        let mut lines = Lines::open(file)?;
-        let mut number = 0;
-        while let Some(line) = lines.next()? {
-            match serde_json::from_str::<Value>(line).map_err(|_| "it is no JSON".to_owned()) {
-                Ok(value) => bench.record(number, value).map_err(|why| lines.error(why))?,
-                Err(_) if lines.cut => bench.cut = true,
-                Err(why) => return Err(lines.error(why)),
-            }
-            number += 1;
-        }
+        bench.cut = each_record(file, |number, value| bench.record(number, &value))?;
         if bench.cells.is_empty() {
             return Err(Error::Content {
                 path: shown(file),
                 why: "no run that counts is in it: only warm-ups, or nothing",
             });
         }
+        bench.curves(file)?;
         bench.environment = environment(&folder.join("environment.json"))?;
         bench.look_inside(folder)?;
         Ok(bench)
     }
 
-    fn record(&mut self, number: u64, value: Value) -> Result<(), String> {
-        let record = Record(&value);
+    fn record(&mut self, number: u64, value: &Value) -> Result<(), String> {
+        let record = Record(value);
         if value.get("warmup").and_then(Value::as_bool).unwrap_or(false) {
             return Ok(());
         }
@@ -175,6 +165,20 @@ impl Bench {
             }
         };
         program.run(&record, files, number)
+    }
+
+    /// When files arrived, of each program's run in the middle, which is known once all have been read.
+    fn curves(&mut self, file: &Path) -> Result<(), Error> {
+        let programs = self.cells.iter_mut().flat_map(|cell| &mut cell.programs);
+        let mut wanted: HashMap<u64, &mut Program> =
+            programs.filter_map(|program| Some((program.middle()?, program))).collect();
+        each_record(file, |number, value| {
+            if let Some(program) = wanted.get_mut(&number) {
+                program.arrivals = Record(&value).arrivals()?;
+            }
+            Ok(())
+        })?;
+        Ok(())
     }
 
     /// Of each program of ours that kept its reports: the run in the middle.
@@ -228,15 +232,9 @@ impl Program {
         }
         self.peak = self.peak.max(record.number("peak_rss_bytes").unwrap_or(0));
         if !complete && self.message.is_empty() {
-            self.message = escape_cut(record.text("message").unwrap_or_default().trim().as_bytes(), TEXT);
+            self.message = escape_cut(record.raw("message").trim().replace('\n', " / ").as_bytes(), TEXT);
         }
-        self.put_down(record, missing)?;
-        let arrivals = record.arrivals()?;
-        // The run in the middle has its own curve; the first one stands for it until more are known.
-        if !arrivals.is_empty() && (self.arrivals.is_empty() || self.middle() == Some(number)) {
-            self.arrivals = arrivals;
-        }
-        Ok(())
+        self.put_down(record, missing)
     }
 
     /// What is missing and what was overcome, by place. What nobody accounts for is unknown, so that the sum holds.
@@ -251,9 +249,8 @@ impl Program {
                     times = times.min(left);
                     left -= times;
                 }
-                let word = |name: &str| entry.text(name).unwrap_or_default();
-                let row = self.tally.row(Place::new(&word("hop"), &word("stage"), &word("cause")));
-                self.tally.add(row, kind, times, &word("example"));
+                let row = self.tally.row(Place::new(entry.raw("hop"), entry.raw("stage"), entry.raw("cause")));
+                self.tally.add(row, kind, times, entry.raw("example"));
             }
         }
         if left > 0 {
@@ -269,97 +266,6 @@ impl Program {
         numbers.sort_by(|a, b| a.1.total_cmp(&b.1));
         numbers.get(numbers.len().saturating_sub(1) / 2).map(|(number, _)| *number)
     }
-}
-
-/// A line, or a part of one. A sample's fields are beside the cell's, or in `sample`.
-struct Record<'a>(&'a Value);
-
-impl Record<'_> {
-    fn field(&self, name: &str) -> Option<&Value> {
-        self.0.get(name).or_else(|| self.0.get("sample")?.get(name)).filter(|value| !value.is_null())
-    }
-
-    fn text(&self, name: &str) -> Option<String> {
-        self.field(name)?.as_str().map(|text| escape_cut(text.as_bytes(), TEXT))
-    }
-
-    fn flag(&self, name: &str) -> bool {
-        self.field(name).and_then(Value::as_bool).unwrap_or(false)
-    }
-
-    fn number(&self, name: &str) -> Result<u64, String> {
-        match self.field(name).map(Value::as_u64) {
-            Some(Some(number)) if number <= FILES => Ok(number),
-            Some(_) => Err(format!("its {name} is no count")),
-            None => Err(format!("it has no {name}")),
-        }
-    }
-
-    fn real(&self, name: &str) -> Result<Option<f64>, String> {
-        match self.field(name).map(Value::as_f64) {
-            Some(Some(seconds)) if (0.0..=super::lines::LONGEST).contains(&seconds) => Ok(Some(seconds)),
-            Some(_) => Err(format!("its {name} is no time in seconds")),
-            None => Ok(None),
-        }
-    }
-
-    fn list(&self, name: &str) -> Option<&Vec<Value>> {
-        self.field(name)?.as_array()
-    }
-
-    /// Sorted, and thinned out to [`ARRIVALS`] points.
-    fn arrivals(&self) -> Result<Vec<(f64, u64)>, String> {
-        let Some(list) = self.list("arrivals") else { return Ok(Vec::new()) };
-        let time = |value: &Value| value.as_f64().filter(|t| (0.0..=super::lines::LONGEST).contains(t));
-        let times: Option<Vec<f64>> = list.iter().map(time).collect();
-        let mut times = times.ok_or("its arrivals are no times in seconds")?;
-        times.sort_by(f64::total_cmp);
-        let step = times.len().div_ceil(ARRIVALS).max(1);
-        let points = (1u64..).zip(&times).map(|(number, t)| (*t, number));
-        let last = times.len() as u64;
-        Ok(points.filter(|(_, number)| number.is_multiple_of(step as u64) || *number == last).collect())
-    }
-}
-
-/// What a cell is, by what may vary between cells.
-fn axes(record: &Record) -> Result<Vec<(&'static str, String)>, String> {
-    use super::units::{count, size};
-    let mut axes = Vec::new();
-    let files = record.number("files")?;
-    axes.push(("files", if files == 1 { "1 file".to_owned() } else { format!("{} files", count(files)) }));
-    axes.push(("size", format!("of {}", size(record.number("size")?))));
-    if record.flag("unchanged") {
-        axes.push(("unchanged", "all there already".to_owned()));
-    }
-    axes.push(("direction", record.text("direction").unwrap_or_default()));
-    axes.push((
-        "at once",
-        record.number("at_once").ok().map_or(String::new(), |n| match n {
-            0 | 1 => "one process".to_owned(),
-            n => format!("{} at once", count(n)),
-        }),
-    ));
-    axes.push(("round trip", record.number("rtt_ms").map_or(String::new(), |ms| format!("{} ms", count(ms)))));
-    let limits = [
-        ("sessions", "MaxSessions", "head MaxSessions", "target MaxSessions"),
-        ("startups", "MaxStartups", "head MaxStartups", "target MaxStartups"),
-    ];
-    for (field, both, head, target) in limits {
-        let told = |hop: &str| {
-            let field = format!("{hop}_{field}");
-            let told = record.text(&field).or_else(|| record.number(&field).ok().map(|n| n.to_string()));
-            told.unwrap_or_else(|| "default".to_owned())
-        };
-        let (of_head, of_target) = (told("head"), told("target"));
-        if of_head == of_target {
-            axes.push((both, of_head));
-        } else {
-            axes.extend([(head, of_head), (target, of_target)]);
-        }
-    }
-    axes.push(("warm", if record.flag("warm") { "warmed connection" } else { "cold" }.to_owned()));
-    axes.retain(|axis| !axis.1.is_empty());
-    Ok(axes)
 }
 
 impl Cell {
@@ -386,6 +292,21 @@ impl Cell {
     }
 }
 
+/// Each line by its number, from 0; whether the last one is incomplete, and was left out.
+fn each_record(file: &Path, mut take: impl FnMut(u64, Value) -> Result<(), String>) -> Result<bool, Error> {
+    let mut lines = Lines::open(file)?;
+    let mut number = 0;
+    while let Some(line) = lines.next()? {
+        match serde_json::from_str::<Value>(line) {
+            Ok(value) => take(number, value).map_err(|why| lines.error(why))?,
+            Err(_) if lines.cut => return Ok(true),
+            Err(_) => return Err(lines.error("it is no JSON".to_owned())),
+        }
+        number += 1;
+    }
+    Ok(false)
+}
+
 /// A to Z, then AA, AB, …: what a page calls its cells.
 pub fn letter(index: usize) -> String {
     let last = char::from(b'A' + (index % 26) as u8);
@@ -405,31 +326,4 @@ pub fn varying(cells: &[Cell]) -> Vec<&'static str> {
     }
     let everywhere = |name: &str| cells.iter().all(|cell| cell.axes.iter().any(|axis| axis.0 == name));
     values.into_iter().filter(|(name, seen)| seen.len() > 1 || !everywhere(name)).map(|(name, _)| name).collect()
-}
-
-/// `environment.json`, flat; nothing if it is not there.
-fn environment(path: &Path) -> Result<Vec<(String, String)>, Error> {
-    if !path.is_file() {
-        return Ok(Vec::new());
-    }
-    let mut lines = Lines::open(path)?;
-    let mut text = String::new();
-    while let Some(line) = lines.next()? {
-        text += line;
-        if text.len() > 1 << 20 {
-            break;
-        }
-    }
-    let Ok(Value::Object(map)) = serde_json::from_str::<Value>(&text) else {
-        return Err(Error::Content { path: shown(path), why: "this is no JSON object, as a bench writes it" });
-    };
-    let short = |text: &str| escape_cut(text.as_bytes(), 2 * TEXT);
-    let told = |value: &Value| match value {
-        Value::String(text) => short(text),
-        Value::Array(list) if list.iter().all(Value::is_string) => {
-            short(&list.iter().filter_map(Value::as_str).collect::<Vec<_>>().join(" · "))
-        }
-        other => short(&other.to_string()),
-    };
-    Ok(map.iter().take(64).map(|(name, value)| (short(name), told(value))).collect())
 }

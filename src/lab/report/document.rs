@@ -40,10 +40,16 @@ pub enum Block {
     },
     /// Single numbers: name, value, and what it is of.
     Numbers(Vec<(String, String, String)>),
-    Figure(Figure),
+    Figure(Box<Figure>),
     Table(Table),
     /// What somebody else said: who and how, text.
     Quotes(Vec<(String, String)>),
+}
+
+impl Block {
+    pub fn figure(figure: Figure) -> Block {
+        Block::Figure(Box::new(figure))
+    }
 }
 
 #[derive(Debug)]
@@ -162,7 +168,7 @@ impl Value {
 impl Document {
     pub fn figures(&self) -> impl Iterator<Item = &Figure> {
         self.sections.iter().flat_map(|section| &section.blocks).filter_map(|block| match block {
-            Block::Figure(figure) => Some(figure),
+            Block::Figure(figure) => Some(&**figure),
             _ => None,
         })
     }

@@ -141,7 +141,7 @@ fn table(out: &mut String, table: &Table, heading: &str) {
         }
         *out += "</tr>\n";
         if let Some(Value::Text(text)) = row.get(columns).filter(|value| **value != Value::text("")) {
-            let _ = writeln!(out, "<tr class=\"more\"><td colspan=\"{columns}\">{}</td></tr>", escape(text));
+            let _ = writeln!(out, "<tr class=\"more\"><td colspan=\"{columns}\"><div>{}</div></td></tr>", escape(text));
         }
     }
     *out += "</tbody></table></div>\n";

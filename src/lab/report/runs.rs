@@ -4,6 +4,7 @@
 use std::collections::HashMap;
 
 use super::histogram::Histogram;
+use super::kept::{CLASSES, Counts, Hop, LIST, Listed, TEXT, Words};
 use super::lines::{self, Job, epoch};
 use super::tally::{Kind, Place, Tally};
 use super::timeline::Timeline;
@@ -13,13 +14,7 @@ use crate::ledger::{escape, escape_cut};
 const TRACKED: usize = 1 << 16;
 /// Open channels remembered.
 const CHANNELS: usize = 1 << 14;
-/// Rows of each list: server texts, hops, hashers, ….
-const LIST: usize = 48;
-/// Bytes of a server's text kept.
-const TEXT: usize = 300;
-
-/// The classes, in the order of the sum.
-pub const CLASSES: [&str; 5] = ["verified", "sent", "unchanged", "skipped", "failed"];
+/// The place of that class among [`CLASSES`].
 const FAILED: usize = 4;
 
 /// Rows of the [`Timeline`]; those of the marks come behind, two for each row of the [`Tally`].
@@ -30,86 +25,6 @@ pub const DELIVERED: usize = 2;
 /// Where the marks of a row of the tally are: what was overcome, or lost.
 pub fn marks(row: usize, lost: bool) -> usize {
     3 + 2 * row + usize::from(lost)
-}
-
-/// Files by class, and their bytes.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct Counts {
-    pub planned: u64,
-    pub planned_bytes: u64,
-    pub files: [u64; 5],
-    pub bytes: [u64; 5],
-}
-
-impl Counts {
-    pub fn delivered(&self) -> u64 {
-        self.files[0] + self.files[1]
-    }
-
-    pub fn failed(&self) -> u64 {
-        self.files[FAILED]
-    }
-
-    /// Files without a class: of a run that is not over.
-    pub fn open(&self) -> u64 {
-        self.planned.saturating_sub(self.files.iter().sum())
-    }
-}
-
-/// A list with a cap: each entry once, with how often it came, and how many did not fit.
-#[derive(Debug, Clone)]
-pub struct Listed<T> {
-    pub rows: Vec<(T, u64)>,
-    pub beyond: u64,
-}
-
-impl<T> Default for Listed<T> {
-    fn default() -> Listed<T> {
-        Listed { rows: Vec::new(), beyond: 0 }
-    }
-}
-
-impl<T: PartialEq> Listed<T> {
-    fn add(&mut self, entry: T) {
-        match self.rows.iter().position(|row| row.0 == entry) {
-            Some(at) => self.rows[at].1 += 1,
-            None if self.rows.len() < LIST => self.rows.push((entry, 1)),
-            None => self.beyond += 1,
-        }
-    }
-}
-
-/// A hop, as it was met.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Hop {
-    pub name: String,
-    pub via: Option<String>,
-    pub banner: String,
-    pub kex: String,
-    pub cipher: String,
-    pub method: String,
-}
-
-impl Hop {
-    fn of(facts: &lines::HopFacts) -> Hop {
-        let kept = |text: &str| escape_cut(text.as_bytes(), TEXT);
-        Hop {
-            name: kept(&facts.hop),
-            via: facts.via.as_deref().map(kept),
-            banner: kept(&facts.banner),
-            kex: kept(&facts.kex),
-            cipher: kept(&facts.cipher),
-            method: kept(&facts.method),
-        }
-    }
-}
-
-/// What a server said: hop, kind, text.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Words {
-    pub hop: String,
-    pub kind: String,
-    pub text: String,
 }
 
 /// Everything that the page shows of runs.

@@ -18,7 +18,7 @@ pub fn befell(row: &Row) -> String {
         ("unknown", "unknown") if hop == "unknown" => return "for a cause that is not known".to_owned(),
         (_, "start-limit") => format!("dropped by {hop}'s start limit before its banner"),
         (_, "session-limit") => format!("refused by {hop}'s session limit"),
-        (_, "lost") => format!("lost with the connection to {hop}{}", during(stage)),
+        (_, "lost") => format!("cut off from {hop}{}", during(stage)),
         (_, "timeout") => format!("{}{}", at("timed out"), during(stage)),
         (_, "unknown") => format!("for an unknown cause{}{}", if hop == "unknown" { "" } else { " at " }, known(hop)),
         (_, "permission") => format!("{}{}", at("refused for want of permission"), during(stage)),
@@ -126,7 +126,7 @@ mod tests {
             ("head", "banner", "start-limit", Kind::Connection, 7),
         ]);
         let expected = "337 of 400 files did not arrive: 312 dropped by head's start limit before its banner (start-limit), \
-                        25 lost with the connection to user-container while writing (lost).";
+                        25 cut off from user-container while writing (lost).";
         assert_eq!(arrived(337, 400, &tally).replace('\u{a0}', " "), expected);
         let expected =
             "7 drops were tried again and overcome: dropped by head's start limit before its banner (start-limit).";

@@ -30,7 +30,7 @@ impl Rows {
             return Rows { left: 0.5, right: width - 0.5, width, wide };
         }
         let widest = |texts: &mut dyn Iterator<Item = &'a str>, size, most: f64| {
-            texts.map(|text| text_width(text, size)).fold(0.0, f64::max).clamp(40.0, width * most) + GAP
+            texts.map(|text| text_width(text, size)).fold(0.0, f64::max).clamp(40.0, width * most) + GAP + 1.0
         };
         let (mut names, mut words) = (names, words);
         let left = widest(&mut names, Size::Label, 0.42);
