@@ -49,11 +49,15 @@ pub fn bench(folder: &Path, reports: &[std::path::PathBuf]) -> Result<(), Box<dy
     let row = |hop: &str, stage: &str, cause: &str, files: u64| json!({"hop": hop, "stage": stage, "cause": cause, "files": files, "example": EVIL});
     let storm = [row("head", "banner", "start-limit", 312), row("user-container", "session", "session-limit", 25)];
     let rest = [row("unknown", "unknown", "unknown", 3)];
-    let cells: [(Value, &[Value]); 3] = [
+    let mut cells: [(Value, &[Value]); 3] = [
         (cell("10:30:100", "10", false), &storm),
         (cell("1000:30:6000", "1000", false), &[]),
         (cell("10:30:100", "10", true), &rest),
     ];
+    // The bench does not say it of one process for all files.
+    if let Value::Object(cell) = &mut cells[1].0 {
+        cell.remove("at_once");
+    }
     let mut lines = String::new();
     let mut number = 0;
     for (cell, missing) in &cells {

@@ -223,6 +223,7 @@ fn pages_are_drawn_as_their_numbers_are_in_light_and_dark_and_on_a_telephone() -
     let markdown = page("bench.md")?;
     assert!(markdown.contains("1,020 of 3,600 files did not arrive: 936 dropped by head's start limit"), "{markdown}");
     assert!(!markdown.contains("<script>"));
+    assert!(markdown.contains("| one process |") && markdown.contains("| 400 at once |"), "{markdown}");
     let csv = page("bench-drops.csv")?;
     let lost_rows: u64 = csv.lines().skip(1).filter_map(|row| row.split(',').nth(5)?.parse::<u64>().ok()).sum();
     assert_eq!(lost_rows, lost, "{csv}");

@@ -124,6 +124,7 @@ impl Bench {
                 why: "no run that counts is in it: only warm-ups, or nothing",
             });
         }
+        bench.complete_axes();
         bench.curves(file)?;
         bench.environment = environment(&folder.join("environment.json"))?;
         bench.look_inside(folder)?;
@@ -165,6 +166,17 @@ impl Bench {
             }
         };
         program.run(&record, files, number)
+    }
+
+    /// A bench that starts many processes at once says so of those cells alone; the others have one process for all files.
+    fn complete_axes(&mut self) {
+        let told = |cell: &Cell| cell.axes.iter().any(|axis| axis.0 == "at once");
+        if self.cells.iter().any(told) {
+            for cell in self.cells.iter_mut().filter(|cell| !told(cell)) {
+                let after = cell.axes.iter().position(|axis| axis.0 == "round trip").unwrap_or(cell.axes.len());
+                cell.axes.insert(after, ("at once", "one process".to_owned()));
+            }
+        }
     }
 
     /// When files arrived, of each program's run in the middle, which is known once all have been read.
@@ -232,7 +244,8 @@ impl Program {
         }
         self.peak = self.peak.max(record.number("peak_rss_bytes").unwrap_or(0));
         if !complete && self.message.is_empty() {
-            self.message = escape_cut(record.raw("message").trim().replace('\n', " / ").as_bytes(), TEXT);
+            self.message =
+                escape_cut(record.raw("message").trim().replace('\r', "").replace('\n', " / ").as_bytes(), TEXT);
         }
         self.put_down(record, missing)
     }

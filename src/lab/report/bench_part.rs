@@ -89,13 +89,16 @@ fn speed(bench: &Bench) -> Option<String> {
         let ours = cell.programs.iter().find(|program| program.name == "hopsync");
         cell.ratio(ours.or_else(|| cell.programs.iter().find(|program| program.is_ours()))?)
     };
-    let mut ratios: Vec<f64> = bench.cells.iter().filter_map(ratio).collect();
+    let compared: Vec<(f64, &str)> =
+        bench.cells.iter().filter_map(|cell| Some((ratio(cell)?, cell.reference()?.name.as_str()))).collect();
+    let mut ratios: Vec<f64> = compared.iter().map(|pair| pair.0).collect();
     ratios.sort_by(f64::total_cmp);
     let (least, most) = (*ratios.first()?, *ratios.last()?);
     let (least, most) = (times(least), times(most));
     let range = if least == most { least } else { format!("{least} to {most}") };
     let cells = counted(ratios.len() as u64, "cell");
-    let reference = bench.cells.iter().find_map(Cell::reference).map_or("rsync", |program| program.name.as_str());
+    let first = compared.first()?.1;
+    let reference = if compared.iter().all(|pair| pair.1 == first) { first } else { "rsync" };
     Some(format!("Where every file arrived with both ({cells}), hopsync was {range} as fast as {reference}."))
 }
 
