@@ -4,7 +4,7 @@ use std::path::Path;
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
-use hopsync::lab::{bench, demo, probe, serve};
+use hopsync::lab::{bench, demo, probe, report, serve};
 
 /// Embedded SSH servers to try hopsync on, without a cluster
 #[derive(Debug, Parser)]
@@ -24,6 +24,8 @@ enum Command {
     Serve(serve::Options),
     /// Time hopsync beside rsync and others, on servers of its own, and keep the numbers
     Bench(bench::Options),
+    /// Make a page, tables and drawings of what a run or a bench was
+    Report(report::Options),
     /// Run a command and print what it cost (`bench` calls it)
     #[command(hide = true)]
     Measure(bench::Measured),
@@ -39,6 +41,7 @@ fn main() -> ExitCode {
         Command::Probe(options) => probe::probe(&options),
         Command::Serve(options) => serve::serve(options),
         Command::Bench(options) => bench::bench(&options),
+        Command::Report(options) => report::report(&options),
         Command::Measure(measured) => bench::measure(&measured),
     }
 }

@@ -7,7 +7,7 @@
 //! - [`relay`]: distance: a TCP relay that delays.
 //! - [`trees`]: trees with every odd thing in them, and what differs between two trees.
 //! - [`run`]: a child process with a deadline.
-//! - [`demo`], [`serve`], [`mod@bench`], [`probe`]: the commands of `hopsync-lab`.
+//! - [`demo`], [`serve`], [`mod@bench`], [`probe`], [`report`]: the commands of `hopsync-lab`.
 //!
 //! Nothing of the drop-in itself uses this module.
 
@@ -20,6 +20,7 @@ pub mod faults;
 pub mod print;
 pub mod probe;
 pub mod relay;
+pub mod report;
 pub mod rules;
 pub mod run;
 pub mod serve;

@@ -6,7 +6,7 @@ mod format;
 mod itemize;
 mod listing;
 mod log;
-mod number;
+pub(crate) mod number;
 mod printer;
 mod progress;
 mod stats;

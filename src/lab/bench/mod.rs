@@ -23,6 +23,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 pub use self::measure::{Measured, measure};
+pub use self::statistics::Spread;
 
 use self::cell::{Direction, Workload, cells};
 use self::files::{Environment, Folder};

@@ -1,0 +1,142 @@
+//! One line of a bench's runs.jsonl, and its environment.json: what their fields are, and what of them can be believed.
+
+use std::path::Path;
+
+use serde_json::Value;
+
+use super::read::{Error, Lines, shown};
+use super::units::{bytes, count, size};
+use crate::ledger::escape_cut;
+
+/// Arrivals kept of one run.
+const ARRIVALS: usize = 400;
+/// Bytes kept of a text.
+const TEXT: usize = 200;
+/// The most files that are believed, so that sums hold.
+const FILES: u64 = 1 << 40;
+
+/// A line, or a part of one. A sample's fields are beside the cell's, or in `sample`.
+pub struct Record<'a>(pub &'a Value);
+
+impl Record<'_> {
+    pub fn field(&self, name: &str) -> Option<&Value> {
+        self.0.get(name).or_else(|| self.0.get("sample")?.get(name)).filter(|value| !value.is_null())
+    }
+
+    pub fn text(&self, name: &str) -> Option<String> {
+        self.field(name)?.as_str().map(|text| escape_cut(text.as_bytes(), TEXT))
+    }
+
+    /// As it came: for what escapes it itself.
+    pub fn raw(&self, name: &str) -> &str {
+        self.field(name).and_then(Value::as_str).unwrap_or_default()
+    }
+
+    pub fn flag(&self, name: &str) -> bool {
+        self.field(name).and_then(Value::as_bool).unwrap_or(false)
+    }
+
+    pub fn number(&self, name: &str) -> Result<u64, String> {
+        match self.field(name).map(Value::as_u64) {
+            Some(Some(number)) if number <= FILES => Ok(number),
+            Some(_) => Err(format!("its {name} is no count")),
+            None => Err(format!("it has no {name}")),
+        }
+    }
+
+    pub fn real(&self, name: &str) -> Result<Option<f64>, String> {
+        match self.field(name).map(Value::as_f64) {
+            Some(Some(seconds)) if (0.0..=super::lines::LONGEST).contains(&seconds) => Ok(Some(seconds)),
+            Some(_) => Err(format!("its {name} is no time in seconds")),
+            None => Ok(None),
+        }
+    }
+
+    pub fn list(&self, name: &str) -> Option<&Vec<Value>> {
+        self.field(name)?.as_array()
+    }
+
+    /// Sorted, and thinned out to [`ARRIVALS`] points.
+    pub fn arrivals(&self) -> Result<Vec<(f64, u64)>, String> {
+        let Some(list) = self.list("arrivals") else { return Ok(Vec::new()) };
+        let time = |value: &Value| value.as_f64().filter(|t| (0.0..=super::lines::LONGEST).contains(t));
+        let times: Option<Vec<f64>> = list.iter().map(time).collect();
+        let mut times = times.ok_or("its arrivals are no times in seconds")?;
+        times.sort_by(f64::total_cmp);
+        let step = times.len().div_ceil(ARRIVALS).max(1);
+        let points = (1u64..).zip(&times).map(|(number, t)| (*t, number));
+        let last = times.len() as u64;
+        Ok(points.filter(|(_, number)| number.is_multiple_of(step as u64) || *number == last).collect())
+    }
+}
+
+/// What a cell is, by what may vary between cells.
+pub fn axes(record: &Record) -> Result<Vec<(&'static str, String)>, String> {
+    let mut axes = Vec::new();
+    let files = record.number("files")?;
+    axes.push(("files", if files == 1 { "1 file".to_owned() } else { format!("{} files", count(files)) }));
+    axes.push(("size", format!("of {}", size(record.number("size")?))));
+    if record.flag("unchanged") {
+        axes.push(("unchanged", "all there already".to_owned()));
+    }
+    axes.push(("direction", record.text("direction").unwrap_or_default()));
+    axes.push((
+        "at once",
+        record.number("at_once").ok().map_or(String::new(), |n| match n {
+            0 | 1 => "one process".to_owned(),
+            n => format!("{} at once", count(n)),
+        }),
+    ));
+    axes.push(("round trip", record.number("rtt_ms").map_or(String::new(), |ms| format!("{} ms", count(ms)))));
+    let limits = [
+        ("sessions", "MaxSessions", "head MaxSessions", "target MaxSessions"),
+        ("startups", "MaxStartups", "head MaxStartups", "target MaxStartups"),
+    ];
+    for (field, both, head, target) in limits {
+        let told = |hop: &str| {
+            let field = format!("{hop}_{field}");
+            let told = record.text(&field).or_else(|| record.number(&field).ok().map(|n| n.to_string()));
+            told.unwrap_or_else(|| "default".to_owned())
+        };
+        let (of_head, of_target) = (told("head"), told("target"));
+        if of_head == of_target {
+            axes.push((both, of_head));
+        } else {
+            axes.extend([(head, of_head), (target, of_target)]);
+        }
+    }
+    axes.push(("warm", if record.flag("warm") { "warmed connection" } else { "cold" }.to_owned()));
+    axes.retain(|axis| !axis.1.is_empty());
+    Ok(axes)
+}
+
+/// `environment.json`, flat; nothing if it is not there.
+pub fn environment(path: &Path) -> Result<Vec<(String, String)>, Error> {
+    if !path.is_file() {
+        return Ok(Vec::new());
+    }
+    let mut lines = Lines::open(path)?;
+    let mut text = String::new();
+    while let Some(line) = lines.next()? {
+        text += line;
+        if text.len() > 1 << 20 {
+            break;
+        }
+    }
+    let Ok(Value::Object(map)) = serde_json::from_str::<Value>(&text) else {
+        return Err(Error::Content { path: shown(path), why: "this is no JSON object, as a bench writes it" });
+    };
+    let short = |text: &str| escape_cut(text.as_bytes(), 2 * TEXT);
+    let told = |value: &Value| match value {
+        Value::String(text) => short(text),
+        Value::Array(list) if list.iter().all(Value::is_string) => {
+            short(&list.iter().filter_map(Value::as_str).collect::<Vec<_>>().join(" · "))
+        }
+        other => short(&other.to_string()),
+    };
+    let entry = |(name, value): (&String, &Value)| match (name.strip_suffix("_bytes"), value.as_f64()) {
+        (Some(name), Some(n)) => (short(name), bytes(n)),
+        _ => (short(name), told(value)),
+    };
+    Ok(map.iter().take(64).map(entry).collect())
+}
