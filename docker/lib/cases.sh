@@ -98,7 +98,7 @@ SCRIPT
 
 # alone ARGUMENTS...: the image for use, with worker1's keys and data; nothing but hopsync is in it.
 alone() {
-  timeout 120 docker run --rm --network "${project}_near" --volumes-from "${id[worker1]}" -u 1000:1000 -e HOME=/home/lab \
+  timeout --foreground 120 docker run --rm --network "${project}_near" --volumes-from "${id[worker1]}" -u 1000:1000 -e HOME=/home/lab \
     "$hopsync_image" "$@"
 }
 
@@ -113,7 +113,7 @@ case_image_alone() {
   same user /data/tree worker1 /data/alone
   accounted worker1 alone-pull 63
   # A name that does not resolve is told as that: the static C library looks names up as well as any.
-  ! said=$(timeout 60 docker run --rm --network none "$hopsync_image" -a -e 'ssh -J lab@nowhere.invalid' /hopsync lab@user:/data/ 2>&1) ||
+  ! said=$(timeout --foreground 60 docker run --rm --network none "$hopsync_image" -a -e 'ssh -J lab@nowhere.invalid' /hopsync lab@user:/data/ 2>&1) ||
     die "a push by way of nowhere is no failure"
   [[ $said == *nowhere.invalid*resolve* ]] || die "an unknown name is not told: $said"
   echo "--version, push, pull"

@@ -8,7 +8,8 @@ slowly=--bwlimit=4M
 # under_way NAME [OPTIONS]: two transfers of /data/many are in their middle: worker1 pushes by the jump, worker2 pulls by the tunnel.
 # The options are the first one's ssh's.
 under_way() {
-  name=$1 pids=()
+  # A case may be asked for twice.
+  name=$1.$BASHPID pids=()
   route jump
   shell+=${2:-}
   hopsync_ worker1 "$name" "$slowly" /data/many/ "$far:/data/$name/" & pids+=($!)

@@ -19,7 +19,8 @@ SCRIPT
   done
   say "$((half * 2)) files of $demo_size bytes at once, $half from each worker; head: MaxSessions ${HEAD_MAX_SESSIONS:-10}," \
     "MaxStartups ${HEAD_MAX_STARTUPS:-10:30:100}; user container: ${USER_MAX_SESSIONS:-10}, ${USER_MAX_STARTUPS:-10:30:100}"
-  printf '\n%-20s %12s %8s %9s   %s\n' '' delivered 'exit 0' seconds 'dropped by sshd (MaxStartups): head, user container'
+  printf '\n%-20s %12s %8s %9s   %s\n' '' delivered 'exit 0' seconds \
+    'dropped by sshd (MaxStartups): head, user container'
   storm rsync 'rsync -avzq'
   storm hopsync 'hopsync -avzq'
   storm hopsync--no-share 'hopsync -avzq --no-share'
@@ -78,10 +79,13 @@ account() {
   for worker in worker1 worker2; do in_ "$worker" sh -c 'tail -qn 1 /data/'"$name"'.reports/*'; done >"$scratch/summaries"
   grep -c '"event":"summary"' "$scratch/summaries" | sed 's/^/  reports: /'
   # A trouble's fields come in this order (docs/report.md).
-  grep -oE '\{"hop":"[^"]*","stage":"[^"]*","cause":"[^"]*"(,"[a-z-]+":[0-9]+)+' "$scratch/summaries" | tr -d '{"' |
+  { grep -oE '\{"hop":"[^"]*","stage":"[^"]*","cause":"[^"]*"(,"[a-z-]+":[0-9]+)+' "$scratch/summaries" || true; } | tr -d '{"' |
     awk -F '[,:]' '
       { key = sprintf("%-6s %-10s %-14s", $2, $4, $6); seen[key] = 1
-        for (i = 7; i < NF; i += 2) if ($i == "files-failed" || $i == "other-failures") failed[key] += $(i + 1); else retried[key] += $(i + 1) }
+        for (i = 7; i < NF; i += 2) {
+          if ($i == "files-failed" || $i == "other-failures") failed[key] += $(i + 1)
+          else retried[key] += $(i + 1)
+        } }
       END { for (key in seen) printf "  %s %5d failed, %5d dropped and tried again\n", key, failed[key], retried[key]
             if (!length(seen)) print "  no drop" }' | sort
 }

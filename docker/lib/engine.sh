@@ -20,7 +20,7 @@ compose=()
 find_engine() {
   command -v docker >/dev/null || lack "there is no docker on this machine"
   local answer
-  answer=$(timeout 20 docker info --format '{{.ServerVersion}} {{.OSType}}' 2>&1) ||
+  answer=$(timeout --foreground 20 docker info --format '{{.ServerVersion}} {{.OSType}}' 2>&1) ||
     lack "no Docker engine answers: $(tail -n 1 <<<"$answer")"
   [[ $answer == *' linux' ]] || lack "the Docker engine runs no Linux containers: $answer"
   if docker compose version >/dev/null 2>&1; then
@@ -36,9 +36,13 @@ scratch=''
 
 # A directory that goes when docker/run ends, with the lab, however it ends.
 scratch_space() {
-  local free
-  free=$(df --output=avail -BM "${TMPDIR:-/tmp}" | tail -n 1 | tr -dc 0-9)
-  ((free >= 2000)) || lack "only $free MB are free in ${TMPDIR:-/tmp}; it takes 2000"
+  local place free
+  for place in "${TMPDIR:-/tmp}" "$(docker info --format '{{.DockerRootDir}}')"; do
+    # An engine elsewhere has its own disk.
+    [[ -d $place ]] || continue
+    free=$(df --output=avail -BM "$place" | tail -n 1 | tr -dc 0-9)
+    ((free >= 3000)) || lack "only $free MB are free in $place; it takes 3000"
+  done
   scratch=$(mktemp -d "${TMPDIR:-/tmp}/hopsync-docker.XXXXXX")
   trap tidy_up EXIT
   trap 'exit 129' HUP

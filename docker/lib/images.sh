@@ -8,8 +8,9 @@ label=hopsync.made-by=docker/run
 
 present() { docker image inspect "$1" >/dev/null 2>&1; }
 
+# pulled IMAGE SECONDS
 pulled() {
-  present "$1" || timeout 600 docker pull -q "$1" >"$scratch/pull" 2>&1
+  present "$1" || timeout --foreground "$2" docker pull -q "$1" >"$scratch/pull" 2>&1
 }
 
 # build ARGUMENTS...: prints the image's id. The host's network, because a container's may not know the way to the
@@ -20,10 +21,12 @@ build() {
     [[ -z ${!name:-} ]] || proxies+=(--build-arg "$name")
   done
   rm -f "$ids"
-  timeout 3000 docker build --network=host --label "$label" "${proxies[@]}" --iidfile "$ids" "$@" \
+  timeout --foreground 3000 docker build --network=host --label "$label" "${proxies[@]}" --iidfile "$ids" "$@" \
     >"$scratch/build" 2>&1 || {
     tail -n 40 "$scratch/build" >&2
     ! grep -q 'no space left on device' "$scratch/build" || lack "the engine's disk is full"
+    # 100 is apt-get's.
+    ! grep -Eq '(code|exit code): 100$' "$scratch/build" || lack "a container does not reach Debian's packages"
     die "docker build failed: $*"
   }
   cat "$ids"
@@ -41,19 +44,21 @@ apt_mirror() {
 
 # Debian's base, by its name. Where no registry answers it is made of Debian's packages.
 base_image() {
-  pulled "$debian" && return
-  say "no registry gave $debian ($(tail -n 1 "$scratch/pull")): making it from Debian's packages by debootstrap"
+  pulled "$debian" 180 && return
+  say "no registry gave $debian: making it from Debian's packages by debootstrap"
   [[ $(id -u) == 0 ]] || lack "$debian can be made by root only, and no registry gave it"
   if ! command -v debootstrap >/dev/null; then
     command -v apt-get >/dev/null || lack "there is no debootstrap, and no apt-get to install it"
     (
       export DEBIAN_FRONTEND=noninteractive
-      apt-get update -qq && apt-get install -y -qq --no-install-recommends debootstrap debian-archive-keyring
-    ) >"$scratch/debootstrap" 2>&1 </dev/null || lack "debootstrap cannot be installed: $(tail -n 1 "$scratch/debootstrap")"
+      timeout --foreground 120 apt-get update -qq && timeout --foreground 300 apt-get install -y -qq --no-install-recommends debootstrap debian-archive-keyring
+    ) >"$scratch/debootstrap" 2>&1 </dev/null ||
+      lack "debootstrap cannot be installed: $(tail -n 1 "$scratch/debootstrap")"
   fi
   local root=$scratch/debian mirror
   mirror=$(apt_mirror)
-  timeout 600 debootstrap --variant=minbase bookworm "$root" ${mirror:+"$mirror"} >"$scratch/debootstrap" 2>&1 </dev/null ||
+  timeout --foreground 600 debootstrap --variant=minbase bookworm "$root" ${mirror:+"$mirror"} \
+    >"$scratch/debootstrap" 2>&1 </dev/null ||
     lack "debootstrap failed: $(tail -n 1 "$scratch/debootstrap")"
   apt_settings >"$root/etc/apt/apt.conf.d/90host"
   # As in Debian's own image: what is built in a container need not survive a power cut, nor have translations.
@@ -68,7 +73,7 @@ base_image() {
 
 # The image that hopsync is built in: Rust's own, by its name, or this machine's toolchain and crates.
 rust_image() {
-  if pulled "$rust"; then
+  if pulled "$rust" 900; then
     build_base=$rust
     return
   fi
@@ -80,7 +85,7 @@ rust_image() {
   build_base=hopsync-rust:$key
   present "$build_base" && return
   say "no registry gave $rust: making $build_base from this machine's toolchain and crates"
-  quietly "cargo fetch" timeout 600 cargo fetch --locked --target "$host" --manifest-path "$checkout/Cargo.toml" ||
+  quietly "cargo fetch" timeout --foreground 600 cargo fetch --locked --target "$host" --manifest-path "$checkout/Cargo.toml" ||
     lack "the crates cannot be had"
   local context=$scratch/rust toolchain
   toolchain=$(cd "$checkout" && rustc --print sysroot)
@@ -118,8 +123,8 @@ build_hopsync() {
     # The last stage of docker/Dockerfile, with the program from here instead of from the stage before.
     sed -n '/^FROM scratch/,$p' "$here/Dockerfile" | sed -E 's|^COPY .*|COPY hopsync /hopsync|' >"$scratch/binary/Dockerfile"
     hopsync_image=$(build -t hopsync "$scratch/binary")
-    timeout 60 docker run --rm "$hopsync_image" --version >/dev/null 2>&1 ||
-      die "--binary: $binary does not run by itself; a static one does: cargo rustc --bin hopsync -- -C target-feature=+crt-static"
+    timeout --foreground 60 docker run --rm "$hopsync_image" --version >/dev/null 2>&1 ||
+      die "--binary: $binary needs libraries; make a static one: cargo rustc --bin hopsync -- -C target-feature=+crt-static"
     return
   fi
   rust_image
@@ -128,9 +133,10 @@ build_hopsync() {
 }
 
 describe_hopsync() {
-  local size
+  local size version
   size=$(docker image inspect --format '{{.Size}}' "$hopsync_image")
-  say "image hopsync: $(awk -v n="$size" 'BEGIN { printf "%.1f MB", n / 1e6 }'), $(timeout 60 docker run --rm "$hopsync_image" --version | head -n 1)"
+  version=$(timeout --foreground 60 docker run --rm "$hopsync_image" --version)
+  say "image hopsync: $(awk -v n="$size" 'BEGIN { printf "%.1f MB", n / 1e6 }'), ${version%%$'\n'*}"
 }
 
 # All that the lab runs. Images go to compose by id: another docker/run may move the tags meanwhile.

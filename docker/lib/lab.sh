@@ -24,7 +24,7 @@ bring_up() {
     NEAR_NET=$(free_network) FAR_NET=$(free_network)
     export NEAR_NET FAR_NET
     project=hopsync-$(date +%H%M%S)-$$
-    if timeout 180 "${compose[@]}" -p "$project" -f "$here/compose.yaml" up -d >"$scratch/up" 2>&1 </dev/null; then
+    if timeout --foreground 180 "${compose[@]}" -p "$project" -f "$here/compose.yaml" up -d >"$scratch/up" 2>&1 </dev/null; then
       break
     fi
     take_down "$project"
@@ -71,28 +71,28 @@ take_down() {
     # shellcheck disable=SC2086 # one word for each
     docker unpause $ids >/dev/null 2>&1 || true
     # shellcheck disable=SC2086
-    timeout 120 docker rm -f -v $ids >/dev/null || say "containers of $1 are left"
+    timeout --foreground 120 docker rm -f -v $ids >/dev/null || say "containers of $1 are left"
   fi
   ids=$(docker network ls -q --filter "$filter")
   # shellcheck disable=SC2086
-  [[ -z $ids ]] || timeout 60 docker network rm $ids >/dev/null || say "networks of $1 are left"
+  [[ -z $ids ]] || timeout --foreground 60 docker network rm $ids >/dev/null || say "networks of $1 are left"
   ids=$(docker volume ls -q --filter "$filter")
   # shellcheck disable=SC2086
-  [[ -z $ids ]] || timeout 60 docker volume rm $ids >/dev/null || say "volumes of $1 are left"
+  [[ -z $ids ]] || timeout --foreground 60 docker volume rm $ids >/dev/null || say "volumes of $1 are left"
 }
 
-# in_ HOST COMMAND...: there, as "lab", for at most $LIMIT seconds (120). The inner bound ends the command itself.
+# in_ HOST COMMAND...: there, as "lab", for at most $LIMIT seconds (180). The inner bound ends the command itself.
 in_() {
-  local host=$1 limit=${LIMIT:-120}
+  local host=$1 limit=${LIMIT:-180}
   shift
-  timeout -k 5 $((limit + 20)) docker exec -i -u lab "${id[$host]}" timeout -k 5 "$limit" "$@" </dev/null
+  timeout --foreground -k 5 $((limit + 20)) docker exec -i -u lab "${id[$host]}" timeout -k 5 "$limit" "$@" </dev/null
 }
 
 # there HOST WORDS...: the script on standard input, with these arguments.
 there() {
-  local host=$1 limit=${LIMIT:-120}
+  local host=$1 limit=${LIMIT:-180}
   shift
-  timeout -k 5 $((limit + 20)) docker exec -i -u lab "${id[$host]}" timeout -k 5 "$limit" bash -euo pipefail -s -- "$@"
+  timeout --foreground -k 5 $((limit + 20)) docker exec -i -u lab "${id[$host]}" timeout -k 5 "$limit" bash -euo pipefail -s -- "$@"
 }
 
 # sums HOST DIRECTORY: a line for each file below it, by name: its hash and its name.
