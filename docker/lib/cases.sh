@@ -10,7 +10,7 @@ answers() {
 
 case_only_by_the_head() {
   local worker
-  answers head "$FAR_NET.20" || die "the head does not reach the user container: that the workers do not would prove nothing"
+  answers head "$FAR_NET.20" || die "the head does not reach the user container: it would prove nothing that others do not"
   for worker in worker1 worker2; do
     answers "$worker" "$NEAR_NET.10" || die "$worker does not reach the head"
     ! answers "$worker" "$FAR_NET.20" || die "$worker reaches the user container directly"
@@ -77,7 +77,8 @@ PATH=/data/bin:$PATH
 rsync --version | grep -q '^hopsync' || { echo "rsync is not hopsync"; exit 1; }
 pids=()
 for n in $(seq 40); do
-  rsync -avzq -e 'ssh -J head' --rsync-path="mkdir -p /data/parsl/$1 && rsync" "/data/many/$n" "user:/data/parsl/$1/" & pids+=($!)
+  rsync -avzq -e 'ssh -J head' --rsync-path="mkdir -p /data/parsl/$1 && rsync" "/data/many/$n" "user:/data/parsl/$1/" &
+  pids+=($!)
 done
 for pid in "${pids[@]}"; do wait "$pid"; done
 mkdir -p /data/parsl
@@ -89,31 +90,32 @@ SCRIPT
   done
   for pid in "${pids[@]}"; do wait "$pid"; done
   for worker in worker1 worker2; do
-    [[ $(sums user "/data/parsl/$worker" | wc -l) == 40 && $(sums "$worker" /data/parsl | wc -l) == 40 ]] || die "not 40 files"
-    [[ -z $(comm -23 <(sums user "/data/parsl/$worker" | sort) <(sums "$worker" /data/many | sort)) ]] || die "pushed: not what was sent"
-    [[ -z $(comm -23 <(sums "$worker" /data/parsl | sort) <(sums user /data/many | sort)) ]] || die "pulled: not what was sent"
+    among user "/data/parsl/$worker" "$worker" /data/many 40
+    among "$worker" /data/parsl user /data/many 40
   done
   echo "80 pushed, 80 pulled, one file each, all exit 0"
 }
 
-# alone ARGUMENTS...: the image for use, with worker1's keys and data; nothing but hopsync is in it.
+# alone NETWORK ARGUMENTS...: the image for use, with worker1's keys and data; nothing but hopsync is in it.
 alone() {
-  timeout --foreground 120 docker run --rm --network "${project}_near" --volumes-from "${id[worker1]}" -u 1000:1000 -e HOME=/home/lab \
-    "$hopsync_image" "$@"
+  local network=$1
+  shift
+  timeout --foreground 180 docker run --rm --network "$network" --volumes-from "${id[worker1]}" -u 1000:1000 \
+    -e HOME=/home/lab "$hopsync_image" "$@"
 }
 
 case_image_alone() {
   local said
   said=$(docker run --rm "$hopsync_image" --version)
   [[ $said == hopsync* ]] || die "--version says: $said"
-  alone -a --report=/data/alone.jsonl -e 'ssh -J head' /data/tree/ user:/data/alone/
+  alone "${project}_near" -a --report=/data/alone.jsonl -e 'ssh -J head' /data/tree/ user:/data/alone/
   same worker1 /data/tree user /data/alone
   accounted worker1 alone 63
-  alone -a --report=/data/alone-pull.jsonl -e 'ssh -J head -p 2222' localhost:/data/tree/ /data/alone/
+  alone "${project}_near" -a --report=/data/alone-pull.jsonl -e 'ssh -J head -p 2222' localhost:/data/tree/ /data/alone/
   same user /data/tree worker1 /data/alone
   accounted worker1 alone-pull 63
   # A name that does not resolve is told as that: the static C library looks names up as well as any.
-  ! said=$(timeout --foreground 60 docker run --rm --network none "$hopsync_image" -a -e 'ssh -J lab@nowhere.invalid' /hopsync lab@user:/data/ 2>&1) ||
+  ! said=$(alone none -a -e 'ssh -J nowhere.invalid' /data/tree/ user:/data/x/ 2>&1) ||
     die "a push by way of nowhere is no failure"
   [[ $said == *nowhere.invalid*resolve* ]] || die "an unknown name is not told: $said"
   echo "--version, push, pull"

@@ -38,10 +38,21 @@ summary() { in_ "$1" tail -n 1 "/data/$2.jsonl"; }
 
 # same HOST DIRECTORY HOST DIRECTORY: the same files with the same content, and not none.
 same() {
-  sums "$1" "$2" >"$scratch/here.$BASHPID"
-  sums "$3" "$4" >"$scratch/there.$BASHPID"
-  [[ -s $scratch/here.$BASHPID ]] || die "$1:$2 is empty"
-  diff "$scratch/here.$BASHPID" "$scratch/there.$BASHPID" || die "$3:$4 is not what $1:$2 is"
+  local one=$scratch/one.$BASHPID other=$scratch/other.$BASHPID
+  sums "$1" "$2" >"$one"
+  sums "$3" "$4" >"$other"
+  [[ -s $one ]] || die "$1:$2 is empty"
+  diff "$one" "$other" || die "$3:$4 is not what $1:$2 is"
+}
+
+# among HOST DIRECTORY HOST DIRECTORY [COUNT]: what the first has is whole, as the second has it; and it is as many.
+among() {
+  local one=$scratch/one.$BASHPID other=$scratch/other.$BASHPID foreign
+  sums "$1" "$2" | sort >"$one"
+  sums "$3" "$4" | sort >"$other"
+  foreign=$(comm -23 "$one" "$other")
+  [[ -z $foreign ]] || die "$1:$2 has what $3:$4 has not: $foreign"
+  [[ -z ${5:-} || $(wc -l <"$one") == "$5" ]] || die "$1:$2 has not $5 files"
 }
 
 # accounted WORKER REPORT FILES: all of them verified, and the report's sum is right.
@@ -68,7 +79,8 @@ sum_holds() {
 drops() {
   local line
   line=$(summary "$1" "$2")
-  echo $(($(number dropped-attempts <<<"$line") + $(number dropped-connections <<<"$line") + $(number dropped-channels <<<"$line")))
+  echo $(($(number dropped-attempts <<<"$line") + $(number dropped-connections <<<"$line") +
+    $(number dropped-channels <<<"$line")))
 }
 
 # files HOST DIRECTORY COUNT: as many files have their final names there, or more.

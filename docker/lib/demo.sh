@@ -17,8 +17,9 @@ mkdir -p /data/files
 for n in $(seq "$1"); do head -c "$2" /dev/urandom >"/data/files/$HOSTNAME-$n"; done
 SCRIPT
   done
-  say "$((half * 2)) files of $demo_size bytes at once, $half from each worker; head: MaxSessions ${HEAD_MAX_SESSIONS:-10}," \
-    "MaxStartups ${HEAD_MAX_STARTUPS:-10:30:100}; user container: ${USER_MAX_SESSIONS:-10}, ${USER_MAX_STARTUPS:-10:30:100}"
+  say "$((half * 2)) files of $demo_size bytes at once, $half from each worker; MaxSessions and MaxStartups: head" \
+    "${HEAD_MAX_SESSIONS:-10}, ${HEAD_MAX_STARTUPS:-10:30:100};" \
+    "user container ${USER_MAX_SESSIONS:-10}, ${USER_MAX_STARTUPS:-10:30:100}"
   printf '\n%-20s %12s %8s %9s   %s\n' '' delivered 'exit 0' seconds \
     'dropped by sshd (MaxStartups): head, user container'
   storm rsync 'rsync -avzq'
@@ -31,7 +32,7 @@ SCRIPT
 
 # storm NAME COMMAND: a line of the table.
 storm() {
-  local name=$1 head user begun took good delivered
+  local name=$1 head user begun took good delivered worker
   in_ user mkdir -p "/data/$name"
   head=$(dropped head) user=$(dropped user) begun=$EPOCHREALTIME
   start_all worker1 "$name" "$2" &
@@ -40,7 +41,8 @@ storm() {
   took=$(awk -v a="$begun" -v b="$EPOCHREALTIME" 'BEGIN { printf "%.1f", b - a }')
   good=$(for worker in worker1 worker2; do in_ "$worker" sh -c 'cat /data/'"$name"'.exit/*'; done | grep -cx 0 || true)
   # By hash, against what was to be sent: no program's word is taken for it.
-  delivered=$(comm -12 <(sums user "/data/$name" | sort) <({ sums worker1 /data/files && sums worker2 /data/files; } | sort) | wc -l)
+  for worker in worker1 worker2; do sums "$worker" /data/files; done | sort >"$scratch/sent"
+  delivered=$(sums user "/data/$name" | sort | comm -12 - "$scratch/sent" | wc -l)
   printf '%-20s %12s %8s %9s   %s, %s\n' "${name//--/ --}" "$delivered of $((half * 2))" "$good" "$took" \
     $(($(dropped head) - head)) $(($(dropped user) - user))
 }

@@ -58,6 +58,7 @@ tidy_up() {
   # shellcheck disable=SC2086 # one word for each process
   [[ -z $running ]] || kill $running 2>/dev/null
   [[ -z ${project:-} ]] || take_down "$project"
+  remove_run_tags
   rm -rf "$scratch"
   exit "$status"
 }

@@ -5,6 +5,7 @@
 debian=debian:bookworm-slim
 rust=rust:1-bookworm
 label=hopsync.made-by=docker/run
+run=run-$$-$RANDOM
 
 present() { docker image inspect "$1" >/dev/null 2>&1; }
 
@@ -13,23 +14,22 @@ pulled() {
   present "$1" || timeout --foreground "$2" docker pull -q "$1" >"$scratch/pull" 2>&1
 }
 
-# build ARGUMENTS...: prints the image's id. The host's network, because a container's may not know the way to the
-# package mirrors that this machine knows; proxies likewise.
+# build IMAGE ARGUMENTS...: under this name, and under a tag of this run's own. On the host's network, because a container
+# may not know the way to the package mirrors that this machine knows; proxies likewise.
 build() {
-  local ids=$scratch/iid proxies=() name
+  local image=$1 proxies=() name
+  shift
   for name in http_proxy https_proxy no_proxy HTTP_PROXY HTTPS_PROXY NO_PROXY; do
     [[ -z ${!name:-} ]] || proxies+=(--build-arg "$name")
   done
-  rm -f "$ids"
-  timeout --foreground 3000 docker build --network=host --label "$label" "${proxies[@]}" --iidfile "$ids" "$@" \
-    >"$scratch/build" 2>&1 || {
+  timeout --foreground 3000 docker build --network=host --label "$label" "${proxies[@]}" \
+    -t "$image" -t "${image%:*}:$run" "$@" >"$scratch/build" 2>&1 </dev/null || {
     tail -n 40 "$scratch/build" >&2
     ! grep -q 'no space left on device' "$scratch/build" || lack "the engine's disk is full"
     # 100 is apt-get's.
     ! grep -Eq '(code|exit code): 100$' "$scratch/build" || lack "a container does not reach Debian's packages"
-    die "docker build failed: $*"
+    die "docker build failed: $image"
   }
-  cat "$ids"
 }
 
 # What apt needs to be told on this machine to reach its mirrors, and only that.
@@ -51,7 +51,8 @@ base_image() {
     command -v apt-get >/dev/null || lack "there is no debootstrap, and no apt-get to install it"
     (
       export DEBIAN_FRONTEND=noninteractive
-      timeout --foreground 120 apt-get update -qq && timeout --foreground 300 apt-get install -y -qq --no-install-recommends debootstrap debian-archive-keyring
+      timeout --foreground 120 apt-get update -qq &&
+        timeout --foreground 300 apt-get install -y -qq --no-install-recommends debootstrap debian-archive-keyring
     ) >"$scratch/debootstrap" 2>&1 </dev/null ||
       lack "debootstrap cannot be installed: $(tail -n 1 "$scratch/debootstrap")"
   fi
@@ -95,7 +96,7 @@ rust_image() {
   mkdir -p "$context/lib/rustlib"
   cp -r "$toolchain/lib/rustlib/$host" "$context/lib/rustlib/"
   find "$toolchain/lib" -maxdepth 1 -type f -exec cp -t "$context/lib" {} +
-  build -t "$build_base" -f "$here/rust-from-host.Dockerfile" "$context" >/dev/null
+  build "$build_base" -f "$here/rust-from-host.Dockerfile" "$context"
   rm -rf "$context"
 }
 
@@ -114,7 +115,8 @@ gather_crates() {
   done
 }
 
-# The image for use. Sets hopsync_image to its id.
+# The image for use.
+hopsync_image=hopsync:$run
 build_hopsync() {
   if [[ -n $binary ]]; then
     [[ -f $binary && -x $binary ]] || die "--binary: $binary is no program"
@@ -122,14 +124,14 @@ build_hopsync() {
     cp "$binary" "$scratch/binary/hopsync"
     # The last stage of docker/Dockerfile, with the program from here instead of from the stage before.
     sed -n '/^FROM scratch/,$p' "$here/Dockerfile" | sed -E 's|^COPY .*|COPY hopsync /hopsync|' >"$scratch/binary/Dockerfile"
-    hopsync_image=$(build -t hopsync "$scratch/binary")
+    build hopsync "$scratch/binary"
     timeout --foreground 60 docker run --rm "$hopsync_image" --version >/dev/null 2>&1 ||
       die "--binary: $binary needs libraries; make a static one: cargo rustc --bin hopsync -- -C target-feature=+crt-static"
     return
   fi
   rust_image
   say "building hopsync from the checkout in a stage of its own"
-  hopsync_image=$(build -t hopsync --build-arg "RUST_IMAGE=$build_base" -f "$here/Dockerfile" "$checkout")
+  build hopsync --build-arg "RUST_IMAGE=$build_base" -f "$here/Dockerfile" "$checkout"
 }
 
 describe_hopsync() {
@@ -139,16 +141,21 @@ describe_hopsync() {
   say "image hopsync: $(awk -v n="$size" 'BEGIN { printf "%.1f MB", n / 1e6 }'), ${version%%$'\n'*}"
 }
 
-# All that the lab runs. Images go to compose by id: another docker/run may move the tags meanwhile.
+# All that the lab runs. What is used has this run's own tag: another run may move "latest" meanwhile.
 build_all() {
   base_image
   build_hopsync
   say "building the hosts of the lab"
-  HEAD_IMAGE=$(build -t hopsync-head --target head "$here/lab")
-  USER_IMAGE=$(build -t hopsync-user --target user "$here/lab")
-  WORKER_IMAGE=$(build -t hopsync-worker --target worker --build-arg "HOPSYNC_IMAGE=$hopsync_image" "$here/lab")
-  export HEAD_IMAGE USER_IMAGE WORKER_IMAGE
+  build hopsync-head --target head "$here/lab"
+  build hopsync-user --target user "$here/lab"
+  build hopsync-worker --target worker --build-arg "HOPSYNC_IMAGE=$hopsync_image" "$here/lab"
+  export HEAD_IMAGE=hopsync-head:$run USER_IMAGE=hopsync-user:$run WORKER_IMAGE=hopsync-worker:$run
   describe_hopsync
+}
+
+# The tags of this run. The images stay, as a cache, under their names.
+remove_run_tags() {
+  docker image rm hopsync{,-head,-user,-worker,-rust}:"$run" >/dev/null 2>&1 || true
 }
 
 # Every image with our label, and nothing else: a base that a registry gave stays.
