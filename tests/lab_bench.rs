@@ -112,10 +112,15 @@ fn of<'a>(records: &'a [Value], program: &str) -> Result<&'a Value, String> {
 }
 
 /// `servers` with a start limit at one of the two: rsync's losses are that limit's, all of them, and ours are none.
-fn starts_are_dropped_at(hop: &str, servers: &str, limit: &str) -> Tried {
+fn starts_are_dropped_at(hop: &str, servers: &str) -> Tried {
     let dir = tempfile::tempdir()?;
     let programs = "--programs=hopsync-each,rsync-each";
-    let records = storm(dir.path(), "--cells=12x4K", &[servers, limit, programs])?;
+    // Twelve are more than sshd's default takes: the other hop gets a limit that is never reached.
+    let limits = match hop {
+        "head" => ["--head-startups=2:100:3", "--target-startups=100"],
+        _ => ["--head-startups=100", "--target-startups=2:100:3"],
+    };
+    let records = storm(dir.path(), "--cells=12x4K", &[&[servers, programs][..], &limits].concat())?;
     let rsync = of(&records, "rsync-each")?;
     let causes_of_rsync = causes(rsync);
     let [(cause, files)] = &causes_of_rsync[..] else { return Err(format!("{rsync}").into()) };
@@ -134,18 +139,18 @@ fn starts_are_dropped_at(hop: &str, servers: &str, limit: &str) -> Tried {
 
 #[test]
 fn what_the_head_s_start_limit_drops_is_put_down_to_it() -> Tried {
-    starts_are_dropped_at("head", "--servers=sshd", "--head-startups=2:100:3")
+    starts_are_dropped_at("head", "--servers=sshd")
 }
 
 #[test]
 fn what_the_target_s_start_limit_drops_is_put_down_to_it() -> Tried {
-    starts_are_dropped_at("user-container", "--servers=sshd", "--target-startups=2:100:3")
+    starts_are_dropped_at("user-container", "--servers=sshd")
 }
 
 #[test]
 fn embedded_servers_drop_alike_and_are_told_alike() -> Tried {
-    starts_are_dropped_at("head", "--servers=embedded", "--head-startups=2:100:3")?;
-    starts_are_dropped_at("user-container", "--servers=embedded", "--target-startups=2:100:3")
+    starts_are_dropped_at("head", "--servers=embedded")?;
+    starts_are_dropped_at("user-container", "--servers=embedded")
 }
 
 #[test]

@@ -66,7 +66,7 @@ pub fn account(run: &Run, kept: &Path) -> io::Result<Account> {
     let mut told = Account {
         missing: Vec::new(),
         tried_again: Vec::new(),
-        crowd: crowd(run.plan, &run.cost.ended),
+        crowd: crowd(&run.cost.ended),
         missing_with_exit_0: 0,
         whole_with_exit_not_0: 0,
         message: String::new(),
@@ -147,7 +147,7 @@ fn report(run: &Run, command: usize) -> Option<Told> {
     Some(ledger::read(BufReader::new(file), &run.hops))
 }
 
-fn crowd(plan: &Plan, ended: &[Ended]) -> Option<Crowd> {
+fn crowd(ended: &[Ended]) -> Option<Crowd> {
     if ended.len() < 2 {
         return None;
     }
@@ -160,9 +160,7 @@ fn crowd(plan: &Plan, ended: &[Ended]) -> Option<Crowd> {
         };
         *exits.entry(code).or_insert(0) += 1;
     }
-    let first = &ended[..plan.at_once.min(ended.len())];
-    let all_started_s = first.iter().map(|one| one.started_s).fold(0.0, f64::max);
-    Some(Crowd { processes: ended.len() as u64, all_started_s, exits })
+    Some(Crowd { processes: ended.len() as u64, exits })
 }
 
 /// The beginning and the end of a file that may be long; nothing of one that is not there.
@@ -212,13 +210,12 @@ mod tests {
 
     #[test]
     fn one_process_is_no_crowd() {
-        let plan = |count: usize| Plan::new(vec![Vec::new(); count], Path::new("/"));
         let ended = |exit| Ended { exit, started_s: 0.25, ended_s: 1.0, timed_out: false };
-        assert_eq!(crowd(&plan(1), &[ended(Some(0))]), None);
+        assert_eq!(crowd(&[ended(Some(0))]), None);
         let all = [ended(Some(0)), ended(Some(255)), Ended::NEVER, Ended { timed_out: true, ..ended(Some(137)) }];
-        let crowd = crowd(&plan(4), &all).expect("a crowd");
+        let crowd = crowd(&all).expect("a crowd");
         let exits: Vec<_> = crowd.exits.iter().map(|(code, count)| format!("{code}: {count}")).collect();
         assert_eq!(exits, ["0: 1", "255: 1", "not started: 1", "timeout: 1"]);
-        assert_eq!((crowd.processes, crowd.all_started_s), (4, 0.25));
+        assert_eq!(crowd.processes, 4);
     }
 }

@@ -52,8 +52,6 @@ pub struct Sample {
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Crowd {
     pub processes: u64,
-    /// When the last of those that were to start at once had been started.
-    pub all_started_s: f64,
     /// How many ended with each exit code; `timeout` for those that were killed.
     pub exits: BTreeMap<String, u64>,
 }

@@ -1,8 +1,12 @@
-//! Many processes at once: all started as fast as the machine can, each with an end, all reaped.
+//! Many processes at once: let go in one moment, each with an end, all reaped.
+//!
+//! A process that is starting others competes with those that it has started already: four hundred took half a minute here,
+//! which is no longer at once. So those that are to start together are all made first, and wait at a gate.
 
 use std::collections::HashMap;
+use std::ffi::OsString;
 use std::fs::File;
-use std::io::{self, Write};
+use std::io::{self, PipeReader, Write};
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant, SystemTime};
@@ -94,36 +98,39 @@ async fn warm(plan: &Plan, reaper: &mut Reaper, held: &mut Vec<u32>) -> io::Resu
     timeout(WARMING, all).await.unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into()))
 }
 
-/// The clock runs.
+/// The first processes, each held back until the gate opens; and the clock runs.
 async fn rush(
     plan: &Plan,
     reaper: &mut Reaper,
     storm: &mut Storm,
     stopped: &mut watch::Receiver<bool>,
 ) -> io::Result<()> {
+    let mut running: HashMap<u32, usize> = HashMap::new();
+    let first = plan.at_once.clamp(1, plan.commands.len().max(1));
+    let mut next = 0;
+    let gate = if first > 1 { Some(io::pipe()?) } else { None };
+    if let Some((gate, _)) = &gate {
+        while next < first.min(plan.commands.len()) && !*stopped.borrow() {
+            let started = start_at(Some(gate), &plan.commands[next], plan, Some(&plan.output(next)));
+            note(started, next, plan, &mut running, &mut storm.ended, 0.0)?;
+            next += 1;
+        }
+    }
     storm.began = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).map_or(0.0, |since| since.as_secs_f64());
     let clock = Instant::now();
+    // Nobody writes: the end of the pipe is the word.
+    drop(gate);
     let over = Duration::try_from_secs_f64(plan.limit_s).ok().and_then(|limit| clock.checked_add(limit));
     let late = || over.is_some_and(|over| Instant::now() >= over);
     let told = |storm: &mut Storm, which: usize, code: i32| {
         let ended = &mut storm.ended[which];
         (ended.exit, ended.ended_s) = (Some(code), clock.elapsed().as_secs_f64());
     };
-    let mut running: HashMap<u32, usize> = HashMap::new();
-    let mut next = 0;
     loop {
-        while next < plan.commands.len() && running.len() < plan.at_once.max(1) && !late() && !*stopped.borrow() {
+        while next < plan.commands.len() && running.len() < first && !late() && !*stopped.borrow() {
             let started_s = clock.elapsed().as_secs_f64();
-            let ended = &mut storm.ended[next];
-            *ended = Ended { exit: None, started_s, ended_s: started_s, timed_out: false };
-            match start(&plan.commands[next], plan, Some(&plan.output(next))) {
-                Ok(child) => drop(running.insert(child.id(), next)),
-                Err(error) => {
-                    // As a shell says it.
-                    ended.exit = Some(126);
-                    File::create(plan.output(next))?.write_all(error.to_string().as_bytes())?;
-                }
-            }
+            let started = start(&plan.commands[next], plan, Some(&plan.output(next)));
+            note(started, next, plan, &mut running, &mut storm.ended, started_s)?;
             next += 1;
         }
         if running.is_empty() {
@@ -162,11 +169,47 @@ async fn rush(
     Ok(())
 }
 
+/// A command was started, or could not be: then its output says why.
+fn note(
+    started: io::Result<Child>,
+    which: usize,
+    plan: &Plan,
+    running: &mut HashMap<u32, usize>,
+    ended: &mut [Ended],
+    started_s: f64,
+) -> io::Result<()> {
+    let told = &mut ended[which];
+    *told = Ended { exit: None, started_s, ended_s: started_s, timed_out: false };
+    match started {
+        Ok(child) => drop(running.insert(child.id(), which)),
+        Err(error) => {
+            // As a shell says it.
+            told.exit = Some(126);
+            File::create(plan.output(which))?.write_all(error.to_string().as_bytes())?;
+        }
+    }
+    Ok(())
+}
+
 /// Starts a command; what it writes goes to a file, for a pipe would have to be read from by somebody who takes CPU time.
-fn start(command: &[std::ffi::OsString], plan: &Plan, output: Option<&Path>) -> io::Result<Child> {
+fn start(command: &[OsString], plan: &Plan, output: Option<&Path>) -> io::Result<Child> {
+    start_at(None, command, plan, output)
+}
+
+/// The same, if need be as a shell that waits for the end of `gate` and then becomes the command.
+fn start_at(gate: Option<&PipeReader>, command: &[OsString], plan: &Plan, output: Option<&Path>) -> io::Result<Child> {
     let Some((program, arguments)) = command.split_first() else { return Err(io::ErrorKind::InvalidInput.into()) };
-    let mut starting = Command::new(program);
-    starting.args(arguments).stdin(Stdio::null());
+    let mut starting = match gate {
+        None => Command::new(program),
+        Some(_) => Command::new("/bin/sh"),
+    };
+    match gate {
+        None => drop(starting.args(arguments).stdin(Stdio::null())),
+        Some(gate) => {
+            let script = r#"read -r go; exec "$@" < /dev/null"#;
+            starting.args(["-c", script, "sh"]).args(command).stdin(gate.try_clone()?);
+        }
+    }
     starting.envs(plan.environment.iter().map(|(name, value)| (name, value)));
     match output {
         Some(path) => {
