@@ -13,7 +13,7 @@ use std::time::Duration;
 use hopsync::lab::bed::{Bed, SshdPair, TARGET};
 use hopsync::lab::run::run;
 use rustix::process::{Pid, Signal, kill_process};
-use serde_json::Value;
+use serde_json::{Value, json};
 
 type Tried = Result<(), Box<dyn Error>>;
 
@@ -188,6 +188,53 @@ fn a_few_at_a_time_stay_below_the_limits_and_every_program_delivers() -> Tried {
     assert_eq!(records.len(), 8);
     let at_once: Vec<_> = records.iter().map(|record| record["at_once"].as_u64()).collect();
     assert_eq!(at_once, [Some(2), Some(2), None, None, None, None, None, None]);
+    Ok(())
+}
+
+/// The hidden half of a bench: `measure` does as a plan says.
+fn measure(dir: &Path, commands: &[&[&str]], at_once: usize, limit_s: f64) -> Result<Value, Box<dyn Error>> {
+    let words = |command: &&[&str]| -> Value { command.iter().map(|word| json!({"Unix": word.as_bytes()})).collect() };
+    let commands: Vec<Value> = commands.iter().map(words).collect();
+    let outputs = dir.join("outputs");
+    fs::create_dir(&outputs)?;
+    let plan = json!({
+        "commands": commands, "at_once": at_once, "before": [], "after": [], "environment": [], "limit_s": limit_s,
+        "outputs": outputs,
+    });
+    fs::write(dir.join("plan"), plan.to_string())?;
+    let mut command = Command::new(env!("CARGO_BIN_EXE_hopsync-lab"));
+    command.arg("measure").arg(dir.join("plan"));
+    let output = run(command, DEADLINE)?;
+    Ok(serde_json::from_slice(&output.stdout).map_err(|_| output.err())?)
+}
+
+#[test]
+fn each_process_is_told_by_itself_and_never_more_run_than_allowed() -> Tried {
+    let dir = tempfile::tempdir()?;
+    // Whoever finds the directory there already is not alone.
+    let alone = "mkdir \"$0\" || exit 9; echo said; rmdir \"$0\"; exit \"$1\"";
+    let place = dir.path().join("alone").display().to_string();
+    let script = |code| ["sh", "-c", alone, &place, code];
+    let commands = [script("0"), script("3"), script("0"), script("7")];
+    let all: Vec<&[&str]> = commands.iter().map(|command| &command[..]).chain([&["/no/such"][..]]).collect();
+    let cost = measure(dir.path(), &all, 1, 100.0)?;
+    let codes: Vec<_> = (0..5).map(|n| cost["ended"][n]["exit"].as_i64()).collect();
+    assert_eq!(codes, [0, 3, 0, 7, 126].map(Some), "{cost}");
+    assert_eq!(fs::read_to_string(dir.path().join("outputs/1"))?, "said\n");
+    assert!(fs::read_to_string(dir.path().join("outputs/4"))?.contains("can not run /no/such"));
+    Ok(())
+}
+
+#[test]
+fn what_takes_too_long_is_ended_with_its_children_and_what_waits_is_not_begun() -> Tried {
+    let dir = tempfile::tempdir()?;
+    // The pipe of standard output stays open as long as any process has it: this returns, so none has.
+    let sleeper: &[&str] = &["sh", "-c", "echo before; sleep 600 & sleep 600"];
+    let cost = measure(dir.path(), &[sleeper, &["true"], sleeper, sleeper], 2, 0.5)?;
+    let ended = |n: usize| (cost["ended"][n]["timed_out"].as_bool(), cost["ended"][n]["exit"].as_i64());
+    assert_eq!([ended(0), ended(1)], [(Some(true), Some(137)), (Some(false), Some(0))], "{cost}");
+    assert_eq!([ended(2), ended(3)], [(Some(true), Some(137)), (Some(true), None)], "{cost}");
+    assert_eq!(fs::read_to_string(dir.path().join("outputs/0"))?, "before\n");
     Ok(())
 }
 

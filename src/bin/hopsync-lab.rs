@@ -23,7 +23,7 @@ enum Command {
     /// Start the embedded head and target, print how to reach them, and keep them until Ctrl-C
     Serve(demo::Pair),
     /// Time hopsync beside rsync and others, on servers of its own, and keep the numbers
-    Bench(bench::Options),
+    Bench(Box<bench::Options>),
     /// Run a command and print what it cost (`bench` calls it)
     #[command(hide = true)]
     Measure(bench::Measured),

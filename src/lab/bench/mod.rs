@@ -1,6 +1,6 @@
 //! `hopsync-lab bench`: hopsync beside rsync and others, on servers that it starts itself or on somebody's cluster.
 //!
-//! - [`cell`]: what is measured; [`programs`]: side by side with what; [`experiments`]: both, with a name.
+//! - [`cell`]: what is measured; [`programs`]: side by side with what, as [`job`]s; [`experiments`]: both, with a name.
 //! - [`schedule`]: who runs when; [`statistics`], [`delivery`]: what is told of it. All pure.
 //! - [`site`]: where the far end is: [`own`] servers, or a [`host`]; [`ground`]: the files, and one run on them.
 //! - [`plan`], [`mod@measure`], [`storm`]: many processes at once, and what they cost; [`stop`]: ending it all.
@@ -17,6 +17,7 @@ mod experiments;
 mod files;
 mod ground;
 mod host;
+mod job;
 mod ledger;
 mod measure;
 mod own;
