@@ -23,7 +23,7 @@ enum Command {
     /// Start the embedded head and target with limits, distances and faults of your choice, and keep them until Ctrl-C
     Serve(serve::Options),
     /// Time hopsync beside rsync and others, on servers of its own, and keep the numbers
-    Bench(bench::Options),
+    Bench(Box<bench::Options>),
     /// Make a page, tables and drawings of what a run or a bench was
     Report(report::Options),
     /// Run a command and print what it cost (`bench` calls it)

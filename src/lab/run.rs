@@ -1,5 +1,6 @@
 //! A child process that can not hang its caller: its output captured, its time limited.
 
+use std::fs;
 use std::io::{self, Read};
 use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::process::{Child, Command, ExitStatus, Stdio};
@@ -91,6 +92,25 @@ fn collect(from: Option<impl Read + Send + 'static>) -> mpsc::Receiver<Vec<u8>> 
         let _ = sender.send(all);
     });
     receiver
+}
+
+/// The processes that descend from `ancestors`, by /proc; none where there is no /proc.
+pub(crate) fn descendants(ancestors: &[u32]) -> Vec<u32> {
+    let parent_of = |pid: u32| -> Option<u32> {
+        let stat = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+        // The name, in parentheses, may contain anything; state and parent follow it.
+        stat.rsplit_once(')')?.1.split_whitespace().nth(1)?.parse().ok()
+    };
+    let pids = fs::read_dir("/proc").into_iter().flatten().flatten();
+    let pids = pids.filter_map(|entry| entry.file_name().to_str()?.parse().ok());
+    let all: Vec<(u32, u32)> = pids.filter_map(|pid| Some((pid, parent_of(pid)?))).collect();
+    let mut found = ancestors.to_vec();
+    let mut next = 0;
+    while let Some(&parent) = found.get(next) {
+        found.extend(all.iter().filter(|(_, of)| *of == parent).map(|(pid, _)| *pid));
+        next += 1;
+    }
+    found.split_off(ancestors.len())
 }
 
 #[cfg(test)]

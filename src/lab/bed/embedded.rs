@@ -112,13 +112,15 @@ impl Bed for Embedded {
 
     fn counts(&self) -> Counts {
         let (head, target) = (self.head.stats(), self.target.stats());
+        let head_start_drops = head.start_drops.load(Relaxed);
         Counts {
             head_connections: head.connections.load(Relaxed),
             head_logins: head.logins.load(Relaxed),
             target_connections: target.connections.load(Relaxed),
             target_logins: target.logins.load(Relaxed),
             refused_sessions: target.refused_sessions.load(Relaxed),
-            start_drops: target.start_drops.load(Relaxed) + head.start_drops.load(Relaxed),
+            start_drops: target.start_drops.load(Relaxed) + head_start_drops,
+            head_start_drops,
         }
     }
 

@@ -35,6 +35,8 @@ pub struct Counts {
     pub refused_sessions: u64,
     /// Connections that the target, or the head, dropped by its start limit.
     pub start_drops: u64,
+    /// Those of them that the head dropped.
+    pub head_start_drops: u64,
 }
 
 /// What a test needs of a head and a target.

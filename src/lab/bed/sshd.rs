@@ -14,6 +14,7 @@ use russh::keys::PublicKey;
 use rustix::process::{Pid, Signal, kill_process, kill_process_group};
 
 use super::{Bed, Client, Counts, HEAD, TARGET, host_at, write_key};
+use crate::lab::run::descendants;
 
 /// Where packages put sshd; it must be started by its full path.
 const PLACES: [&str; 5] =
@@ -147,7 +148,7 @@ impl Sshd {
 
     /// Ends the processes that serve connections; the listener goes on.
     pub fn cut_all(&self) {
-        for pid in descendants(self.child.id()) {
+        for pid in descendants(&[self.child.id()]) {
             kill(pid);
         }
     }
@@ -166,7 +167,7 @@ impl Log {
 impl Drop for Sshd {
     fn drop(&mut self) {
         // Connections run in sessions of their own: they are found by descent, before the listener goes.
-        let children = descendants(self.child.id());
+        let children = descendants(&[self.child.id()]);
         let _ = kill_process_group(Pid::from_child(&self.child), Signal::KILL);
         children.into_iter().for_each(kill);
         let _ = self.child.wait();
@@ -177,25 +178,6 @@ fn kill(pid: u32) {
     if let Some(pid) = Pid::from_raw(pid as i32) {
         let _ = kill_process(pid, Signal::KILL);
     }
-}
-
-/// The processes that descend from `ancestor`, by /proc; none where there is no /proc.
-fn descendants(ancestor: u32) -> Vec<u32> {
-    let parent_of = |pid: u32| -> Option<u32> {
-        let stat = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
-        // The name, in parentheses, may contain anything; state and parent follow it.
-        stat.rsplit_once(')')?.1.split_whitespace().nth(1)?.parse().ok()
-    };
-    let pids = fs::read_dir("/proc").into_iter().flatten().flatten();
-    let pids = pids.filter_map(|entry| entry.file_name().to_str()?.parse().ok());
-    let all: Vec<(u32, u32)> = pids.filter_map(|pid| Some((pid, parent_of(pid)?))).collect();
-    let mut found = vec![ancestor];
-    let mut next = 0;
-    while let Some(&parent) = found.get(next) {
-        found.extend(all.iter().filter(|(_, of)| *of == parent).map(|(pid, _)| *pid));
-        next += 1;
-    }
-    found.split_off(1)
 }
 
 fn find() -> io::Result<PathBuf> {
@@ -287,13 +269,15 @@ impl Bed for SshdPair {
     }
 
     fn counts(&self) -> Counts {
+        let head_start_drops = self.head.logged("drop connection");
         Counts {
             head_connections: self.head.connections(),
             head_logins: self.head.logins(),
             target_connections: self.target.connections(),
             target_logins: self.target.logins(),
             refused_sessions: self.target.logged("no more sessions"),
-            start_drops: self.target.logged("drop connection") + self.head.logged("drop connection"),
+            start_drops: self.target.logged("drop connection") + head_start_drops,
+            head_start_drops,
         }
     }
 

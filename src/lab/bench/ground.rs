@@ -1,51 +1,42 @@
-//! Where a bench runs: servers, distances, files; and one run on them.
+//! Where a bench runs: files at both ends, and one run on them.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
-use std::io;
+use std::io::{self, Read};
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
-use tokio::runtime::Runtime;
+use sha2::{Digest, Sha256};
+use tempfile::TempDir;
 
-use super::cell::{Cell, Workload};
+use super::account::{self, Run, account};
+use super::attribute::Logged;
+use super::attribute::messages::Way;
+use super::cell::{Cell, Direction, Workload};
+use super::job::Job;
+use super::ledger::Names;
 use super::measure::cost;
-use super::programs::{Job, PARALLEL, Program};
-use super::schedule::{Executor, Halt, Sample};
+use super::plan::Cost;
+use super::programs::Program;
+use super::schedule::{Executor, Halt, Sample, Served};
+use super::site::Site;
 use super::stop::Stop;
-use crate::lab::bed::{Bed, Embedded, HEAD, SshdPair};
 use crate::lab::print::note;
-use crate::lab::relay::{Line, Relay};
 use crate::lab::trees;
 
 /// Modification time of all files: long ago, so that no program takes them for being written just now.
 const MTIME: i64 = 1_500_000_000;
-/// Characters kept of what a program wrote.
-const MESSAGE: usize = 500;
-
-/// Which servers to start.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
-pub enum Servers {
-    /// sshd where it is installed, else embedded ones
-    Auto,
-    /// A pair of real sshd's
-    Sshd,
-    /// A pair in this process
-    Embedded,
-}
 
 /// The ground. Dropping it ends the servers and removes everything.
 pub struct Ground {
-    bed: Box<dyn Bed>,
-    /// What the servers are, for the reader of the results.
-    pub servers: &'static str,
-    /// Distances, by milliseconds: the relay, and the ssh configuration that leads through it.
-    lines: BTreeMap<u64, (Relay, PathBuf)>,
-    runtime: Runtime,
+    pub site: Box<dyn Site>,
     lab: PathBuf,
     hopsync: PathBuf,
-    work: PathBuf,
+    work: TempDir,
+    /// The folder with the results.
+    results: PathBuf,
     source: Option<Source>,
     runs: u64,
     limit: Duration,
@@ -55,92 +46,56 @@ pub struct Ground {
 /// The files of one work.
 struct Source {
     workload: Workload,
+    names: Vec<PathBuf>,
     hashes: BTreeMap<PathBuf, blake3::Hash>,
-    lists: Vec<PathBuf>,
+    /// What the far end's tools are asked for, where it is not this machine.
+    sha256: BTreeMap<PathBuf, String>,
+    /// The far end has its copy, and one at the destination of what is there already.
+    uploaded: BTreeSet<PathBuf>,
+}
+
+/// What a destination has.
+struct Found {
+    /// In the order of the names.
+    whole: Vec<bool>,
+    extra: u64,
+    /// Seconds since the epoch at which each whole file got its name.
+    landed: Vec<f64>,
+}
+
+/// A directory for a bench: for all files here, and for the far end's too where that is this machine.
+pub fn workplace() -> io::Result<TempDir> {
+    tempfile::Builder::new().prefix("hopsync-bench-").tempdir()
 }
 
 impl Ground {
-    /// Starts the servers, and a relay for each of `distances` (milliseconds). `limit` is what one run may take.
-    ///
-    /// # Errors
-    /// A sentence, if they can not be started.
+    /// On `site`, with `work` for files here. `limit` is what one run may take.
     pub fn new(
-        servers: Servers,
-        distances: impl Iterator<Item = u64>,
-        runtime: Runtime,
+        site: Box<dyn Site>,
+        work: TempDir,
+        results: &Path,
         limit: Duration,
         stop: Arc<Stop>,
     ) -> io::Result<Ground> {
-        let (bed, servers) = start(servers)?;
         let lab = std::env::current_exe()?;
-        let work = bed.client().dir().join("bench");
-        fs::create_dir(&work)?;
         // Under this name it is the drop-in.
-        let hopsync = work.join("hopsync");
+        let hopsync = work.path().join("hopsync");
         std::os::unix::fs::symlink(&lab, &hopsync)?;
-        let mut ground = Ground {
-            bed,
-            servers,
-            lines: BTreeMap::new(),
-            runtime,
-            lab,
-            hopsync,
-            work,
-            source: None,
-            runs: 0,
-            limit,
-            stop,
-        };
-        for rtt in distances {
-            ground.lay(rtt)?;
+        let results = std::path::absolute(results)?;
+        Ok(Ground { site, lab, hopsync, work, results, source: None, runs: 0, limit, stop })
+    }
+
+    fn here(&self) -> &Path {
+        self.work.path()
+    }
+
+    /// Where the files come from, and the directory for where they go.
+    fn ends(&self, direction: Direction) -> (PathBuf, PathBuf) {
+        let (here, far) = (self.here().to_owned(), self.site.far().to_owned());
+        match direction {
+            Direction::Push => (here.join("source"), far),
+            Direction::Pull => (far.join("source"), here),
         }
-        Ok(ground)
-    }
-
-    /// What the head says first: its software.
-    pub fn banner(&self) -> io::Result<String> {
-        use std::io::BufRead;
-        let socket = std::net::TcpStream::connect(self.bed.door())?;
-        socket.set_read_timeout(Some(Duration::from_secs(5)))?;
-        let mut banner = String::new();
-        // RFC 4253 §4.2: at most 255 characters.
-        io::BufReader::new(io::Read::take(socket, 255)).read_line(&mut banner)?;
-        Ok(banner.trim_end().to_owned())
-    }
-
-    /// Puts a relay before the head. The configuration goes before the bed's own: ssh takes the first value that it finds.
-    fn lay(&mut self, rtt: u64) -> io::Result<()> {
-        if rtt == 0 || self.lines.contains_key(&rtt) {
-            return Ok(());
-        }
-        let door = self.bed.door();
-        let line = Line { delay: Duration::from_micros(rtt.saturating_mul(500)), rate: None };
-        let relay = self.runtime.block_on(Relay::start(door, line))?;
-        let port = relay.address().port();
-        let known = fs::read_to_string(&self.bed.client().known_hosts)?;
-        let known_hosts = self.work.join(format!("known_hosts-{rtt}"));
-        let there = format!("]:{} ", door.port());
-        let head = known.lines().filter(|line| line.contains(&there));
-        let moved: String = head.map(|line| line.replace(&there, &format!("]:{port} ")) + "\n").collect();
-        fs::write(&known_hosts, known.clone() + &moved)?;
-        let config = self.work.join(format!("ssh_config-{rtt}"));
-        let own = fs::read_to_string(self.bed.ssh_config())?;
-        let before = format!("Host {HEAD}\n  Port {port}\nHost *\n  UserKnownHostsFile {}\n", known_hosts.display());
-        fs::write(&config, before + &own)?;
-        self.lines.insert(rtt, (relay, config));
-        Ok(())
-    }
-
-    fn config(&self, rtt: u64) -> &Path {
-        self.lines.get(&rtt).map_or(self.bed.ssh_config(), |(_, config)| config)
-    }
-
-    fn source_dir(&self) -> PathBuf {
-        self.work.join("source")
-    }
-
-    fn unchanged_dir(&self) -> PathBuf {
-        self.work.join("unchanged")
     }
 
     /// Makes the files below `at`, the same for the same work.
@@ -159,24 +114,10 @@ impl Ground {
         Ok(hashes)
     }
 
-    /// The names in lists for several processes, dealt like cards.
-    fn lists(&self, hashes: &BTreeMap<PathBuf, blake3::Hash>) -> io::Result<Vec<PathBuf>> {
-        let mut texts = vec![String::new(); PARALLEL.min(hashes.len())];
-        for (i, name) in hashes.keys().enumerate() {
-            texts[i % PARALLEL] += &format!("{}\n", name.display());
-        }
-        let write = |(i, text)| {
-            let list = self.work.join(format!("list-{i}"));
-            fs::write(&list, text)?;
-            Ok(list)
-        };
-        texts.into_iter().enumerate().map(write).collect()
-    }
-
     /// The files exist twice, and a third time while a program keeps temporary ones.
     fn check_space(&self, workload: &Workload) -> io::Result<()> {
         let need = workload.bytes().saturating_add(workload.files.saturating_mul(4096)).saturating_mul(3);
-        let disk = rustix::fs::statvfs(&self.work)?;
+        let disk = rustix::fs::statvfs(self.here())?;
         let free = disk.f_bavail.saturating_mul(disk.f_frsize);
         if free >= need {
             return Ok(());
@@ -185,7 +126,7 @@ impl Ground {
             io::ErrorKind::StorageFull,
             format!(
                 "{} has {} MB free and {} needs {}: set TMPDIR to a roomier place, or use --scale",
-                self.work.display(),
+                self.here().display(),
                 free / 1_000_000,
                 workload.name,
                 need / 1_000_000
@@ -193,90 +134,197 @@ impl Ground {
         ))
     }
 
-    /// Counts the files in `dest` that are whole, and the names that should not be there.
-    fn inspect(&self, source: &Source, dest: &Path) -> Result<(u64, u64), Halt> {
-        let there = trees::list(dest)?;
-        let (mut whole, mut extra) = (0, 0);
-        for (name, meta) in &there {
-            match source.hashes.get(name) {
-                Some(hash) if meta.is_file() => whole += u64::from(trees::hash(&dest.join(name))? == *hash),
+    /// What has to be at the far end before the first run of a cell; `at` is where it is made here or there.
+    fn place(&mut self, workload: &Workload, at: &Path, there: bool) -> Result<(), Halt> {
+        let here = self.here().join("source");
+        let Some(source) = &self.source else { return Ok(()) };
+        if at == here || source.uploaded.contains(at) {
+            return Ok(());
+        }
+        if there && !self.site.is_here() {
+            self.site.upload(&here, at)?;
+            let missing = self.missing_there(at)?;
+            if missing > 0 {
+                let text = format!("{missing} files did not arrive whole in {} while it was made ready", at.display());
+                return Err(io::Error::other(text).into());
+            }
+        } else {
+            self.make(workload, at)?;
+        }
+        if let Some(source) = &mut self.source {
+            source.uploaded.insert(at.to_owned());
+        }
+        Ok(())
+    }
+
+    fn missing_there(&self, at: &Path) -> io::Result<usize> {
+        let Some(source) = &self.source else { return Ok(0) };
+        let there = self.site.hashes(at)?;
+        Ok(source.names.iter().filter(|name| there.get(*name) != source.sha256.get(*name)).count())
+    }
+
+    /// Which files at the destination are whole, and how many names should not be there.
+    fn inspect(&self, source: &Source, dest: &Path, direction: Direction) -> Result<Found, Halt> {
+        let mut found = Found { whole: vec![false; source.names.len()], extra: 0, landed: Vec::new() };
+        let number = |name: &Path| source.names.binary_search_by(|other| other.as_path().cmp(name)).ok();
+        if direction == Direction::Push && !self.site.is_here() {
+            for (name, hash) in self.site.hashes(dest)? {
+                match number(&name) {
+                    Some(number) => found.whole[number] = source.sha256.get(&name) == Some(&hash),
+                    None => found.extra += 1,
+                }
+            }
+            return Ok(found);
+        }
+        for (name, meta) in trees::list(dest)? {
+            match number(&name) {
+                Some(number) if meta.is_file() => {
+                    found.whole[number] = Some(&trees::hash(&dest.join(&name))?) == source.hashes.get(&name);
+                    if found.whole[number] {
+                        // The inode was last changed when it got its name or its attributes, whichever came last.
+                        found.landed.push(meta.ctime() as f64 + meta.ctime_nsec() as f64 / 1e9);
+                    }
+                }
                 Some(_) => {}
-                None => extra += u64::from(!meta.is_dir()),
+                None => found.extra += u64::from(!meta.is_dir()),
             }
             if self.stop.asked() {
                 return Err(Halt::Interrupted);
             }
         }
-        Ok((whole, extra))
+        Ok(found)
     }
 
-    /// Removes a tree, and lets the disk come to rest, so that no program pays for what another wrote.
+    /// Removes a tree here, and lets the disk come to rest, so that no program pays for what another wrote.
     fn clear(&self, dir: &Path) -> io::Result<()> {
         match fs::remove_dir_all(dir) {
             Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
             _ => {}
         }
         #[cfg(target_os = "linux")]
-        rustix::fs::syncfs(fs::File::open(&self.work)?)?;
+        rustix::fs::syncfs(fs::File::open(self.here())?)?;
         Ok(())
+    }
+
+    fn clear_at(&self, dir: &Path, direction: Direction) -> io::Result<()> {
+        match direction {
+            Direction::Push => self.site.remove(dir)?,
+            Direction::Pull => {}
+        }
+        self.clear(dir)
+    }
+
+    /// A destination, with the directories that a process for one file does not make.
+    fn destination(&self, dest: &Path, direction: Direction, source: &Source, program: Program) -> io::Result<()> {
+        let mut dirs = BTreeSet::from([dest.to_owned()]);
+        if program.is_each() || program == Program::Sftp {
+            dirs.extend(source.names.iter().filter_map(|name| name.parent()).map(|parent| dest.join(parent)));
+        }
+        let dirs: Vec<_> = dirs.into_iter().collect();
+        match direction {
+            Direction::Push => self.site.make(&dirs),
+            Direction::Pull => dirs.iter().try_for_each(fs::create_dir_all),
+        }
     }
 }
 
 impl Executor for Ground {
     fn prepare(&mut self, cell: &Cell) -> Result<(), Halt> {
+        self.site.prepare(cell)?;
         let workload = &cell.workload;
-        if self.source.as_ref().is_some_and(|source| source.workload == *workload) {
-            return Ok(());
+        if self.source.as_ref().is_none_or(|source| source.workload != *workload) {
+            for left in self.source.take().map(|source| source.uploaded).unwrap_or_default() {
+                self.site.remove(&left)?;
+                self.clear(&left)?;
+            }
+            let at = self.here().join("source");
+            self.clear(&at)?;
+            self.check_space(workload)?;
+            note(format_args!("making {} files of {} bytes in {}", workload.files, workload.size, at.display()));
+            let hashes = self.make(workload, &at)?;
+            let names: Vec<PathBuf> = hashes.keys().cloned().collect();
+            let mut sha256 = BTreeMap::new();
+            if !self.site.is_here() {
+                for name in &names {
+                    sha256.insert(name.clone(), sha256_of(&at.join(name))?);
+                }
+            }
+            self.source = Some(Source { workload: workload.clone(), names, hashes, sha256, uploaded: BTreeSet::new() });
         }
-        self.source = None;
-        self.clear(&self.source_dir())?;
-        self.clear(&self.unchanged_dir())?;
-        self.check_space(workload)?;
-        note(format_args!("making {} files of {} bytes in {}", workload.files, workload.size, self.work.display()));
-        let hashes = self.make(workload, &self.source_dir())?;
+        let (source, into) = self.ends(cell.direction);
+        self.place(workload, &source, cell.direction == Direction::Pull)?;
         if workload.unchanged {
-            self.make(workload, &self.unchanged_dir())?;
+            self.place(workload, &into.join("unchanged"), cell.direction == Direction::Push)?;
         }
-        let lists = self.lists(&hashes)?;
-        self.source = Some(Source { workload: workload.clone(), hashes, lists });
         Ok(())
     }
 
     fn run(&mut self, cell: &Cell, program: Program) -> Result<Sample, Halt> {
         let Some(source) = &self.source else { return Err(io::Error::other("a cell that was not prepared").into()) };
+        // The number of its line in the results.
+        let number = self.runs;
         self.runs += 1;
+        let (from, into) = self.ends(cell.direction);
         // Never the same directory twice: ext4 is slow to create files where many were deleted.
-        let fresh = self.work.join(format!("run-{}", self.runs));
-        let dest = if cell.workload.unchanged { self.unchanged_dir() } else { fresh.clone() };
-        fs::create_dir_all(&dest)?;
-        let command = program.command(&Job {
+        let fresh = into.join(format!("run-{number}"));
+        let dest = if cell.workload.unchanged { into.join("unchanged") } else { fresh.clone() };
+        self.destination(&dest, cell.direction, source, program)?;
+        let scratch = self.here().join(format!("of-{number}"));
+        fs::create_dir_all(scratch.join("outputs"))?;
+        let reports = self.results.join("reports").join(number.to_string());
+        if program.is_ours() {
+            fs::create_dir_all(&reports)?;
+        }
+        let processes = self.results.join("processes");
+        fs::create_dir_all(&processes)?;
+        let shell = self.site.shell(cell);
+        let mut plan = program.plan(&Job {
             direction: cell.direction,
-            source: &self.source_dir(),
+            source: &from,
             dest: &dest,
-            config: self.config(cell.rtt_ms),
+            aside: self.site.far(),
+            shell: &shell,
+            target: self.site.target(),
             hopsync: &self.hopsync,
-            lists: &source.lists,
-        });
-        self.clear(&self.work.join("nothing to remove"))?;
-        let measured = cost(&self.lab, &command, self.limit, &self.stop);
+            names: &source.names,
+            at_once: cell.at_once,
+            scratch: &scratch,
+            reports: &reports,
+        })?;
+        plan.limit_s = self.limit.as_secs_f64();
+        self.clear(&self.here().join("nothing to remove"))?;
+        let before = self.site.served();
+        let measured = cost(&self.lab, &plan, &scratch.join("plan.json"), &self.stop);
         // First of all: what a signal ended can hardly be measured, and that is no failure.
         if self.stop.asked() {
             return Err(Halt::Interrupted);
         }
-        let (cost, text) = measured?;
-        let (whole, extra) = self.inspect(source, &dest)?;
-        self.clear(&fresh)?;
-        let start = text.char_indices().rev().nth(MESSAGE - 1).map_or(0, |(at, _)| at);
-        Ok(Sample {
-            wall_s: cost.wall_s,
-            user_s: cost.user_s,
-            system_s: cost.system_s,
-            peak_rss: cost.peak_rss,
-            exit: cost.exit,
-            whole,
-            extra,
-            message: text[start..].trim_end().to_owned(),
-        })
+        let cost = measured?;
+        let servers = self.site.served().zip(before).map(|(after, before)| served(&after, &before));
+        let found = self.inspect(source, &dest, cell.direction)?;
+        let jump = self.site.jump(cell);
+        let account = account(
+            &Run {
+                program,
+                plan: &plan,
+                cost: &cost,
+                names: &source.names,
+                whole: &found.whole,
+                way: Way {
+                    direction: cell.direction,
+                    jump: jump.is,
+                    jump_speaks: jump.speaks && program.jump_speaks(),
+                },
+                hops: Names { target: self.site.target().to_owned() },
+                reports: &reports,
+                logged: servers
+                    .map(|served| Logged { head: served.head_start_drops, target: served.target_start_drops }),
+            },
+            &processes.join(format!("{number}.jsonl")),
+        )?;
+        self.clear_at(&fresh, cell.direction)?;
+        self.clear(&scratch)?;
+        Ok(sample(&cost, &found, servers, account, cell))
     }
 
     fn now(&self) -> u64 {
@@ -284,18 +332,56 @@ impl Executor for Ground {
     }
 }
 
-fn start(servers: Servers) -> io::Result<(Box<dyn Bed>, &'static str)> {
-    let embedded = || Ok((Box::new(Embedded::start()?) as Box<dyn Bed>, "embedded"));
-    match servers {
-        Servers::Embedded => embedded(),
-        Servers::Sshd => Ok((Box::new(SshdPair::start()?), "sshd")),
-        Servers::Auto => match SshdPair::start() {
-            Ok(pair) => Ok((Box::new(pair), "sshd")),
-            Err(error) if error.kind() == io::ErrorKind::NotFound => {
-                note(format_args!("{error}; meanwhile the embedded servers"));
-                embedded()
-            }
-            Err(error) => Err(error),
-        },
+fn sample(cost: &Cost, found: &Found, servers: Option<Served>, account: account::Account, cell: &Cell) -> Sample {
+    let since = |at: &f64| ((at - cost.began).max(0.0) * 1e3).round() / 1e3;
+    let mut arrivals: Vec<f64> = match found.landed.is_empty() {
+        false => found.landed.iter().map(since).collect(),
+        true => account.landed,
+    };
+    arrivals.sort_by(f64::total_cmp);
+    if cell.workload.unchanged {
+        arrivals.clear();
+    }
+    Sample {
+        wall_s: cost.wall_s,
+        user_s: cost.user_s,
+        system_s: cost.system_s,
+        peak_rss: cost.peak_rss,
+        exit: cost.exit(),
+        whole: found.whole.iter().filter(|whole| **whole).count() as u64,
+        extra: found.extra,
+        message: account.message,
+        crowd: account.crowd,
+        missing: account.missing,
+        tried_again: account.tried_again,
+        missing_with_exit_0: account.missing_with_exit_0,
+        whole_with_exit_not_0: account.whole_with_exit_not_0,
+        servers,
+        arrivals,
+    }
+}
+
+/// What happened in between.
+fn served(after: &Served, before: &Served) -> Served {
+    Served {
+        head_connections: after.head_connections - before.head_connections,
+        head_logins: after.head_logins - before.head_logins,
+        head_start_drops: after.head_start_drops - before.head_start_drops,
+        target_connections: after.target_connections - before.target_connections,
+        target_logins: after.target_logins - before.target_logins,
+        target_start_drops: after.target_start_drops - before.target_start_drops,
+        refused_sessions: after.refused_sessions - before.refused_sessions,
+    }
+}
+
+fn sha256_of(path: &Path) -> io::Result<String> {
+    let mut file = fs::File::open(path)?;
+    let mut hash = Sha256::new();
+    let mut block = vec![0; 1 << 20];
+    loop {
+        match file.read(&mut block)? {
+            0 => return Ok(hash.finalize().iter().map(|byte| format!("{byte:02x}")).collect()),
+            count => hash.update(&block[..count]),
+        }
     }
 }

@@ -1,105 +1,96 @@
-//! What a command costs: wall time, CPU time and memory, of itself and of every process that descends from it.
+//! What a run costs: wall time, CPU time and memory, of all its commands and of every process that descends from them.
 //!
-//! The command runs below a process of its own (`hopsync-lab measure`), which adopts what the command leaves behind: ssh
-//! does not wait for the ssh of its ProxyJump, whose CPU time would be lost. What all of them used is then that process's
+//! The commands run below a process of their own (`hopsync-lab measure`), which adopts what they leave behind: ssh does not
+//! wait for the ssh of its ProxyJump, whose CPU time would be lost. What all of them used is then that process's
 //! RUSAGE_CHILDREN, and nothing else is in it.
 
-use std::ffi::OsString;
+use std::fs;
 use std::io;
 use std::mem::MaybeUninit;
-use std::os::unix::process::ExitStatusExt;
-use std::path::Path;
-use std::process::{Command, ExitCode, Stdio};
-use std::time::{Duration, Instant};
+use std::path::{Path, PathBuf};
+use std::process::{Command, ExitCode};
+use std::time::Duration;
 
 use rustix::io::Errno;
 use rustix::process::{Pid, WaitOptions, wait};
-use serde::{Deserialize, Serialize};
 use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::watch;
 
+use super::plan::{Cost, Ended, Plan};
 use super::stop::Stop;
+use super::storm;
 use crate::lab::print::{line, note};
 use crate::lab::run::run_with;
+
+/// What warming, tidying and waiting for what was left behind may take beyond a run's own limit, all together.
+const BEYOND: Duration = Duration::from_secs(180);
 
 /// `hopsync-lab measure`: for [`cost`] alone.
 #[derive(Debug, clap::Args)]
 pub struct Measured {
-    #[arg(required = true, trailing_var_arg = true, allow_hyphen_values = true)]
-    command: Vec<OsString>,
+    /// A file with the plan
+    plan: PathBuf,
 }
 
-/// What a command cost.
-#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
-pub struct Cost {
-    /// Until the command itself ended.
-    pub wall_s: f64,
-    pub user_s: f64,
-    pub system_s: f64,
-    /// Largest resident set of any one process. Some MB are this program's own, which each starts as a copy of.
-    pub peak_rss: u64,
-    /// Exit code; 128 + n if it died by signal n.
-    pub exit: i32,
-}
-
-/// Runs `command` through `lab` (this program's file) in a process group of its own, which `stop` or `limit` ends. Returns
-/// the cost and what the command wrote.
-pub fn cost(lab: &Path, command: &[OsString], limit: Duration, stop: &Stop) -> io::Result<(Cost, String)> {
+/// Runs `plan` through `lab` (this program's file) in a process group of its own, which `stop` ends. `file` is where the plan
+/// is written.
+pub fn cost(lab: &Path, plan: &Plan, file: &Path, stop: &Stop) -> io::Result<Cost> {
+    fs::write(file, serde_json::to_string(plan)?)?;
     let mut measured = Command::new(lab);
-    measured.args(["measure", "--"]).args(command);
+    measured.arg("measure").arg(file);
+    let limit = Duration::try_from_secs_f64(plan.limit_s).unwrap_or(Duration::MAX).saturating_add(BEYOND);
     let ended = run_with(measured, limit, |child| stop.watch(Pid::from_child(child)));
     stop.unwatch();
     match ended {
-        Ok(output) => {
-            let cost = serde_json::from_slice(&output.stdout)
-                .map_err(|_| io::Error::other(format!("could not be measured: {}", output.err().trim_end())))?;
-            Ok((cost, output.err()))
-        }
+        Ok(output) => serde_json::from_slice(&output.stdout)
+            .map_err(|_| io::Error::other(format!("could not be measured: {}", output.err().trim_end()))),
         Err(error) if error.kind() == io::ErrorKind::TimedOut => {
+            let ended = vec![Ended { timed_out: true, ..Ended::NEVER }; plan.commands.len()];
             let wall_s = limit.as_secs_f64();
-            // As timeout(1) says it.
-            Ok((Cost { wall_s, user_s: 0.0, system_s: 0.0, peak_rss: 0, exit: 124 }, error.to_string()))
+            Ok(Cost { wall_s, user_s: 0.0, system_s: 0.0, peak_rss: 0, began: 0.0, ended })
         }
         Err(error) => Err(error),
     }
 }
 
-/// Runs the command, and prints its [`Cost`] as JSON. What the command writes goes to standard error.
+/// Carries the plan out, and prints its [`Cost`] as JSON.
 pub fn measure(measured: &Measured) -> ExitCode {
-    let result = tokio::runtime::Builder::new_current_thread().enable_all().build().and_then(|runtime| {
-        let _context = runtime.enter();
-        // Whoever ends the group wants the command to tidy up; this process waits for that. Handlers, unlike an ignored
-        // signal, are not inherited.
-        let _handlers =
-            [SignalKind::interrupt(), SignalKind::terminate(), SignalKind::hangup()].map(signal).map(Result::ok);
-        run(&measured.command)
+    let plan = fs::read(&measured.plan).and_then(|text| Ok(serde_json::from_slice::<Plan>(&text)?));
+    let result = plan.and_then(|plan| {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+        runtime.block_on(run(&plan))
     });
-    match result.map(|cost| serde_json::to_string(&cost)) {
-        Ok(Ok(cost)) => {
+    match result.and_then(|cost| Ok(serde_json::to_string(&cost)?)) {
+        Ok(cost) => {
             line(cost);
             ExitCode::SUCCESS
         }
-        Ok(Err(error)) => failed(&error),
-        Err(error) => failed(&error),
+        Err(error) => {
+            note(format_args!("hopsync-lab measure: {error}"));
+            ExitCode::FAILURE
+        }
     }
 }
 
-fn failed(error: &dyn std::error::Error) -> ExitCode {
-    note(format_args!("hopsync-lab measure: {error}"));
-    ExitCode::FAILURE
-}
-
-fn run(command: &[OsString]) -> io::Result<Cost> {
-    let Some((program, arguments)) = command.split_first() else { return Err(io::ErrorKind::InvalidInput.into()) };
+async fn run(plan: &Plan) -> io::Result<Cost> {
     #[cfg(target_os = "linux")]
     rustix::process::set_child_subreaper(Some(rustix::process::getpid()))?;
-    let started = Instant::now();
-    let status = Command::new(program)
-        .args(arguments)
-        .stdin(Stdio::null())
-        .stdout(io::stderr())
-        .status()
-        .map_err(|error| io::Error::new(error.kind(), format!("can not run {}: {error}", program.display())))?;
-    let wall_s = started.elapsed().as_secs_f64();
+    let (stopped, stopping) = watch::channel(false);
+    // Whoever ends the group wants the commands to tidy up; this process waits for that. Handlers, unlike an ignored signal,
+    // are not inherited.
+    let mut signals = [SignalKind::interrupt(), SignalKind::terminate(), SignalKind::hangup()]
+        .map(signal)
+        .into_iter()
+        .collect::<io::Result<Vec<_>>>()?;
+    let listening = tokio::spawn(async move {
+        futures::future::select_all(signals.iter_mut().map(|signal| Box::pin(signal.recv()))).await;
+        let _ = stopped.send(true);
+        // The sender lives on: a closed channel would look like another word.
+        std::future::pending::<()>().await;
+    });
+    let before = || children().map(|used| (seconds(used.ru_utime), seconds(used.ru_stime)));
+    let storm = storm::carry_out(plan, before, stopping).await?;
+    listening.abort();
     loop {
         match wait(WaitOptions::empty()) {
             Ok(_) | Err(Errno::INTR) => {}
@@ -108,16 +99,20 @@ fn run(command: &[OsString]) -> io::Result<Cost> {
         }
     }
     let used = children()?;
-    let seconds = |time: libc::timeval| time.tv_sec as f64 + time.tv_usec as f64 / 1e6;
     // Linux counts in KiB, macOS in bytes (getrusage(2) of each).
     let unit = if cfg!(target_os = "macos") { 1 } else { 1024 };
     Ok(Cost {
-        wall_s,
-        user_s: seconds(used.ru_utime),
-        system_s: seconds(used.ru_stime),
+        wall_s: storm.wall_s,
+        user_s: seconds(used.ru_utime) - storm.before.0,
+        system_s: seconds(used.ru_stime) - storm.before.1,
         peak_rss: u64::try_from(used.ru_maxrss).unwrap_or(0) * unit,
-        exit: status.code().unwrap_or(128 + status.signal().unwrap_or(0)),
+        began: storm.began,
+        ended: storm.ended,
     })
+}
+
+fn seconds(time: libc::timeval) -> f64 {
+    time.tv_sec as f64 + time.tv_usec as f64 / 1e6
 }
 
 /// What all children that were waited for have used, with theirs.

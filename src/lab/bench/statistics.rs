@@ -60,7 +60,7 @@ pub fn rows(records: &[Record]) -> Vec<Row> {
     let rsync: Vec<_> = rows.iter().filter(|row| row.program == Program::Rsync).cloned().collect();
     for row in &mut rows {
         let sound = |row: &Row| (row.complete == row.runs).then_some(row.wall).flatten().map(|wall| wall.median);
-        let rsync = rsync.iter().find(|rsync| rsync.cell == row.cell).and_then(sound);
+        let rsync = rsync.iter().find(|rsync| rsync.cell == row.cell.ground()).and_then(sound);
         row.ratio = rsync.zip(sound(row)).map(|(rsync, this)| rsync / this);
     }
     rows
@@ -92,7 +92,7 @@ pub fn markdown(rows: &[Row]) -> String {
     for row in rows {
         cells.push([
             row.cell.to_string(),
-            row.program.title().replace('|', "\\|"),
+            name(row.program, &row.cell),
             or_dash(row.wall.map(|wall| format!("{:.2}", wall.median))),
             or_dash(row.wall.map(|wall| format!("{:.2}–{:.2}", wall.min, wall.max))),
             or_dash(row.ratio.map(|ratio| format!("{ratio:.2}"))),
@@ -103,19 +103,32 @@ pub fn markdown(rows: &[Row]) -> String {
             format!("{}/{}", row.complete, row.runs),
         ]);
     }
+    aligned(&cells, 2)
+}
+
+/// As tables name a program: with the number of its processes at once.
+pub fn name(program: Program, cell: &Cell) -> String {
+    let title = program.title().replace('|', "\\|");
+    cell.at_once.map_or(title.clone(), |count| format!("{title}, {count} at once"))
+}
+
+/// A table in Markdown that can be read as text too; the first row is the head, the first `texts` columns are text, the
+/// others numbers.
+pub fn aligned<const N: usize>(cells: &[[String; N]], texts: usize) -> String {
     let width = |c: usize| cells.iter().map(|row| row[c].chars().count()).max().unwrap_or(0);
-    let widths: [usize; 10] = std::array::from_fn(width);
+    let widths: [usize; N] = std::array::from_fn(width);
     let mut text = String::new();
     for (r, row) in cells.iter().enumerate() {
         let padded: Vec<_> = row
             .iter()
             .zip(widths)
             .enumerate()
-            .map(|(c, (cell, width))| if c < 2 { format!("{cell:<width$}") } else { format!("{cell:>width$}") })
+            .map(|(c, (cell, width))| if c < texts { format!("{cell:<width$}") } else { format!("{cell:>width$}") })
             .collect();
         text += &format!("| {} |\n", padded.join(" | "));
         if r == 0 {
-            let rule = |(c, width): (usize, usize)| if c < 2 { "-".repeat(width) } else { "-".repeat(width - 1) + ":" };
+            let rule =
+                |(c, width): (usize, usize)| if c < texts { "-".repeat(width) } else { "-".repeat(width - 1) + ":" };
             let rules: Vec<_> = widths.into_iter().enumerate().map(rule).collect();
             text += &format!("| {} |\n", rules.join(" | "));
         }
@@ -130,7 +143,7 @@ mod tests {
     use crate::lab::bench::schedule::Sample;
 
     fn cell(work: &str) -> Cell {
-        Cell { workload: work.parse().expect("a work"), direction: Direction::Push, rtt_ms: 0 }
+        Cell::new(work.parse().expect("a work"), Direction::Push, 0)
     }
 
     fn record(work: &str, program: Program, wall_s: f64, warmup: bool) -> Record {
@@ -140,10 +153,8 @@ mod tests {
             user_s: wall_s / 2.0,
             system_s: 0.25,
             peak_rss: (wall_s * 1e6) as u64,
-            exit: 0,
             whole: cell.workload.files,
-            extra: 0,
-            message: String::new(),
+            ..Sample::default()
         };
         Record { cell, program, round: 0, warmup, started: 0, sample }
     }
