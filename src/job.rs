@@ -219,6 +219,8 @@ pub struct Options {
     pub verify: Verify,
     /// JSON lines of everything that happened (`--report FILE`).
     pub report: Option<PathBuf>,
+    /// Counts in Prometheus' text format, renewed while the run goes on (`--metrics FILE`).
+    pub metrics: Option<PathBuf>,
     /// SFTP channels at most; `None` lets the engine find out.
     pub channels: Option<usize>,
     /// TCP connections through the head node (`--connections`); 1 by default.

@@ -14,7 +14,7 @@ use crate::cli::{self, Command};
 use crate::engine::{self, Outcome};
 use crate::fault::errno_text;
 use crate::job::{Job, Login};
-use crate::ledger::{Clock, JobSummary, Ledger, Settings};
+use crate::ledger::{Clock, JobSummary, Ledger, Renew, Settings};
 use crate::output::{self, Printer};
 use crate::share;
 use crate::ssh::prompt::Prompt;
@@ -96,8 +96,17 @@ fn run(mut job: Job) -> Exit {
             }
         },
     };
+    let metrics = match job.options.metrics.as_deref().map(crate::tree::local::Renewed::new).transpose() {
+        Ok(renewed) => renewed.map(|file| Box::new(move |text: &[u8]| file.renew(text)) as Renew),
+        Err(e) => {
+            let path = job.options.metrics.clone().unwrap_or_default();
+            printer.error(&format!("cannot write the metrics \"{}\": {}", path.display(), errno_text(&e)));
+            printer.exit(Exit::FileIo);
+            return Exit::FileIo;
+        }
+    };
     let summary = JobSummary::from(&job);
-    let ledger = Arc::new(Ledger::new(Settings { report, job: summary, clock: Clock::real() }));
+    let ledger = Arc::new(Ledger::new(Settings { report, metrics, job: summary, clock: Clock::real() }));
     let prompt = Arc::new(Prompt::person());
     job.options.share = share::own::is_for_sharing(&job);
     let mut leave = None;

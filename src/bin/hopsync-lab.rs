@@ -18,7 +18,7 @@ struct Arguments {
 enum Command {
     /// Move files through an embedded head to an embedded target and back, and show what arrived
     Demo(demo::Options),
-    /// Tell what the way to a host and the host allow: sessions, round trips, limits, hashers
+    /// Tell what the way to a host and the host allow: sessions, start limits, round trips, speed, hashers; and what follows
     Probe(probe::Options),
     /// Start the embedded head and target with limits, distances and faults of your choice, and keep them until Ctrl-C
     Serve(serve::Options),

@@ -264,6 +264,7 @@ impl Fold {
                 }
             }
             Meaning::Report => o.report = Some(PathBuf::from(&typed.value)),
+            Meaning::Metrics => o.metrics = Some(PathBuf::from(&typed.value)),
             Meaning::Channels => o.channels = Some(at_least_one(typed)?),
             Meaning::ShareLinger => {
                 o.share_linger = Some(seconds(typed)?.unwrap_or(Duration::ZERO));

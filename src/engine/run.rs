@@ -327,6 +327,7 @@ pub async fn run(job: Job, settings: Settings) -> Outcome {
         _ = stopped(&mut stop) => true,
         fault = async { tokio::select! { fault = silence(&run) => fault, fault = time_limit(&run) => fault } } => {
             run.trouble(&fault, None);
+            run.ledger.closing();
             run.over.store(true, Ordering::Relaxed);
             clean_up(&run).await;
             run.ledger.fail_rest(&fault);
@@ -334,6 +335,7 @@ pub async fn run(job: Job, settings: Settings) -> Outcome {
         }
     };
     if interrupted {
+        run.ledger.closing();
         run.over.store(true, Ordering::Relaxed);
         clean_up(&run).await;
         let fault = Fault::new("local", Stage::Session, Cause::Cancelled, "the run was stopped by a signal");
@@ -470,11 +472,14 @@ async fn close(run: &Run, interrupted: bool, elapsed: Duration) -> Outcome {
     Outcome::Ended(exit)
 }
 
-/// Writes the report's end; a report that is not complete is a failure of the run.
+/// Writes the report's end and the last metrics; if they are not complete that is a failure of the run.
 fn finish_report(ledger: &Ledger, printer: &Printer, exit: Exit) -> Exit {
-    let Err(fault) = ledger.finish() else { return exit };
-    printer.fault(&fault, None);
-    if exit == Exit::Ok { Exit::FileIo } else { exit }
+    let failed = |exit: Exit, fault: &Fault| {
+        printer.fault(fault, None);
+        if exit == Exit::Ok { Exit::FileIo } else { exit }
+    };
+    let exit = ledger.finish().map_or_else(|fault| failed(exit, &fault), |()| exit);
+    ledger.finish_metrics(exit.code()).map_or_else(|fault| failed(exit, &fault), |()| exit)
 }
 
 impl Run {

@@ -38,6 +38,11 @@ impl Clock {
         }
     }
 
+    /// The start in seconds since 1970.
+    pub fn started_at(&self) -> f64 {
+        self.wall.duration_since(UNIX_EPOCH).map_or(0.0, |since| since.as_secs_f64())
+    }
+
     /// The start as RFC 3339 in UTC, whole seconds.
     pub fn started(&self) -> String {
         rfc3339(self.wall)

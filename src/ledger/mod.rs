@@ -18,22 +18,26 @@ mod count;
 mod escape;
 mod event;
 mod job_summary;
+mod metrics;
 mod report;
 mod summary;
 
 use std::fmt;
 use std::io::Write;
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 pub use clock::Clock;
 pub use escape::{escape, escape_cut};
 pub use event::{Attempt, Class, Event, FileId, HolderDrops, HopFacts, Purpose, TextKind, What};
 pub use job_summary::JobSummary;
+pub use metrics::Renew;
 pub use summary::{Counts, Limit, Logins, ServerWords, SkippedFor, Summary, Trouble, VerifiedBy};
 
 use crate::fault::{Cause, Fault, Stage};
 use count::Count;
 use event::{Line, Own};
+use metrics::Metrics;
 use report::Report;
 
 /// How a ledger is kept.
@@ -42,15 +46,20 @@ pub struct Settings {
     /// Where the JSON lines go; `None` writes none. An open file, usually, unbuffered.
     pub report: Option<Box<dyn Write + Send>>,
     /// Told in the report's first line.
+    /// Where the metrics go, if anywhere: each time a whole new version.
+    pub metrics: Option<Renew>,
     pub job: JobSummary,
     pub clock: Clock,
 }
 
 /// The count of one run. Share it in an [`Arc`](std::sync::Arc).
 pub struct Ledger {
-    count: Mutex<Count>,
+    count: Arc<Mutex<Count>>,
     report: Option<Report>,
+    metrics: Option<Metrics>,
     clock: Clock,
+    /// The run has ended and only tidies up.
+    closing: AtomicBool,
 }
 
 impl fmt::Debug for Ledger {
@@ -61,8 +70,11 @@ impl fmt::Debug for Ledger {
 
 impl Ledger {
     pub fn new(settings: Settings) -> Ledger {
-        let Settings { report, job, clock } = settings;
-        let ledger = Ledger { count: Mutex::default(), report: report.map(Report::new), clock };
+        let Settings { report, metrics, job, clock } = settings;
+        let count = Arc::default();
+        let metrics = metrics.map(|renew| Metrics::start(renew, Arc::clone(&count), clock.clone()));
+        let report = report.map(Report::new);
+        let ledger = Ledger { count, report, metrics, clock, closing: AtomicBool::new(false) };
         let started = ledger.clock.started();
         ledger.write(Own::Start { version: env!("CARGO_PKG_VERSION"), started, job: &job });
         ledger
@@ -86,8 +98,17 @@ impl Ledger {
 
     /// Counts something that was lost and is tried again, and that was no attempt at a file.
     pub fn drop_counted(&self, fault: &Fault, what: What) {
+        if self.closing.load(Ordering::Relaxed) {
+            return;
+        }
         self.count().drop_counted(fault, what);
         self.write(Own::Drop { what, fault });
+    }
+
+    /// The run was ended by a failure or a signal, and only tidies up: nothing that is lost from now on is tried again, and so
+    /// nothing is a drop.
+    pub fn closing(&self) {
+        self.closing.store(true, Ordering::Relaxed);
     }
 
     /// Counts a failure that is no file's: a directory not listed or not made, a deletion refused, an attribute not set.
@@ -156,6 +177,17 @@ impl Ledger {
         report
             .close()
             .map_err(|why| Fault::new("local", Stage::Write, Cause::Io, format!("the report is not complete: {why}")))
+    }
+
+    /// Writes the metrics for the last time, with the run's exit code, and waits for the disk, 10 s at most.
+    ///
+    /// # Errors
+    /// They could not be written; what was written before may still be there.
+    pub fn finish_metrics(&self, exit: u8) -> Result<(), Fault> {
+        let Some(metrics) = &self.metrics else { return Ok(()) };
+        metrics
+            .finish(exit)
+            .map_err(|why| Fault::new("local", Stage::Write, Cause::Io, format!("the metrics are not complete: {why}")))
     }
 
     fn classify(&self, id: FileId, path: Option<&[u8]>, class: &Class) -> bool {

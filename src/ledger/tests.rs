@@ -86,7 +86,7 @@ fn a_run_without_trouble_ends_in_one_line() {
     let l = ledger();
     connect(&l);
     open_channels(&l, 10);
-    l.event(Event::LimitFound { hop: "user", sessions: 10, files: 9, hashing: 1 });
+    l.event(Event::LimitFound { hop: "user", sessions: 10, files: 9, hashing: 1, refused: 1 });
     l.event(Event::HasherChosen { hop: "user", by: "b3sum", detail: "b3sum 1.8" });
     for _ in 0..900 {
         let id = l.planned(b"f", 1 << 20);
@@ -231,7 +231,7 @@ fn the_report_tells_all_of_it_in_order() {
     let (clock, hand) = Clock::manual(UNIX_EPOCH + Duration::from_secs(1_709_251_199));
     let job =
         JobSummary { direction: "push", host: Some("user".into()), sources: 1, verify: "auto", ..Default::default() };
-    let l = Ledger::new(Settings { report: Some(Box::new(paper.clone())), job, clock });
+    let l = Ledger::new(Settings { report: Some(Box::new(paper.clone())), metrics: None, job, clock });
     hand.advance(Duration::from_micros(1234));
     let id = l.planned(b"odd\xff", 5);
     let lost = fault(Stage::Write, Cause::Lost).on(0, 3);
@@ -288,7 +288,7 @@ fn tell_everything(l: &Ledger, hand: &clock::Hand) {
     }];
     l.event(Event::Shared { hop: "user", holder: 4711, waited, started: true, hops: &hops, drops: &drops });
     open_channels(l, 1);
-    l.event(Event::LimitFound { hop: "user", sessions: 10, files: 9, hashing: 1 });
+    l.event(Event::LimitFound { hop: "user", sessions: 10, files: 9, hashing: 1, refused: 1 });
     l.event(Event::HasherChosen { hop: "user", by: "b3sum", detail: "b3sum 1.8.2" });
     l.event(Event::DirectoryMade { path: b"data" });
     l.event(Event::SymlinkMade { path: b"data/latest", target: b"run-7" });
@@ -324,7 +324,7 @@ fn the_documentation_shows_every_line_as_it_is() {
         connections: 1,
         ..Default::default()
     };
-    let l = Ledger::new(Settings { report: Some(Box::new(paper.clone())), job, clock });
+    let l = Ledger::new(Settings { report: Some(Box::new(paper.clone())), metrics: None, job, clock });
     tell_everything(&l, &hand);
     let bytes = paper.0.lock().unwrap_or_else(PoisonError::into_inner).clone();
     let text = String::from_utf8(bytes).expect("the report is UTF-8");

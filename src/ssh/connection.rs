@@ -128,6 +128,11 @@ impl Connection {
         times
     }
 
+    /// A stream to hop `to` by the jump before it, on which nothing has been said.
+    pub async fn stream(&self, to: usize) -> Result<Box<dyn Stream>, Fault> {
+        Ok(self.tunnel(to).await?.0)
+    }
+
     /// Why no lane of this connection goes on: the first jump that has ended.
     pub fn fault(&self) -> Option<Fault> {
         self.jumps.iter().find(|jump| jump.fate.is_over()).map(|jump| jump.fate.fault())

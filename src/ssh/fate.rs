@@ -24,6 +24,9 @@ const WORDS: usize = 64;
 /// Within this time the handler is called, at the latest, after the call that it explains has returned.
 const HANDLER: Duration = Duration::from_secs(1);
 
+/// The same for why a session ended: which of several silent hops is to blame takes two seconds to find out.
+const LAST_WORDS: Duration = Duration::from_secs(4);
+
 /// One connection's record, shared by the socket adapter, russh's handler and everyone who waits on it.
 #[derive(Debug)]
 pub struct Fate {
@@ -186,7 +189,7 @@ impl Fate {
 
     /// As [`Fate::fault`], for whom the session takes nothing from any more: why it ended is written down a moment later.
     pub async fn last_words(&self) -> Fault {
-        let _ = tokio::time::timeout(HANDLER, self.over()).await;
+        let _ = tokio::time::timeout(LAST_WORDS, self.over()).await;
         self.fault()
     }
 

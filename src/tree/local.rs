@@ -14,7 +14,7 @@ use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::FileExt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, PoisonError, RwLock};
 
 use bytes::Bytes;
@@ -640,8 +640,56 @@ pub fn open_log(path: &Path) -> io::Result<File> {
     Ok(File::from(fs::open(path, flags, Mode::from_raw_mode(0o666))?))
 }
 
-/// The file of `--report`, emptied if it exists.
+/// The file of `--report`, emptied if it exists; `-` is standard output.
 pub fn create_report(path: &Path) -> io::Result<File> {
+    if path == Path::new("-") {
+        return Ok(File::from(io::stdout().as_fd().try_clone_to_owned()?));
+    }
     let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::TRUNC | OFlags::CLOEXEC;
     Ok(File::from(fs::open(path, flags, Mode::from_raw_mode(0o666))?))
+}
+
+/// A file that is made anew each time, beside itself, and then takes its own place: whoever reads it sees one whole version.
+#[derive(Debug)]
+pub struct Renewed {
+    path: PathBuf,
+    temp: PathBuf,
+}
+
+impl Renewed {
+    /// For `--metrics`. Makes its temporary file once, so that a directory that cannot be written is known at the start.
+    ///
+    /// # Errors
+    /// That, or what is there is no regular file: renaming over a device or a pipe would remove it.
+    pub fn new(path: &Path) -> io::Result<Renewed> {
+        let name = path.file_name().ok_or_else(|| io::Error::from(Errno::ISDIR))?.to_string_lossy();
+        // Hidden, and with another ending: Prometheus' textfile collector reads whatever ends in .prom.
+        let temp = path.with_file_name(format!(".{name}.{}.tmp", process::getpid().as_raw_nonzero()));
+        match fs::stat(path) {
+            Ok(stat) if fs::FileType::from_raw_mode(stat.st_mode) != fs::FileType::RegularFile => {
+                return Err(io::Error::new(io::ErrorKind::InvalidInput, "it is there and no regular file"));
+            }
+            Ok(_) | Err(Errno::NOENT) => {}
+            Err(errno) => return Err(errno.into()),
+        }
+        let renewed = Renewed { path: path.to_owned(), temp };
+        renewed.open()?;
+        fs::unlink(&renewed.temp)?;
+        Ok(renewed)
+    }
+
+    fn open(&self) -> io::Result<File> {
+        let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::TRUNC | OFlags::CLOEXEC | OFlags::NOFOLLOW;
+        Ok(File::from(fs::open(&self.temp, flags, Mode::from_raw_mode(0o666))?))
+    }
+
+    /// Puts a new version in its place. On an error the old one stays.
+    pub fn renew(&self, text: &[u8]) -> io::Result<()> {
+        let written = io::Write::write_all(&mut self.open()?, text);
+        let done = written.and_then(|()| Ok(fs::rename(&self.temp, &self.path)?));
+        if done.is_err() {
+            let _ = fs::unlink(&self.temp);
+        }
+        done
+    }
 }

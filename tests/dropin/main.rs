@@ -9,6 +9,7 @@
 //! - [`sum`]: that the report says what was injected, for every fault there is.
 //! - [`keeping`]: options that remove, overwrite or go on from something.
 //! - [`stops`]: signals, silence, closed output.
+//! - [`live`]: the report and the metrics while a run goes on.
 //! - [`size`]: rekeys on a full connection, and memory.
 
 #![expect(clippy::disallowed_methods, reason = "tests make and read files of their own")]
@@ -17,6 +18,7 @@ mod faults;
 mod harness;
 mod keeping;
 mod limits;
+mod live;
 mod oracle;
 mod size;
 mod stops;

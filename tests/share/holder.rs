@@ -219,7 +219,7 @@ fn a_probe_tells_the_limits_from_the_holder() -> Tried {
     let bed = Embedded::start()?;
     let crowd = Crowd::of(&bed)?;
     let mut command = Command::new(env!("CARGO_BIN_EXE_hopsync-lab"));
-    command.args(["probe", "-e", &crowd.shell, TARGET]).env("XDG_RUNTIME_DIR", crowd.runtime.path());
+    command.args(["probe", "--shared", "-e", &crowd.shell, TARGET]).env("XDG_RUNTIME_DIR", crowd.runtime.path());
     let output = run(command, DEADLINE)?;
     assert_eq!(output.code, 0, "{}", output.err());
     for told in ["10 on one connection", "round trip", "OpenSSH_9.2 lab", "posix-rename", "bytes a request", "hasher"] {

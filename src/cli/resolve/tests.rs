@@ -191,9 +191,11 @@ fn a_single_operand_or_list_only_is_a_listing() {
 
 #[test]
 fn our_own_options_are_checked() {
-    let o = options(&["--verify=readback", "--report=r.jsonl", "--channels", "4", "--connections=2"]);
+    let o =
+        options(&["--verify=readback", "--report=r.jsonl", "--metrics=m.prom", "--channels", "4", "--connections=2"]);
     assert_eq!((o.verify, o.channels, o.connections), (Verify::Readback, Some(4), 2));
     assert_eq!(o.report.as_deref(), Some(Path::new("r.jsonl")));
+    assert_eq!(o.metrics.as_deref(), Some(Path::new("m.prom")));
     assert_eq!(options(&[]).verify, Verify::Auto);
     assert_eq!(error(&["--verify=maybe", "a", "b"]).1, "--verify=maybe: give auto, readback or off");
     assert_eq!(error(&["--channels=0", "a", "b"]).1, "--channels=0: give a number from 1 to 1024");
