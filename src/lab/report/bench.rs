@@ -6,7 +6,7 @@ use std::path::Path;
 use serde_json::Value;
 
 use super::read::{Error, Lines, read_runs, reports_in, shown};
-use super::record::{Record, axes, environment};
+use super::record::{LIMITS, Record, axes, environment};
 use super::runs::Runs;
 use super::tally::{Kind, Place, Tally};
 use crate::lab::bench::Spread;
@@ -124,6 +124,7 @@ impl Bench {
                 why: "no run that counts is in it: only warm-ups, or nothing",
             });
         }
+        bench.join_limits();
         bench.complete_axes();
         bench.curves(file)?;
         bench.environment = environment(&folder.join("environment.json"))?;
@@ -166,6 +167,20 @@ impl Bench {
             }
         };
         program.run(&record, files, number)
+    }
+
+    /// Limits that head and target have in common everywhere are told once.
+    fn join_limits(&mut self) {
+        for (head, target, both) in LIMITS {
+            let value =
+                |cell: &Cell, name: &str| cell.axes.iter().find(|axis| axis.0 == name).map(|axis| axis.1.clone());
+            if self.cells.iter().all(|cell| value(cell, head) == value(cell, target)) {
+                for cell in &mut self.cells {
+                    cell.axes.retain(|axis| axis.0 != target);
+                    cell.axes.iter_mut().filter(|axis| axis.0 == head).for_each(|axis| axis.0 = both);
+                }
+            }
+        }
     }
 
     /// A bench that starts many processes at once says so of those cells alone; the others have one process for all files.

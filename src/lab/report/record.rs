@@ -8,6 +8,12 @@ use super::read::{Error, Lines, shown};
 use super::units::{bytes, count, size};
 use crate::ledger::escape_cut;
 
+/// The axes that are limits: the head's, the target's, and what both are called where they are the same in every cell.
+pub const LIMITS: [(&str, &str, &str); 2] = [
+    ("head MaxSessions", "target MaxSessions", "MaxSessions"),
+    ("head MaxStartups", "target MaxStartups", "MaxStartups"),
+];
+
 /// Arrivals kept of one run.
 const ARRIVALS: usize = 400;
 /// Bytes kept of a text.
@@ -88,22 +94,14 @@ pub fn axes(record: &Record) -> Result<Vec<(&'static str, String)>, String> {
         }),
     ));
     axes.push(("round trip", record.number("rtt_ms").map_or(String::new(), |ms| format!("{} ms", count(ms)))));
-    let limits = [
-        ("sessions", "MaxSessions", "head MaxSessions", "target MaxSessions"),
-        ("startups", "MaxStartups", "head MaxStartups", "target MaxStartups"),
-    ];
-    for (field, both, head, target) in limits {
-        let told = |hop: &str| {
-            let field = format!("{hop}_{field}");
-            let told = record.text(&field).or_else(|| record.number(&field).ok().map(|n| n.to_string()));
-            told.unwrap_or_else(|| "default".to_owned())
-        };
-        let (of_head, of_target) = (told("head"), told("target"));
-        if of_head == of_target {
-            axes.push((both, of_head));
-        } else {
-            axes.extend([(head, of_head), (target, of_target)]);
-        }
+    for (field, name) in [
+        ("head_sessions", LIMITS[0].0),
+        ("target_sessions", LIMITS[0].1),
+        ("head_startups", LIMITS[1].0),
+        ("target_startups", LIMITS[1].1),
+    ] {
+        let told = record.text(field).or_else(|| record.number(field).ok().map(|n| n.to_string()));
+        axes.push((name, told.unwrap_or_else(|| "default".to_owned())));
     }
     axes.push(("warm", if record.flag("warm") { "warmed connection" } else { "cold" }.to_owned()));
     axes.retain(|axis| !axis.1.is_empty());
