@@ -230,7 +230,9 @@ fn said(output: &Path) -> String {
 /// With what descends from them: an rsync's ssh, and that one's jump.
 fn end(children: impl IntoIterator<Item = u32>, how: Signal) {
     let children: Vec<u32> = children.into_iter().collect();
-    for process in descendants(&children).into_iter().chain(children) {
+    let below = descendants(&children);
+    // From the top: nobody is left to say that its child was killed.
+    for process in children.into_iter().chain(below) {
         if let Some(pid) = Pid::from_raw(process as i32) {
             let _ = kill_process(pid, how);
         }
