@@ -85,8 +85,12 @@ const CROWDED: Pace = pace(40, 250, 8_000, 300);
 /// (PerSourcePenalties `min`, sshd_config(5)) and 600 s at most: slow steps, so as not to knock at a closed door.
 const PENALISED: Pace = pace(10, 2_000, 60_000, 300);
 
-/// A connection that was lost or did not answer.
+/// A connection that did not come to be.
 const LOST_CONNECTION: Pace = pace(6, 500, 15_000, 120);
+
+/// One that had been there: a head that starts anew, or a reverse tunnel that is made again, is away for ten seconds and more.
+/// (Six tries, refused at once each, were over after 8.7 s in the median; ten are after 36.)
+const LOST_AGAIN: Pace = pace(10, 500, 15_000, 120);
 
 /// A session's slot is free a moment after the server's CLOSE: 1 ms was enough in 20 of 20 tries (measured, OpenSSH 9.2).
 const SESSION_SLOT: Pace = pace(8, 2, 1_000, 30);
@@ -198,9 +202,9 @@ fn pace_for(scope: Scope, fault: &Fault) -> Option<Pace> {
     match (fault.cause, scope) {
         (Cause::StartLimit, _) if fault.text.contains(NOT_ALLOWED) => Some(PENALISED),
         (Cause::StartLimit, _) => Some(CROWDED),
-        (Cause::Unreachable, Reconnect) => Some(LOST_CONNECTION),
+        (Cause::Unreachable | Cause::Lost | Cause::Timeout, Reconnect) => Some(LOST_AGAIN),
         (Cause::Unreachable, _) => None,
-        (Cause::Lost | Cause::Timeout, Connect | Reconnect) => Some(LOST_CONNECTION),
+        (Cause::Lost | Cause::Timeout, Connect) => Some(LOST_CONNECTION),
         (Cause::Lost | Cause::Timeout, Channel) => Some(LOST_CHANNEL),
         (Cause::Lost | Cause::Timeout, File) => Some(LOST_FILE),
         (Cause::SessionLimit, File) => Some(LOST_FILE),

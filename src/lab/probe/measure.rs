@@ -1,5 +1,6 @@
 //! What can be measured on one login: sessions, SFTP's limits, speed, hashers.
 
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
@@ -58,7 +59,7 @@ pub struct Speed {
 }
 
 /// Opens an SFTP session.
-pub async fn sftp(session: &HopSession) -> Result<(Sftp, Session), Fault> {
+pub async fn sftp(session: &Arc<HopSession>) -> Result<(Sftp, Session), Fault> {
     let wire = channel::open(session, Start::Sftp).await?.wire;
     let peer = Peer {
         hop: session.hop.alias.clone(),
@@ -94,7 +95,7 @@ pub async fn round_trip(sftp: &Session) -> Duration {
 }
 
 /// Opens sessions beside the one that is open, until one is refused or there are `most`; then lets all go.
-pub async fn sessions(session: &HopSession, most: usize) -> Sessions {
+pub async fn sessions(session: &Arc<HopSession>, most: usize) -> Sessions {
     let mut held = Vec::new();
     let mut refused = false;
     while !refused && held.len() + 1 < most {
@@ -176,7 +177,7 @@ async fn paced<F: Future<Output = Result<(), Fault>>>(len: u64, request: impl Fn
 }
 
 /// The programs that hopsync could hash with, the best first; none where no command runs.
-pub async fn hashers(session: &HopSession) -> Vec<String> {
+pub async fn hashers(session: &Arc<HopSession>) -> Vec<String> {
     const NAMES: [&str; 5] = ["hopsync", "b3sum", "python3", "openssl", "sha256sum"];
     let script = "exec sh -c 'for p in hopsync b3sum python3 openssl sha256sum; do command -v $p >/dev/null 2>&1 && \
                   echo hopsync-has $p; done; :'";

@@ -86,7 +86,7 @@ fn fault(which: u8) -> Fault {
 fn keep(steps: Vec<Step>) -> (String, Summary) {
     let paper = Paper::default();
     let (clock, hand) = Clock::manual(std::time::UNIX_EPOCH);
-    let settings = Settings { report: Some(Box::new(paper.clone())), job: JobSummary::default(), clock };
+    let settings = Settings { report: Some(Box::new(paper.clone())), metrics: None, job: JobSummary::default(), clock };
     let ledger = Ledger::new(settings);
     let mut files = Vec::new();
     let mut classed = Vec::new();
