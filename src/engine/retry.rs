@@ -274,7 +274,7 @@ mod tests {
     fn a_first_connection_to_an_unreachable_host_is_not_tried_again_but_a_lost_one_is() {
         let refused = fault(Stage::Tcp, Cause::Unreachable, "Connection refused");
         assert_eq!(waits(Scope::Connect, &refused, 1).1, Reason::Final);
-        assert_eq!(waits(Scope::Reconnect, &refused, 1).0.len(), 5);
+        assert_eq!(waits(Scope::Reconnect, &refused, 1).0.len(), 9);
     }
 
     #[test]

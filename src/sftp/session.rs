@@ -367,8 +367,9 @@ impl Session {
         tokio::spawn(write_loop(tx, shared.clone()));
         tokio::spawn(read_loop(rx, frames, shared.clone()));
         let mut session = Session { shared, limits: Limits::default(), extensions };
-        let asked = early.or_else(|| extensions.limits.then(|| session.submit(&Request::Limits)));
-        if let Some(asked) = asked {
+        // Where they are not offered, the refusal need not be waited for.
+        if extensions.limits {
+            let asked = early.unwrap_or_else(|| session.submit(&Request::Limits));
             let answer = tokio::time::timeout(deadline, asked).await.map_err(|_| {
                 session.shared.fault(Stage::Init, Cause::Timeout, "limits@openssh.com was never answered")
             })?;
@@ -521,7 +522,7 @@ mod tests {
             hop: "far".into(),
             lane: 0,
             channel: 3,
-            openssh: true,
+            openssh: false,
             stall: Duration::from_secs(60),
             traffic: Arc::default(),
         }
@@ -546,6 +547,33 @@ mod tests {
         assert!(fault.text.contains("Welcome to the cluster!"), "{}", fault.text);
         let fault = expect_fault(&[0, 0, 0, 5, 2, 0, 0, 0, 99]).await;
         assert!(fault.text.contains("version 99"), "{}", fault.text);
+    }
+
+    #[tokio::test]
+    async fn openssh_is_asked_for_its_limits_with_the_greeting() {
+        let (near, mut far) = wire::pair(8);
+        let server = tokio::spawn(async move {
+            let first = far.rx.recv().await.unwrap().unwrap();
+            let (init, asked) = first.split_at(9);
+            assert_eq!(init, &packet::init()[..]);
+            assert!(asked.ends_with(b"limits@openssh.com"), "{asked:?}");
+            // VERSION with the extension, and the answer to request 0.
+            let name = b"limits@openssh.com";
+            let mut out = vec![0, 0, 0, 5 + 4 + 18 + 4 + 1, 2, 0, 0, 0, 3, 0, 0, 0, 18];
+            out.extend_from_slice(name);
+            out.extend_from_slice(&[0, 0, 0, 1, b'1']);
+            out.extend_from_slice(&[0, 0, 0, 5 + 32, 201, 0, 0, 0, 0]);
+            for value in [262_144u64, 261_120, 1000, 99] {
+                out.extend_from_slice(&value.to_be_bytes());
+            }
+            far.tx.send(Bytes::from(out)).await.unwrap();
+            far
+        });
+        let openssh = Peer { openssh: true, ..peer() };
+        let session = Session::start(near, openssh, Duration::from_secs(5)).await.unwrap();
+        assert_eq!(session.limits, Limits { read: 261_120, write: 1000, handles: Some(99) });
+        assert_eq!(session.outstanding(), 0);
+        drop(server.await.unwrap());
     }
 
     #[tokio::test]
