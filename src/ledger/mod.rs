@@ -12,6 +12,8 @@
 //! The first is `start`, the last `summary`; `docs/report.md` shows every one. Paths are strings if they are UTF-8, else
 //! `{"bytes": "hexadecimal"}`. Times are seconds. A fault is `{hop, stage, cause, text}`, with `lane` and `channel` where
 //! they mean something. Files are named by `file`, their number from 0, and mostly by `path` too.
+//!
+//! `--metrics FILE` holds the totals alone (docs/metrics.md).
 
 pub mod clock;
 mod count;
