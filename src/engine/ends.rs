@@ -135,12 +135,12 @@ fn foresee(job: &Job, remote: &Arc<Remote>) {
         let Ok(path) = path_of(dest) else { return };
         // What is in the destination matters where something's contents go there.
         let contents = job.sources.iter().any(|source| path_of(source).is_ok_and(|path| path.ends_with(b"/")));
-        Foresight::look(remote, Look { path: &path, itself: false, holds: None });
+        let look = Look { path: &path, referent: true, itself: false, holds: None };
+        Foresight::look(remote, look);
+        Foresight::look(remote, Look { path: parent(&path), ..look });
         // The tree's root is named without the slash.
         let holds = walked(false).filter(|_| contents);
-        Foresight::look(remote, Look { path: strip(&path), itself: true, holds });
-        let parent = parent(&path);
-        Foresight::look(remote, Look { path: parent, itself: false, holds: None });
+        Foresight::look(remote, Look { path: strip(&path), referent: false, itself: true, holds });
         return;
     }
     if options.files_from.is_some() {
@@ -151,10 +151,11 @@ fn foresee(job: &Job, remote: &Arc<Remote>) {
         if glob::is_pattern(&path) {
             continue;
         }
-        let slash = path.ends_with(b"/");
+        let followed = path.ends_with(b"/") || options.copy_links;
+        let look = Look { path: &path, referent: followed, itself: !followed, holds: None };
+        Foresight::look(remote, look);
         let holds = walked(options.copy_links);
-        Foresight::look(remote, Look { path: &path, itself: !slash, holds: None });
-        Foresight::look(remote, Look { path: strip(&path), itself: false, holds });
+        Foresight::look(remote, Look { path: strip(&path), referent: false, itself: false, holds });
     }
 }
 

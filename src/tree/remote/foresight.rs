@@ -33,7 +33,9 @@ struct Maps {
 pub struct Look<'a> {
     /// As it will be asked for, to the byte.
     pub path: &'a [u8],
-    /// What it is itself, besides what it leads to.
+    /// What it leads to.
+    pub referent: bool,
+    /// What it is itself.
     pub itself: bool,
     /// What it holds, and whether links in it are followed.
     pub holds: Option<bool>,
@@ -49,7 +51,7 @@ impl Foresight {
         let tree = Arc::new(remote.tree(b""));
         let path = look.path.to_vec();
         let mut maps = remote.foresight.maps();
-        for follow in [Some(true), look.itself.then_some(false)].into_iter().flatten() {
+        for follow in [look.referent.then_some(true), look.itself.then_some(false)].into_iter().flatten() {
             let (tree, path) = (tree.clone(), path.clone());
             let key = (path.clone(), follow);
             maps.stats.insert(key, tokio::spawn(async move { tree.ask_stat(&path, follow).await }));
@@ -63,22 +65,21 @@ impl Foresight {
     }
 
     /// The answer to `STAT` or `LSTAT`, if that was foreseen and nobody had it yet.
-    pub fn stat(&self, path: &[u8], follow: bool) -> Option<BoxFuture<'static, Option<Option<Meta>>>> {
+    pub fn stat(&self, path: &[u8], follow: bool) -> Option<BoxFuture<'static, Option<Result<Option<Meta>>>>> {
         if !self.any.load(Ordering::Acquire) {
             return None;
         }
         let found = self.maps().stats.remove(&(path.to_vec(), follow))?;
-        // A failure is asked for again by whoever needs it.
-        Some(Box::pin(async move { found.await.ok()?.ok() }))
+        Some(Box::pin(async move { found.await.ok() }))
     }
 
     /// As [`Foresight::stat`], of a listing.
-    pub fn list(&self, path: &[u8], follow: bool) -> Option<BoxFuture<'static, Option<Listing>>> {
+    pub fn list(&self, path: &[u8], follow: bool) -> Option<BoxFuture<'static, Option<Result<Listing>>>> {
         if !self.any.load(Ordering::Acquire) {
             return None;
         }
         let found = self.maps().lists.remove(&(path.to_vec(), follow))?;
-        Some(Box::pin(async move { found.await.ok()?.ok() }))
+        Some(Box::pin(async move { found.await.ok() }))
     }
 
     /// What is known of the far end may not be so any more.

@@ -378,7 +378,7 @@ impl Tree for RemoteTree {
             if let Some(foreseen) = self.remote.foresight.stat(path, follow)
                 && let Some(found) = foreseen.await
             {
-                return Ok(found);
+                return found;
             }
             self.ask_stat(path, follow).await
         })
@@ -401,7 +401,7 @@ impl Tree for RemoteTree {
             if let Some(foreseen) = self.remote.foresight.list(path, follow)
                 && let Some(listing) = foreseen.await
             {
-                return Ok(listing);
+                return listing;
             }
             self.ask_list(path, follow).await
         })
