@@ -20,6 +20,28 @@ pub fn matter(run: &Run) -> bool {
     options.copy_dirlinks || options.copy_unsafe_links
 }
 
+/// `-K`: of a destination's entries, links to directories become what they lead to where the source has a directory.
+pub async fn keep_dirlinks(run: &Run, dir: &[u8], here: &[Entry], old: &mut [Entry]) {
+    let directories: std::collections::HashSet<&[u8]> =
+        here.iter().filter(|entry| entry.meta.is_dir()).map(|entry| entry.name.as_slice()).collect();
+    for entry in old {
+        if entry.meta.kind == Kind::Symlink && directories.contains(entry.name.as_slice()) {
+            keep_dirlink(run, &below(dir, &entry.name), entry).await;
+        }
+    }
+}
+
+/// As [`keep_dirlinks`], of one.
+pub async fn keep_dirlink(run: &Run, path: &[u8], old: &mut Entry) {
+    // One that leads nowhere is replaced like any other link.
+    if let Ok(Some(meta)) = run.dest.stat(path, true).await
+        && meta.is_dir()
+    {
+        // The target stays: it tells that this is reached by a link.
+        old.meta = meta;
+    }
+}
+
 /// Replaces links among a directory's entries.
 pub async fn resolve(
     run: &Run,

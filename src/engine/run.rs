@@ -188,6 +188,17 @@ impl Run {
         })
     }
 
+    /// As [`Run::change`]; where there is no old file, the mode is kept as if `like` were it.
+    pub async fn change_like(&self, new: &Meta, old: Option<&Meta>, like: Option<&Meta>) -> Result<Change, Fault> {
+        let change = self.change(new, old).await?;
+        match (old, like) {
+            (None, Some(like)) => {
+                Ok(Change { mode: Some(self.context().await?.target_mode(new, Some(like))), ..change })
+            }
+            _ => Ok(change),
+        }
+    }
+
     /// The destination is the far end. Two ends on this machine are neither push nor pull.
     pub fn push(&self) -> bool {
         self.remote.is_some() && !self.pull

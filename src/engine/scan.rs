@@ -3,6 +3,7 @@
 //! Listings run ahead of the decisions; decisions and printed lines come in order; files are delivered in any order, as
 //! many at once as the budget allows. What is kept for the end is per directory, never per file.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
@@ -13,8 +14,9 @@ use crate::fault::{Cause, Fault, Stage};
 use crate::job::BasisKind;
 use crate::ledger::{Class, Event};
 use crate::output::{Item, Skip, Update};
-use crate::plan::diff::{Step, diff_dir};
+use crate::plan::diff::{Filters, Step, diff_dir};
 use crate::plan::filter::{Filter, Side};
+use crate::plan::names::safe_name;
 use crate::plan::quick_check::{Context, Decision, Differs, MakeWay, Reason, decide};
 use crate::plan::safe_link::is_unsafe;
 use crate::tree::{Change, Listing, Tree};
@@ -24,7 +26,7 @@ use super::basis;
 use super::brought::{self, Brought, Node, Nodes, Origin};
 use super::deliver::{self, FileItem};
 use super::directory::Directory;
-use super::finish::{self, Left, LeftDirectory, below};
+use super::finish::{self, Extraneous, Left, LeftDirectory, below};
 use super::links::{self, First, Links, Name, Promise};
 use super::node;
 use super::owners;
@@ -32,6 +34,7 @@ use super::progress;
 use super::prune;
 use super::referents;
 use super::removal;
+use super::rules;
 use super::run::Run;
 
 mod entry;
@@ -52,9 +55,8 @@ const FEW_BYTES: u64 = 8 << 20;
 
 /// One operand: what is walked, and where it goes.
 pub struct Root {
-    pub source: Arc<dyn Tree>,
-    /// The item's path in `source`; empty for the tree's own contents.
-    pub name: Vec<u8>,
+    /// Where it is; its path is empty for a tree's own contents.
+    pub origin: Origin,
     /// Its path in the destination's tree.
     pub dest_name: Vec<u8>,
     pub meta: Meta,
@@ -80,11 +82,15 @@ struct Waiting {
     given: Nodes,
     dest_path: Vec<u8>,
     shown: Vec<u8>,
+    /// The destination's rules of the directory that it lies in.
+    protect: Arc<Filter>,
     /// Whether the destination has it already.
     exists: bool,
     directory: Directory,
     /// The source's device, for `-x`.
     dev: u64,
+    /// It is not transferred, but what is in it counts as found, as rsync's sender does it.
+    only_counted: bool,
     listings: Option<JoinHandle<Listings>>,
 }
 
@@ -112,12 +118,14 @@ impl Pending {
     }
 }
 
-/// Both ends' listings; none of the destination's where it is new.
-type Listings = (Vec<Result<Listing, Fault>>, Option<Result<Listing, Fault>>, basis::Listed);
+/// Both ends' listings, each with the rules that hold there; none of the destination's where it is new.
+type Listings = (Vec<(Origin, Result<Listing, Fault>)>, Option<There>, basis::Listed);
+type There = Result<(Listing, Arc<Filter>), Fault>;
 
 struct Scan<'a> {
     run: &'a Arc<Run>,
-    filter: Filter,
+    /// The destination's rules.
+    protect: Arc<Filter>,
     left: Left,
     /// Directories still to be compared; the next one is last.
     waiting: Vec<Next>,
@@ -133,12 +141,20 @@ struct Scan<'a> {
 /// Walks all roots and waits until every file has its class. Returns what is left for the end.
 pub async fn scan(run: &Arc<Run>, roots: Roots) -> Left {
     let options = &run.job.options;
-    let filter = Filter::new(&options.rules).delete_excluded(options.delete.excluded);
-    let left = Left { filter: filter.clone(), ..Left::default() };
+    let mut protect = Filter::new(&options.rules).delete_excluded(options.delete.excluded);
+    if protect.asks_roots() && options.delete.enabled {
+        match run.dest.absolute().await {
+            Ok(root) => protect = protect.roots(b"", &root),
+            Err(fault) => {
+                run.tally().listing_errors = true;
+                run.trouble(&fault, None);
+            }
+        }
+    }
     let mut scan = Scan {
         run,
-        filter,
-        left,
+        protect: Arc::new(protect),
+        left: Left::default(),
         waiting: Vec::new(),
         ahead: None,
         bases: basis::open(run).await,
@@ -176,7 +192,8 @@ impl Scan<'_> {
                 Ok(Some(meta)) if !meta.is_dir() || deletes => {
                     let (dir, name) = crate::tree::split(&path);
                     let entry = Entry { name: name.to_vec(), meta, target: None };
-                    self.left.extraneous.push((dir.to_vec(), dir.to_vec(), vec![entry]));
+                    let (path, shown, filter) = (dir.to_vec(), dir.to_vec(), self.protect.clone());
+                    self.left.extraneous.push(Extraneous { path, shown, entries: vec![entry], filter });
                 }
                 Ok(_) => {}
                 Err(fault) => self.run.trouble(&fault, Some(&path)),
@@ -195,11 +212,11 @@ impl Scan<'_> {
             let mut items = items.into_values();
             let alone = match items.next() {
                 Some(Node { entry: Entry { name, meta, target }, origin, .. }) => {
-                    Some(Root { source: origin.source, name, dest_name, meta, target, dest_is_new })
+                    let origin = Origin { path: name, ..origin };
+                    Some(Root { origin, dest_name, meta, target, dest_is_new })
                 }
                 None => contents.into_iter().next().map(|(origin, meta)| Root {
-                    source: origin.source,
-                    name: origin.path,
+                    origin,
                     dest_name,
                     meta,
                     target: None,
@@ -213,8 +230,7 @@ impl Scan<'_> {
         }
         let mut contents = if contents_wanted { contents } else { itself.into_iter().collect() }.into_iter();
         if let Some((origin, meta)) = contents.next() {
-            let (name, dest_name) = (origin.path, Vec::new());
-            self.root(Root { source: origin.source, name, dest_name, meta, target: None, dest_is_new }).await;
+            self.root(Root { origin, dest_name: Vec::new(), meta, target: None, dest_is_new }).await;
         }
         match self.waiting.last_mut() {
             Some(Next::Entry(_)) => {}
@@ -231,9 +247,11 @@ impl Scan<'_> {
                 given: items,
                 dest_path: Vec::new(),
                 shown: b".".to_vec(),
+                protect: self.protect.clone(),
                 exists: !dest_is_new,
                 directory: Directory::there(),
                 dev: 0,
+                only_counted: false,
                 listings: None,
             }))),
         }
@@ -241,7 +259,8 @@ impl Scan<'_> {
 
     /// An operand itself: a file, a link, or a directory to be walked.
     async fn root(&mut self, root: Root) {
-        let Root { source, name, dest_name, meta, target, dest_is_new } = root;
+        let Root { origin, dest_name, meta, target, dest_is_new } = root;
+        let name = origin.path.clone();
         let mut entry = [Entry { name: Vec::new(), meta, target: None }];
         owners::translate(self.run, &mut entry).await;
         let [Entry { meta, .. }] = entry;
@@ -249,7 +268,7 @@ impl Scan<'_> {
         if meta.is_dir() && !self.run.job.options.recursive && !self.run.job.options.dirs {
             return self.skip(&shown, &meta, Reason::Directory);
         }
-        if !name.is_empty() && self.filter.excludes(&name, meta.is_dir(), Side::Sender) {
+        if !name.is_empty() && origin.filter.excludes(&name, meta.is_dir(), Side::Sender) {
             return;
         }
         let old = match dest_is_new {
@@ -275,6 +294,11 @@ impl Scan<'_> {
         {
             old.target = self.run.dest.read_link(&dest_name).await.ok();
         }
+        if let (Some(old), true) = (&mut old_entry, self.run.job.options.keep_dirlinks && meta.is_dir())
+            && old.meta.kind == Kind::Symlink
+        {
+            referents::keep_dirlink(self.run, &dest_name, old).await;
+        }
         // The directory that the destination's root is was made for us, or is there.
         let made = dest_is_new && dest_name.is_empty();
         let same_target = old_entry.as_ref().map(|old| target.is_some() && old.target == target);
@@ -287,7 +311,6 @@ impl Scan<'_> {
         }
         let entry = Entry { name: name.clone(), meta, target };
         let basis = if old_entry.is_none() || made { self.basis_of(&dest_name, &entry).await } else { None };
-        let origin = Origin { source, path: name };
         let walked = self.run.job.options.recursive || shown == b".";
         let place = Place {
             contents: if walked { vec![origin.clone()] } else { Vec::new() },
@@ -298,6 +321,7 @@ impl Scan<'_> {
             silent: false,
             dest_path: dest_name,
             shown,
+            protect: self.protect.clone(),
             directory: Directory::there(),
             made,
         };
@@ -324,15 +348,21 @@ impl Scan<'_> {
     fn next(&mut self) -> Option<Next> {
         let follow = self.run.job.options.copy_links;
         for next in self.waiting.iter_mut().rev().take(LISTED_AHEAD) {
-            let (listings, origins, given, exists, dest_path) = match next {
-                Next::Contents(w) => (&mut w.listings, &w.origins, &w.given, w.exists, &w.dest_path),
+            let (listings, origins, given, exists, dest_path, shown, protect) = match next {
+                Next::Contents(w) => {
+                    (&mut w.listings, &w.origins, &w.given, w.exists, &w.dest_path, &w.shown, &w.protect)
+                }
                 Next::Entry(p) if !p.is_sure() => continue,
-                Next::Entry(p) => {
-                    (&mut p.listings, &p.place.contents, &p.place.given, p.old.is_some(), &p.place.dest_path)
+                Next::Entry(pending) => {
+                    let Pending { place, old, listings, .. } = pending.as_mut();
+                    let Place { contents, given, dest_path, shown, protect, .. } = place;
+                    (listings, &*contents, &*given, old.is_some(), &*dest_path, &*shown, &*protect)
                 }
             };
             if listings.is_none() {
                 let origins = origins.clone();
+                let (shown, protect) = (shown.clone(), protect.clone());
+                let transferred = self.run.job.options.delete.after && !self.run.job.options.dry_run;
                 let (bases, basis_dir) = (self.bases.clone(), dest_path.clone());
                 let dest = exists.then(|| (self.run.dest.clone(), dest_path.clone()));
                 // Where only some names are given, the directory may be a large one that does not concern us.
@@ -345,8 +375,18 @@ impl Scan<'_> {
                             (None, _) => None,
                         }
                     };
-                    let here = origins.iter().map(|origin| origin.source.list(&origin.path, follow));
-                    tokio::join!(futures::future::join_all(here), there, basis::list(bases, basis_dir))
+                    let here = origins.into_iter().map(|origin| rules::list(origin, &shown, follow));
+                    let (here, there, bases) =
+                        tokio::join!(futures::future::join_all(here), there, basis::list(bases, basis_dir));
+                    let there = match (there, &dest) {
+                        (Some(Ok(listing)), Some((dest, path))) => {
+                            let from = here.first().filter(|_| transferred);
+                            Some(protected(&protect, dest.as_ref(), path, &shown, listing, from).await)
+                        }
+                        (Some(Err(fault)), _) => Some(Err(fault)),
+                        _ => None,
+                    };
+                    (here, there, bases)
                 }));
             }
         }
@@ -355,7 +395,7 @@ impl Scan<'_> {
 
     async fn directory(&mut self, waiting: Waiting) {
         let run = self.run;
-        let Waiting { origins, given, dest_path, shown, directory, dev, listings, .. } = waiting;
+        let Waiting { origins, given, dest_path, shown, protect, directory, dev, only_counted, listings, .. } = waiting;
         let Some(listings) = listings else { return };
         let Ok((here, there, bases)) = listings.await else { return };
         let shown_dir = if shown == b"." { Vec::new() } else { shown.clone() };
@@ -380,42 +420,60 @@ impl Scan<'_> {
         };
         let named_only = origins.is_empty();
         let mut listed = Vec::with_capacity(origins.len());
-        for (origin, here) in origins.into_iter().zip(here) {
+        for (origin, here) in here {
             if let Some(entries) = take(here) {
                 listed.push((origin, entries));
             }
+        }
+        // Several directories' contents: each is held against its own rules.
+        let several = listed.len() > 1;
+        for (origin, entries) in listed.iter_mut().filter(|_| several) {
+            entries.retain(|entry| {
+                !origin.filter.excludes(&below(&shown_dir, &entry.name), entry.meta.is_dir(), Side::Sender)
+            });
         }
         if listed.is_empty() && given.is_empty() {
             return;
         }
         let first = listed.first().map(|(origin, _)| origin.clone());
         let hop = first.as_ref().map_or_else(|| "local".into(), |origin| origin.source.hop().clone());
+        // What operands name was held against the filters already, and the way to it is not.
+        let no_filter = Arc::new(Filter::default());
+        let hide = first.as_ref().filter(|_| !several).map_or(&no_filter, |first| &first.filter).clone();
         let (mut entries, mut nodes) = brought::overlay(listed, given);
         if run.job.options.copy_links {
-            entries.retain(|entry| has_referent(run, &hop, &shown_dir, entry));
+            entries.retain(|entry| has_referent(run, &hide, &hop, &shown_dir, entry));
         }
         if referents::matter(run) {
             entries = referents::resolve(run, &shown_dir, entries, first.as_ref(), &mut nodes).await;
         }
         owners::translate(run, &mut entries).await;
         if run.job.options.prune_empty_dirs {
-            entries = prune::keep_filled(run, &self.filter, &shown_dir, entries, first.as_ref(), &nodes).await;
+            entries = prune::keep_filled(run, &shown_dir, entries, first.as_ref(), &nodes).await;
         }
-        let old = match there {
-            Some(listed) => match take(listed) {
-                Some(entries) => Some(entries),
-                // What is there is not known: nothing may be decided on it.
-                None => return,
-            },
-            None => None,
+        if only_counted {
+            return self.count(&shown_dir, entries, nodes, first.as_ref(), &hide);
+        }
+        let known = there.is_some();
+        let (old, protect) = match there {
+            Some(Ok((listing, filter))) => (take(Ok(listing)), filter),
+            Some(Err(fault)) => (take(Err(fault)), protect),
+            None => (None, protect),
         };
+        if known && old.is_none() {
+            // What is there is not known: nothing may be decided on it.
+            return;
+        }
+        let mut old = old;
+        if let (true, Some(old)) = (run.job.options.keep_dirlinks, &mut old) {
+            referents::keep_dirlinks(run, &dest_path, &entries, old).await;
+        }
         let deletes = !named_only && (run.job.options.recursive || run.job.options.dirs);
+        self.left.deletes |= deletes && run.job.options.delete.enabled;
         let compares = old.as_ref().is_some_and(|old| !old.is_empty()) || !self.bases.is_empty();
         let Some(context) = self.context(compares).await else { return };
-        // What operands name was held against the filters already, and the way to it is not.
-        let no_filter = Filter::default();
-        let filter = if named_only { &no_filter } else { &self.filter };
-        let mut plan = diff_dir(&shown_dir, entries, old, &context, filter, whole && deletes);
+        let filters = Filters { hide: &hide, protect: &protect };
+        let mut plan = diff_dir(&shown_dir, entries, old, &context, filters, whole && deletes);
         // The way to an operand is made without -r and -d too.
         for step in &mut plan.steps {
             let on_the_way = || nodes.get(&step.entry.name).is_some_and(|node| !node.children.is_empty());
@@ -433,7 +491,8 @@ impl Scan<'_> {
             run.trouble(&Fault::new(hop.clone(), Stage::List, Cause::Protocol, text), Some(&shown));
         }
         if !plan.delete.is_empty() {
-            self.left.extraneous.push((dest_path.clone(), shown_dir.clone(), plan.delete));
+            let (path, shown, filter) = (dest_path.clone(), shown_dir.clone(), protect.clone());
+            self.left.extraneous.push(Extraneous { path, shown, entries: plan.delete, filter });
         }
         let first_new = self.waiting.len();
         for step in plan.steps {
@@ -474,6 +533,7 @@ impl Scan<'_> {
                 silent: node.silent,
                 dest_path: path,
                 shown: below(&shown_dir, &step.entry.name),
+                protect: protect.clone(),
                 directory: directory.clone(),
                 made: false,
             };
@@ -491,12 +551,86 @@ impl Scan<'_> {
     }
 }
 
+impl Scan<'_> {
+    /// Notes a directory that is left alone as one whose contents are to be counted.
+    fn only_count(&mut self, place: Place) {
+        if !place.contents.is_empty() || !place.given.is_empty() {
+            self.waiting.push(Next::Contents(Box::new(Waiting {
+                origins: place.contents,
+                given: place.given,
+                dest_path: place.dest_path,
+                shown: place.shown,
+                protect: place.protect,
+                exists: false,
+                directory: Directory::there(),
+                dev: 0,
+                only_counted: true,
+                listings: self.ahead.take(),
+            })));
+        }
+    }
+
+    /// Counts what is in a directory that is left alone.
+    fn count(
+        &mut self,
+        shown_dir: &[u8],
+        mut entries: Vec<Entry>,
+        mut nodes: HashMap<Vec<u8>, Node>,
+        first: Option<&Origin>,
+        hide: &Filter,
+    ) {
+        let options = &self.run.job.options;
+        entries.retain(|entry| {
+            let path = below(shown_dir, &entry.name);
+            safe_name(&entry.name).is_ok() && !hide.excludes(&path, entry.meta.is_dir(), Side::Sender)
+        });
+        for entry in entries {
+            self.run.tally().stats.found(&entry.meta);
+            let node = nodes.remove(&entry.name).or_else(|| first.map(|first| brought::found(first, entry.clone())));
+            let (Some(node), true) = (node, entry.meta.is_dir()) else { continue };
+            let shown = below(shown_dir, &entry.name);
+            let contents = if options.recursive { node.contents } else { Vec::new() };
+            let mut place = Place::of(node.origin, shown, contents);
+            place.given = node.children;
+            self.only_count(place);
+        }
+    }
+}
+
+/// The destination's listing of a directory, and its rules there: with `--delete-after` those that will have been
+/// transferred by then.
+async fn protected(
+    protect: &Arc<Filter>,
+    dest: &dyn Tree,
+    path: &[u8],
+    shown: &[u8],
+    listing: Listing,
+    from: Option<&(Origin, Result<Listing, Fault>)>,
+) -> There {
+    let mut dirs = Vec::new();
+    let visible;
+    if let Some((origin, Ok(listed))) = from {
+        let hidden = |name: &[u8]| origin.filter.excludes(&below(shown, name), false, Side::Sender);
+        let entries = listed.entries.iter().filter(|entry| !hidden(&entry.name)).cloned().collect();
+        visible = Listing { entries, faults: Vec::new() };
+        dirs.push(rules::Dir { tree: origin.source.as_ref(), path: &origin.path, listing: &visible });
+    }
+    dirs.push(rules::Dir { tree: dest, path, listing: &listing });
+    let filter = rules::enter(protect, Side::Receiver, shown, &dirs).await?;
+    drop(dirs);
+    Ok((listing, filter))
+}
+
 /// `-L`: a link that leads nowhere cannot be followed, and is not sent.
-pub fn has_referent(run: &Run, hop: &Arc<str>, dir: &[u8], entry: &Entry) -> bool {
+pub fn has_referent(run: &Run, hide: &Filter, hop: &Arc<str>, dir: &[u8], entry: &Entry) -> bool {
     if entry.meta.kind != Kind::Symlink {
         return true;
     }
     let shown = below(dir, &entry.name);
+    // What is left out anyway is not told of, whatever it would have led to.
+    if hide.excludes(&shown, false, Side::Sender) || hide.excludes(&shown, true, Side::Sender) {
+        return false;
+    }
     let text = format!("symlink has no referent: \"{}\"", String::from_utf8_lossy(&shown));
     run.tally().listing_errors = true;
     run.trouble(&Fault::new(hop.clone(), Stage::List, Cause::NotFound, text), Some(&shown));
@@ -532,8 +666,29 @@ struct Place {
     silent: bool,
     dest_path: Vec<u8>,
     shown: Vec<u8>,
+    /// The destination's rules of the directory that it goes into.
+    protect: Arc<Filter>,
     /// The directory that it goes into.
     directory: Directory,
     /// It is the destination's own root, made for this run.
     made: bool,
+}
+
+impl Place {
+    /// Somewhere at the source, of which the destination has nothing.
+    fn of(origin: Origin, shown: Vec<u8>, contents: Vec<Origin>) -> Place {
+        Place {
+            origin,
+            contents,
+            first: None,
+            basis: None,
+            given: Nodes::new(),
+            silent: false,
+            dest_path: Vec::new(),
+            shown,
+            protect: Arc::default(),
+            directory: Directory::there(),
+            made: false,
+        }
+    }
 }

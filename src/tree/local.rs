@@ -43,7 +43,7 @@ pub struct Local {
 struct Root {
     path: Vec<u8>,
     dir: OwnedFd,
-    /// Links to directories are gone through: a source under `-L`, where the user asked for what they lead to.
+    /// Links to directories are gone through: a source under `-L`, or a destination under `-K`, where the user asked for it.
     follow: bool,
     /// Held while a file is made; true once none may be made any more.
     settled: RwLock<bool>,
@@ -62,7 +62,7 @@ impl Local {
         })
     }
 
-    /// As [`Local::open`]; links to directories below it are gone through. Only for a source.
+    /// As [`Local::open`]; links to directories below it are gone through. Only for a source, or where `-K` asks for it.
     ///
     /// # Errors
     /// The directory cannot be opened.
@@ -468,6 +468,10 @@ impl Tree for Local {
         }))
     }
 
+    fn sync<'a>(&'a self, path: &'a [u8]) -> BoxFuture<'a, Result<()>> {
+        Box::pin(self.run(Stage::Close, path, |root, path| open_for_reading(root, path, false)?.sync_all()))
+    }
+
     fn beside<'a>(&'a self, path: &'a [u8]) -> BoxFuture<'a, Result<Arc<dyn Tree>>> {
         let (root, path) = (self.root.clone(), path.to_vec());
         Box::pin(blocking(move || {
@@ -479,6 +483,16 @@ impl Tree for Local {
             })?;
             let root = Root { path: whole, dir, follow: false, settled: RwLock::new(false) };
             Ok(Arc::new(Local { root: Arc::new(root), hop: "local".into() }) as Arc<dyn Tree>)
+        }))
+    }
+
+    fn absolute(&self) -> BoxFuture<'_, Result<Vec<u8>>> {
+        Box::pin(self.run(Stage::List, b"", |root, _| {
+            if root.path.starts_with(b"/") {
+                return Ok(root.path.clone());
+            }
+            let here = std::env::current_dir()?;
+            Ok(super::join(here.as_os_str().as_bytes(), &root.path))
         }))
     }
 

@@ -138,9 +138,15 @@ pub trait Tree: Send + Sync {
     /// Cuts a file to `size` bytes.
     fn truncate<'a>(&'a self, path: &'a [u8], size: u64) -> BoxFuture<'a, Result<()>>;
 
+    /// Returns when what was written to a file is on the disk.
+    fn sync<'a>(&'a self, path: &'a [u8]) -> BoxFuture<'a, Result<()>>;
+
     /// Another directory of the same end: `path` is relative to this one's, or absolute. Unlike paths within the tree it
     /// may lead out of it: it is what a user names.
     fn beside<'a>(&'a self, path: &'a [u8]) -> BoxFuture<'a, Result<Arc<dyn Tree>>>;
+
+    /// The root's absolute path.
+    fn absolute(&self) -> BoxFuture<'_, Result<Vec<u8>>>;
 
     /// The local disk, if this is it.
     fn as_local(&self) -> Option<&local::Local> {

@@ -341,6 +341,17 @@ impl Tree for RemoteTree {
         })
     }
 
+    fn absolute(&self) -> BoxFuture<'_, Result<Vec<u8>>> {
+        Box::pin(async move {
+            let path = &self.at(b"");
+            let work = |_, lease: Lease, _| async move {
+                lease.session.submit(&Request::Realpath { path }).names(Stage::List, path).await
+            };
+            listing::one_name(self.again(work).await?)
+                .ok_or_else(|| self.fault(Stage::List, Cause::Protocol, path, "REALPATH was answered without a name"))
+        })
+    }
+
     fn list<'a>(&'a self, path: &'a [u8], follow: bool) -> BoxFuture<'a, Result<Listing>> {
         Box::pin(async move {
             let path = &self.at(path);
@@ -575,6 +586,28 @@ impl Tree for RemoteTree {
             let attrs = Attrs { size: Some(size), ..Attrs::default() };
             let work = |_, lease: Lease, _| async move {
                 lease.session.submit(&Request::Setstat { path, attrs }).done(Stage::Write, path).await
+            };
+            self.again(work).await
+        })
+    }
+
+    fn sync<'a>(&'a self, path: &'a [u8]) -> BoxFuture<'a, Result<()>> {
+        Box::pin(async move {
+            let path = &self.at(path);
+            let work = |_, lease: Lease, _| async move {
+                if !lease.session.extensions.fsync {
+                    let text = "the server cannot do it (it has no fsync@openssh.com)";
+                    return Err(self.fault(Stage::Close, Cause::Unsupported, path, text));
+                }
+                let _open = lease.handle().await;
+                let opening = Request::Open { path, flags: open::READ, attrs: Attrs::default() };
+                let handle = &lease.session.submit(&opening).handle(Stage::Open, path).await?;
+                // They are answered in their order.
+                let synced = lease.session.submit(&Request::Fsync { handle });
+                let closed = lease.session.submit(&Request::Close { handle });
+                let synced = synced.done(Stage::Close, path).await;
+                closed.done(Stage::Close, path).await?;
+                synced
             };
             self.again(work).await
         })
