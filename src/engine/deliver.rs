@@ -30,7 +30,7 @@ pub struct FileItem {
     pub meta: Meta,
     /// What the destination has under the name, if it is a file too.
     pub old: Option<Meta>,
-    /// What a basis has under the name: without `-p` the mode is kept as that of an old file would be.
+    /// What a basis has under the name, with other data: without `-p` its mode is kept, as an old file's would be (rsync).
     pub like: Option<Meta>,
     pub directory: Directory,
     /// `-L`.

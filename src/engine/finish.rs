@@ -31,6 +31,8 @@ pub struct Left {
     pub extraneous: Vec<Extraneous>,
     /// Whether `--delete` concerned any directory.
     pub deletes: bool,
+    /// `-K`: the directories that links led to. What was put there must not be deleted under their own names.
+    pub led_to: Vec<Vec<u8>>,
 }
 
 /// What is to be deleted in one directory of the destination.
@@ -53,7 +55,12 @@ pub struct LeftDirectory {
     pub old: Option<Meta>,
 }
 
-pub async fn finish(run: &Run, left: Left) {
+/// Whether a path is another one, or below it.
+fn is_within(path: &[u8], dir: &[u8]) -> bool {
+    path.strip_prefix(dir).is_some_and(|rest| rest.is_empty() || rest.starts_with(b"/"))
+}
+
+pub async fn finish(run: &Run, mut left: Left) {
     if run.is_over() {
         return;
     }
@@ -62,7 +69,15 @@ pub async fn finish(run: &Run, left: Left) {
             run.printer.deletion_disabled();
         } else {
             let mut deleted = Deleted::default();
-            for Extraneous { path, shown, entries, filter } in &left.extraneous {
+            for Extraneous { path, shown, entries, filter } in &mut left.extraneous {
+                entries.retain(|entry| {
+                    let path = below(path, &entry.name);
+                    let concerned = left.led_to.iter().any(|led| is_within(led, &path) || is_within(&path, led));
+                    if concerned {
+                        run.printer.not_empty(&below(shown, &entry.name));
+                    }
+                    !concerned
+                });
                 delete_all(run, filter, path, shown, entries, &mut deleted).await;
             }
             if deleted.skipped > 0 {

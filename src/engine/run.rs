@@ -166,8 +166,7 @@ impl Run {
 
     /// Root may set any group, others one that they are in.
     pub async fn may_chgrp(&self, gid: u32) -> bool {
-        let identity = self.identity().await;
-        identity.uid == Some(0) || identity.uid.is_some() && identity.groups.contains(&gid)
+        self.identity().await.may_chgrp(gid)
     }
 
     /// What the destination has to show for a source's entry; `old` is what it has of the same kind.

@@ -418,7 +418,7 @@ const FOUND: &[&str] = &[
     "-ai -b --delete --exclude=*.log src/ dst",
     "-ani --delete --exclude=*.log src/ dst",
     "-av --ignore-existing src/ dst",
-    "-a --size-only --remove-source-files src/ dst",
+    "-aii --size-only --remove-source-files src/ dst",
 ];
 
 /// All of them, over the ends that each is for.

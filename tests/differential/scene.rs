@@ -331,12 +331,19 @@ fn holes(at: &Path) -> Tried<()> {
         ("src/dir/more/new", "new".to_owned()),
         ("src/other/new", "new".to_owned()),
         ("src/dangling/new", "new".to_owned()),
+        ("src/out/new", "new".to_owned()),
+        ("src/deep/down/new", "new".to_owned()),
+        ("dst/real/old", "old".to_owned()),
+        ("dst/real/more/old", "old".to_owned()),
+        ("dst/real too/old", "old".to_owned()),
         ("elsewhere/old", "old".to_owned()),
-        ("elsewhere/more/old", "old".to_owned()),
     ] {
         file(at, name, &content, 1000, 0o644)?;
     }
-    symlink("../elsewhere", at.join("dst/dir"))?;
+    fs::create_dir(at.join("dst/deep"))?;
+    symlink("real", at.join("dst/dir"))?;
+    symlink("../real too", at.join("dst/deep/down"))?;
+    symlink("../elsewhere", at.join("dst/out"))?;
     symlink("nowhere", at.join("dst/dangling"))?;
     symlink("holes", at.join("dst/other"))?;
     settle(at, false)?;

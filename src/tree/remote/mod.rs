@@ -250,6 +250,16 @@ impl RemoteTree {
         }
     }
 
+    /// A path as the server resolves it, links and all.
+    async fn real_path(&self, path: &[u8]) -> Result<Vec<u8>> {
+        let path = &self.at(path);
+        let work = |_, lease: Lease, _| async move {
+            lease.session.submit(&Request::Realpath { path }).names(Stage::List, path).await
+        };
+        listing::one_name(self.again(work).await?)
+            .ok_or_else(|| self.fault(Stage::List, Cause::Protocol, path, "REALPATH was answered without a name"))
+    }
+
     /// Removes something: gone is gone, if it may have been us.
     async fn gone(&self, path: &[u8], request: impl Fn(&[u8]) -> Request<'_>) -> Result<()> {
         let (path, request) = (&self.at(path), &request);
@@ -341,15 +351,17 @@ impl Tree for RemoteTree {
         })
     }
 
-    fn absolute(&self) -> BoxFuture<'_, Result<Vec<u8>>> {
+    fn leads_to<'a>(&'a self, path: &'a [u8]) -> BoxFuture<'a, Result<Option<Vec<u8>>>> {
         Box::pin(async move {
-            let path = &self.at(b"");
-            let work = |_, lease: Lease, _| async move {
-                lease.session.submit(&Request::Realpath { path }).names(Stage::List, path).await
-            };
-            listing::one_name(self.again(work).await?)
-                .ok_or_else(|| self.fault(Stage::List, Cause::Protocol, path, "REALPATH was answered without a name"))
+            let (root, led) = tokio::join!(self.real_path(b""), self.real_path(path));
+            let (root, led) = (root?, led?);
+            let root = if root == b"/" { b"".as_slice() } else { &root };
+            Ok(led.strip_prefix(root).and_then(|rest| rest.strip_prefix(b"/")).map(<[u8]>::to_vec))
         })
+    }
+
+    fn absolute(&self) -> BoxFuture<'_, Result<Vec<u8>>> {
+        Box::pin(self.real_path(b""))
     }
 
     fn list<'a>(&'a self, path: &'a [u8], follow: bool) -> BoxFuture<'a, Result<Listing>> {
