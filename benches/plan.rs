@@ -5,7 +5,7 @@ use std::hint::black_box;
 use criterion::{BatchSize, Criterion, Throughput, criterion_group, criterion_main};
 use hopsync::entry::{Entry, Kind, Meta};
 use hopsync::job::Options;
-use hopsync::plan::diff::diff_dir;
+use hopsync::plan::diff::{Filters, diff_dir};
 use hopsync::plan::filter::{Filter, Rule, Side};
 use hopsync::plan::order;
 use hopsync::plan::quick_check::Context;
@@ -72,7 +72,9 @@ fn diff(c: &mut Criterion) {
                     let mut steps = 0;
                     for source in source {
                         let dest = dest.as_mut().and_then(Iterator::next);
-                        steps += black_box(diff_dir(b"some/dir", source, dest, &ctx, &filter, true)).steps.len();
+                        steps += black_box(diff_dir(b"some/dir", source, dest, &ctx, Filters::both(&filter), true))
+                            .steps
+                            .len();
                     }
                     steps
                 },

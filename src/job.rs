@@ -113,6 +113,8 @@ pub struct Delete {
     pub enabled: bool,
     /// `--delete-excluded`: excluded names are deleted too.
     pub excluded: bool,
+    /// `--delete-after`: rules that directories bring are those that were transferred.
+    pub after: bool,
 }
 
 /// rsync's options, resolved. Field names are the long options' names.
@@ -160,6 +162,12 @@ pub struct Options {
     /// `--partial-dir`, relative: where an unfinished file is kept instead.
     pub partial_dir: Option<Vec<u8>>,
     pub append_verify: bool,
+    /// Blocks of zeros become holes.
+    pub sparse: bool,
+    /// Files are on the destination's disk before they get their names.
+    pub fsync: bool,
+    /// A link to a directory at the destination is taken for the directory.
+    pub keep_dirlinks: bool,
     pub delay_updates: bool,
     /// `--inplace`: a file is written under its own name; what is there meanwhile is neither old nor new.
     pub inplace: bool,

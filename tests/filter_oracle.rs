@@ -9,7 +9,7 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 use std::process::Command;
 
-use hopsync::plan::filter::{Filter, Rule, Side};
+use hopsync::plan::filter::{Contents, Filter, Rule, Side, Stop};
 use proptest::prelude::*;
 use proptest::test_runner::{RngAlgorithm, TestRng, TestRunner};
 
@@ -40,8 +40,24 @@ fn children(dir: &Path) -> Vec<String> {
     entries.map(|entry| String::from_utf8_lossy(entry.expect("an entry").file_name().as_bytes()).into_owned()).collect()
 }
 
+/// The filter within a directory, with the rules that it brings.
+fn entered(filter: &Filter, root: &Path, at: &str, side: Side) -> Filter {
+    let mut contents = Contents::new();
+    loop {
+        match filter.enter(at.as_bytes(), side, &contents) {
+            Ok(inner) => return inner,
+            Err(Stop::Needs(path)) => {
+                let file = root.join(std::ffi::OsStr::from_bytes(&path));
+                contents.insert(path, std::fs::read(file).ok());
+            }
+            Err(Stop::Wrong(text)) => panic!("rsync took it: {text}"),
+        }
+    }
+}
+
 /// The paths below `at` that our filter sends, directories with a slash.
 fn sent(filter: &Filter, root: &Path, at: &str, into: &mut BTreeSet<String>) {
+    let filter = &entered(filter, root, at, Side::Sender);
     for name in children(&root.join(at)) {
         let path = if at.is_empty() { name } else { format!("{at}/{name}") };
         let dir = is_dir(&root.join(&path));
@@ -57,6 +73,7 @@ fn sent(filter: &Filter, root: &Path, at: &str, into: &mut BTreeSet<String>) {
 
 /// The paths below `at` that our filter keeps `--delete` from removing: protected ones, and the directories that hold any.
 fn kept(filter: &Filter, root: &Path, at: &str, into: &mut BTreeSet<String>) -> bool {
+    let filter = &entered(filter, root, at, Side::Receiver);
     let mut any = false;
     for name in children(&root.join(at)) {
         let path = if at.is_empty() { name } else { format!("{at}/{name}") };
@@ -159,14 +176,32 @@ fn rule() -> impl Strategy<Value = String> {
     prop_oneof![30 => (head, pattern()).prop_map(|(head, pattern)| format!("{head}{pattern}")), 1 => Just("!".to_owned())]
 }
 
+/// Rules that look for `.r` in each directory.
+fn merge_rule() -> impl Strategy<Value = String> {
+    prop::sample::select(vec![
+        ": .r",
+        ": .r",
+        ":n .r",
+        ":e .r",
+        ":- .r",
+        ":p- .r",
+        ":s- .r",
+        ":r+ .r",
+        ": /.r",
+        ":en- x/.r",
+    ])
+    .prop_map(str::to_owned)
+}
+
 #[test]
 fn what_rsync_sends_and_deletes_is_what_our_filter_lets_through() {
     let config =
         ProptestConfig { cases: CASES, failure_persistence: None, max_shrink_iters: 200, ..Default::default() };
     let mut runner = TestRunner::new_with_rng(config, TestRng::deterministic_rng(RngAlgorithm::ChaCha));
     let tree = prop::collection::vec((prop::collection::vec(component(), 1..4), any::<bool>()), 1..12);
-    let rules = prop::collection::vec(rule(), 1..5);
-    let outcome = runner.run(&(tree, rules, any::<bool>()), |(tree, rules, delete_excluded)| {
+    let rules = prop::collection::vec(prop_oneof![4 => rule(), 1 => merge_rule()], 1..5);
+    let files = prop::collection::vec((0usize..6, prop::collection::vec(rule(), 0..4)), 0..4);
+    let outcome = runner.run(&(tree, rules, files, any::<bool>()), |(tree, rules, files, delete_excluded)| {
         let temp = tempfile::tempdir()?;
         let (full, empty) = (temp.path().join("full"), temp.path().join("empty"));
         std::fs::create_dir(&full)?;
@@ -177,6 +212,12 @@ fn what_rsync_sends_and_deletes_is_what_our_filter_lets_through() {
             let parent = path.parent().is_some_and(|parent| std::fs::create_dir_all(parent).is_ok());
             let _ = if *dir { std::fs::create_dir(&path) } else { std::fs::write(&path, "") };
             prop_assert!(parent || !path.exists());
+        }
+        let mut directories = vec![full.clone()];
+        directories
+            .extend(tree.iter().map(|(components, _)| full.join(components.join("/"))).filter(|path| path.is_dir()));
+        for (at, lines) in &files {
+            std::fs::write(directories[at % directories.len()].join(".r"), lines.join("\n"))?;
         }
         let parsed: Result<Vec<Rule>, String> = rules.iter().map(|rule| Rule::parse(rule.as_bytes())).collect();
         let parsed = parsed.map_err(TestCaseError::fail)?;

@@ -13,6 +13,7 @@ use std::time::{Duration, SystemTime};
 
 use hopsync::entry::{Entry, Kind, Meta};
 use hopsync::job::Options;
+use hopsync::plan::diff::Filters;
 use hopsync::plan::diff::diff_dir;
 use hopsync::plan::filter::Filter;
 use hopsync::plan::quick_check::{Context, Decision, Differs, MakeWay, Reason};
@@ -151,7 +152,14 @@ impl Ours<'_> {
         };
         let dest = self.dest.join(at);
         let dest = if dest.symlink_metadata().is_ok_and(|stat| stat.is_dir()) { Some(list(&dest)?) } else { None };
-        let plan = diff_dir(at.as_bytes(), list(&self.source.join(at))?, dest, &self.ctx, &Filter::default(), true);
+        let plan = diff_dir(
+            at.as_bytes(),
+            list(&self.source.join(at))?,
+            dest,
+            &self.ctx,
+            Filters::both(&Filter::default()),
+            true,
+        );
         for gone in plan.delete {
             self.delete(&path(&gone.name), gone.meta.is_dir())?;
         }
@@ -189,7 +197,9 @@ impl Ours<'_> {
             let opts = Options { delete: self.ctx.opts.delete, ..Options::default() };
             let ctx = Context { opts: &opts, ..self.ctx.clone() };
             let inside = Some(list(&self.dest.join(path))?);
-            for gone in diff_dir(path.as_bytes(), Vec::new(), inside, &ctx, &Filter::default(), true).delete {
+            for gone in
+                diff_dir(path.as_bytes(), Vec::new(), inside, &ctx, Filters::both(&Filter::default()), true).delete
+            {
                 self.delete(&format!("{path}/{}", String::from_utf8_lossy(&gone.name)), gone.meta.is_dir())?;
             }
         }

@@ -26,18 +26,15 @@ const SERVER: &str = "hopsync speaks SFTP and is no rsync server; run rsync itse
 const BATCH: &str = "batch files hold rsync's own protocol, which is not spoken here";
 const LATER: &str = "not done yet";
 const WIRE: &str = "it changes rsync's own protocol, which is not spoken here";
-const OTHER_HASH: &str = "files are proven by BLAKE3 or SHA-256, whichever the far end makes best";
 
 #[rustfmt::skip]
 pub const REFUSED: &[Refused] = &[
     no("debug", None, "its words are of rsync's inside; HOPSYNC_LOG=debug tells of ours"),
-    no("append", None, "it trusts what is there without looking: use --append-verify"),
     no("old-dirs", None, "it is for rsync servers before 2.6.4"),
     no("old-d", None, "it is for rsync servers before 2.6.4"),
     no("insecure-links", None, LATER),
     no("confine-root", None, LATER),
     no("munge-links", None, LATER),
-    no("keep-dirlinks", Some('K'), "a link at the destination is never gone through: what it leads to may lie outside"),
     cannot("acls", Some('A'), "SFTP does not carry ACLs"),
     cannot("xattrs", Some('X'), "SFTP does not carry extended attributes"),
     no("copy-devices", None, LATER),
@@ -48,21 +45,9 @@ pub const REFUSED: &[Refused] = &[
     cannot("crtimes", Some('N'), "SFTP does not carry creation times"),
     no("super", None, "what may be set is found out from who one is at the destination"),
     cannot("fake-super", None, "it stores attributes in extended attributes, which SFTP does not carry"),
-    no("sparse", Some('S'), "no holes are made: what is written is written out"),
     no("preallocate", None, "SFTP has no request for it"),
-    no("checksum-choice", None, OTHER_HASH),
-    no("cc", None, OTHER_HASH),
-    no("checksum-seed", None, OTHER_HASH),
-    no("block-size", Some('B'), "files are sent whole"),
-    no("max-alloc", None, "memory is bounded already, by other means"),
     no("temp-dir", Some('T'), "a file is renamed within its own directory, which is what makes it appear at once"),
-    no("fuzzy", Some('y'), "files are sent whole"),
-    no("compress-threads", None, WIRE),
-    no("zt", None, WIRE),
-    no("skip-compress", None, "compression is that of the SSH connection, for all files alike"),
-    no("cvs-exclude", Some('C'), LATER),
     no("old-args", None, "remote names are never given to a shell"),
-    no("trust-sender", None, "no names are taken on trust"),
     no("copy-as", None, "SFTP works as the user that is logged in"),
     no("address", None, "give ssh's own option: -e 'ssh -b ADDRESS'"),
     no("port", None, "it is for daemons; give ssh's own option: -e 'ssh -p PORT'"),
@@ -71,7 +56,6 @@ pub const REFUSED: &[Refused] = &[
     no("password-file", None, DAEMON),
     no("early-input", None, DAEMON),
     no("stop-at", None, "not done yet; --stop-after is"),
-    no("fsync", None, LATER),
     no("write-batch", None, BATCH),
     no("only-write-batch", None, BATCH),
     no("read-batch", None, BATCH),
@@ -83,7 +67,6 @@ pub const REFUSED: &[Refused] = &[
     no("sender", None, SERVER),
     no("config", None, DAEMON),
     no("detach", None, DAEMON),
-    no("", Some('F'), LATER),
 ];
 
 /// The entry of an option as typed (`--long`, `--no-long`, `-s`), if it is one of rsync's that is refused.

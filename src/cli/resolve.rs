@@ -40,6 +40,9 @@ struct Fold {
     /// `-r` itself, or only what `-a` implies.
     recursive: Recursive,
     itemize: u8,
+    /// Count of `-F`.
+    filter_files: u8,
+    cvs_exclude: bool,
     share_stop: Option<OsString>,
 }
 
@@ -82,6 +85,11 @@ pub fn resolve(
                 let rules = Rule::from_lines(&content, fold.from0, action).map_err(|e| wrong(typed, &e))?;
                 fold.options.rules.extend(rules);
             }
+            Meaning::Filter => {
+                let rule = Rule::parse(typed.value.as_bytes()).map_err(|e| wrong(typed, &e))?;
+                let rules = merged(rule, fold.from0, &env, &read, 0)?;
+                fold.options.rules.extend(rules);
+            }
             _ => fold.take(typed)?,
         }
     }
@@ -97,6 +105,11 @@ pub fn resolve(
     }
     let (sources, dest) = operand::places(&raw.operands)?;
     fold.take_names(&sources, &read)?;
+    if fold.cvs_exclude {
+        for rule in Rule::cvs_exclude() {
+            fold.options.rules.extend(merged(rule, false, &env, &read, 0)?);
+        }
+    }
     fold.finish(sources, dest, env)
 }
 
@@ -200,6 +213,7 @@ impl Fold {
                     return Err(UsageError::syntax("You may not combine multiple --delete-WHEN options."));
                 }
                 self.delete_when = Some(when);
+                o.delete.after |= when == "after";
                 o.delete.enabled = true;
             }
             Meaning::DeleteExcluded => (o.delete.enabled, o.delete.excluded) = (true, true),
@@ -226,7 +240,17 @@ impl Fold {
             Meaning::Rsh => self.rsh = Some(typed.value.clone()),
             Meaning::RsyncPath => self.rsync_path = Some(typed.value.clone()),
             Meaning::Family(family) => self.family = Some(family),
-            Meaning::Filter => o.rules.push(Rule::parse(typed.value.as_bytes()).map_err(|e| wrong(typed, &e))?),
+            Meaning::Filter => {}
+            Meaning::FilterFiles => {
+                self.filter_files = self.filter_files.saturating_add(1);
+                let rule: &[u8] = match self.filter_files {
+                    1 => b": /.rsync-filter",
+                    2 => b"- .rsync-filter",
+                    _ => b"",
+                };
+                o.rules.push(Rule::parse(rule).map_err(|e| wrong(typed, &e))?);
+            }
+            Meaning::CvsExclude => self.cvs_exclude = true,
             Meaning::Exclude => o.rules.push(Rule::exclude(typed.value.as_bytes())),
             Meaning::Include => o.rules.push(Rule::include(typed.value.as_bytes())),
             Meaning::From0 => self.from0 = on,
@@ -240,6 +264,15 @@ impl Fold {
                     });
                 }
             },
+            Meaning::ChecksumChoice => {
+                const KNOWN: [&str; 9] = ["auto", "xxh128", "xxh3", "xxh64", "xxhash", "md5", "md4", "sha1", "none"];
+                if let Some(other) = text(typed)?.split(',').find(|name| !KNOWN.contains(name)) {
+                    return Err(UsageError {
+                        text: format!("unknown checksum name: {other}"),
+                        code: super::exit::Exit::Unsupported.code(),
+                    });
+                }
+            }
             Meaning::CompressLevel => {
                 let value = text(typed)?;
                 let level: i32 = value.parse().map_err(|_| not_a_number(typed))?;
@@ -355,6 +388,9 @@ impl Fold {
             let one = if options.append_verify { "append" } else { "inplace" };
             return Err(UsageError::syntax(format!("--{one} cannot be used with --{other}")));
         }
+        if options.append_verify && options.whole_file {
+            return Err(UsageError::syntax("--append cannot be used with --whole-file"));
+        }
         // What waits beside the files is nobody's extraneous file.
         let beside = [options.partial_dir.clone(), options.delay_updates.then(|| b".~tmp~".to_vec())];
         for dir in beside.into_iter().flatten() {
@@ -388,6 +424,39 @@ impl Fold {
         let dest = dest.filter(|_| !options.list_only);
         Ok(Command::Run(Box::new(Job { sources, dest, shell, options })))
     }
+}
+
+/// Files of rules name others no deeper than this.
+const MERGED_DEPTH: usize = 16;
+
+/// A rule, or in place of one that names a file (or CVS' own) those that it stands for.
+fn merged(
+    rule: Rule,
+    nul_separated: bool,
+    env: &impl Fn(&str) -> Option<OsString>,
+    read: &impl Fn(&OsStr) -> io::Result<Vec<u8>>,
+    depth: usize,
+) -> Result<Vec<Rule>, UsageError> {
+    if rule.is_cvs() {
+        let home = env("HOME").map(|home| PathBuf::from(home).join(".cvsignore"));
+        // Most have none.
+        let mut words = home.and_then(|path| read(path.as_os_str()).ok()).unwrap_or_default();
+        words.push(b' ');
+        words.extend_from_slice(env("CVSIGNORE").unwrap_or_default().as_bytes());
+        return Ok(Rule::cvs(&words));
+    }
+    let Some(file) = rule.file() else { return Ok(vec![rule]) };
+    let file = OsStr::from_bytes(file);
+    if depth == MERGED_DEPTH {
+        let text = format!("files of filter rules name each other too deeply: {}", file.display());
+        return Err(UsageError::syntax(text));
+    }
+    let content = read(file).map_err(|e| unreadable(Action::Exclude, file, &e))?;
+    let mut rules = Vec::new();
+    for inner in rule.merged(&content, nul_separated).map_err(UsageError::syntax)? {
+        rules.extend(merged(inner, nul_separated, env, read, depth + 1)?);
+    }
+    Ok(rules)
 }
 
 fn only_once(map: &IdMap, name: &str) -> Result<(), UsageError> {

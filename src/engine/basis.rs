@@ -8,8 +8,8 @@ use crate::entry::{Entry, Kind, Meta};
 use crate::fault::{Cause, Fault};
 use crate::job::{BasisKind, Options};
 use crate::plan::diff::DirPlan;
-use crate::plan::quick_check::{Context, Decision, decide};
-use crate::tree::Tree;
+use crate::plan::quick_check::{Context, Decision, Differs, decide};
+use crate::tree::{Identity, Tree};
 
 use super::finish::below;
 use super::run::Run;
@@ -99,6 +99,7 @@ pub fn find(
     path: &[u8],
     entry: &Entry,
     context: &Context<'_>,
+    identity: &Identity,
 ) -> Option<Found> {
     let mut best: Option<Found> = None;
     for (tree, there) in trees.iter().zip(listed) {
@@ -106,6 +107,13 @@ pub fn find(
         let same_target = Some(entry.target.is_some() && entry.target == old.target);
         let level = match decide(context, &entry.meta, Some(&old.meta), same_target) {
             Decision::Unchanged => Level::Same,
+            // A group that cannot be set is none that a new file would get either.
+            Decision::Attributes(differs)
+                if differs == (Differs { group: true, ..Differs::default() })
+                    && !identity.may_chgrp(entry.meta.gid) =>
+            {
+                Level::Same
+            }
             Decision::Attributes(_) => Level::Data,
             Decision::Skip(_) => continue,
             // A link to elsewhere is none to go by.
@@ -125,14 +133,12 @@ pub fn find(
 /// What is found for each entry of a directory that the destination lacks, by name.
 pub fn find_all(
     context: &Context<'_>,
+    identity: &Identity,
     trees: &[Arc<dyn Tree>],
     listed: &Listed,
     plan: &DirPlan,
     dest_dir: &[u8],
 ) -> HashMap<Vec<u8>, Found> {
-    if trees.is_empty() {
-        return HashMap::new();
-    }
     let copies = context.opts.basis.as_ref().is_some_and(|basis| basis.kind == BasisKind::Copy);
     // In a basis, what exists is what is looked for; -c is asked afterwards.
     let options =
@@ -140,7 +146,7 @@ pub fn find_all(
     let context = Context { opts: &options, ..context.clone() };
     let found = plan.steps.iter().filter_map(|step| {
         let path = below(dest_dir, &step.entry.name);
-        let found = || find(trees, listed, &path, &step.entry, &context);
+        let found = || find(trees, listed, &path, &step.entry, &context, identity);
         let found = match &step.old {
             _ if step.decision == Decision::Create => found(),
             // A link over something else is made as if there were no basis (rsync).
@@ -192,5 +198,31 @@ pub async fn link(run: &Run, found: &Found, dest_path: &[u8]) -> Result<bool, Fa
             tracing::debug!(%fault, "not linked, but sent");
             Ok(false)
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::tree::local::Local;
+
+    fn entry(gid: u32) -> Entry {
+        let (kind, mode) = (Kind::File, 0o644);
+        let meta = Meta { kind, size: 1, mtime: 1, mtime_nsec: 0, mode, uid: 0, gid, dev: 0, ino: 0, links: 1 };
+        Entry { name: b"a".to_vec(), meta, target: None }
+    }
+
+    #[test]
+    fn a_group_that_cannot_be_set_does_not_keep_a_file_from_being_linked() {
+        let options = Options { recursive: true, times: true, group: true, ..Options::default() };
+        let context = Context::new(&options, 0o022).expect("no --chmod");
+        let trees: Vec<Arc<dyn Tree>> = vec![Arc::new(Local::open(b"").expect("the current directory"))];
+        let listed = vec![HashMap::from([(b"a".to_vec(), entry(7))])];
+        let level =
+            |identity: &Identity| find(&trees, &listed, b"a", &entry(8), &context, identity).map(|found| found.level);
+        let of = |uid, groups: &[u32]| Identity { uid: Some(uid), groups: groups.to_vec(), ..Identity::default() };
+        assert_eq!(level(&of(1000, &[7])), Some(Level::Same));
+        assert_eq!(level(&of(1000, &[7, 8])), Some(Level::Data));
+        assert_eq!(level(&of(0, &[])), Some(Level::Data));
     }
 }

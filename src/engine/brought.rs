@@ -7,6 +7,7 @@ use std::collections::btree_map::{BTreeMap, Entry as Slot};
 use std::sync::Arc;
 
 use crate::entry::Entry;
+use crate::plan::filter::Filter;
 use crate::tree::{Tree, join};
 
 /// A place at the source.
@@ -15,12 +16,14 @@ pub struct Origin {
     pub source: Arc<dyn Tree>,
     /// In `source`; empty for its root.
     pub path: Vec<u8>,
+    /// The rules of the directory that it lies in.
+    pub filter: Arc<Filter>,
 }
 
 impl Origin {
     pub fn below(&self, name: &[u8]) -> Origin {
         let path = if self.path.is_empty() { name.to_vec() } else { join(&self.path, name) };
-        Origin { source: self.source.clone(), path }
+        Origin { source: self.source.clone(), path, filter: self.filter.clone() }
     }
 }
 
@@ -149,7 +152,7 @@ mod tests {
 
     fn node(name: &str, kind: Kind, origin: &str) -> Node {
         let source: Arc<dyn Tree> = Arc::new(Local::open(b"").expect("the current directory"));
-        let origin = Origin { source, path: origin.into() };
+        let origin = Origin { source, path: origin.into(), filter: Arc::default() };
         let meta =
             Meta { kind, size: 1, mtime: 1, mtime_nsec: 0, mode: 0o755, uid: 0, gid: 0, dev: 0, ino: 0, links: 1 };
         let entry = Entry { name: name.into(), meta, target: None };

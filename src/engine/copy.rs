@@ -1,6 +1,7 @@
 //! One try at one file: temp → all writes acknowledged → size → close → hash of the temp → attributes → rename.
 
 use std::collections::VecDeque;
+use std::sync::Arc;
 use std::time::Duration;
 
 use futures::stream::FuturesUnordered;
@@ -10,12 +11,14 @@ use tokio::sync::OnceCell;
 use crate::entry::Meta;
 use crate::fault::{Cause, Fault, Stage};
 use crate::job::Verify;
+use crate::sftp::wire::BoxFuture;
 use crate::tree::{How, Tree, Used};
 use crate::verify::{Algorithm, Digest};
 
 use super::deliver::FileItem;
 use super::hashing::Hashing;
 use super::run::Run;
+use super::sparse;
 
 /// Pieces of one large file that are read ahead of their writing: from a disk, and from the far end, where the offered
 /// window (8 MiB at distance, for each lane) is to be kept full. The byte budgets bound what they hold.
@@ -57,7 +60,7 @@ pub async fn attempt(run: &Run, item: &FileItem, meta: &Meta, number: u32, trace
     let tried = async {
         let from = if number == 1 { super::partial::resume(run, &item.dest_path, meta, &temp).await? } else { 0 };
         let proof = send_proven(run, item, meta, &temp, number, trace, from).await?;
-        let change = run.change(meta, item.old.as_ref()).await?;
+        let change = run.change_like(meta, item.old.as_ref(), item.like.as_ref()).await?;
         if run.job.options.delay_updates {
             run.dest.commit(&temp, &super::delay::place(run, &item.dest_path).await?, change).await?;
             return Ok(proof);
@@ -115,6 +118,9 @@ pub(super) async fn send_proven(
     } else {
         (send(run, item, meta, path, trace, from, algorithm).await?, None)
     };
+    if run.job.options.fsync {
+        run.dest.sync(path).await?;
+    }
     prove(run, item, path, sent, there, number).await
 }
 
@@ -157,7 +163,7 @@ async fn send(
     algorithm: &Chosen,
 ) -> Result<Sent, Fault> {
     let started = tokio::time::Instant::now();
-    if large(run, meta) || from > 0 || run.job.options.inplace {
+    if large(run, meta) || from > 0 || run.job.options.inplace || sparse::concerns(run, meta.size) {
         return pump(run, item, meta, temp, trace, from, algorithm).await;
     }
     let _held = run.budget.bytes(meta.size as usize).await;
@@ -214,8 +220,11 @@ async fn pump(
     let mut hashing = algorithm.filter(|_| !run.pull).map(Hashing::new);
     let ahead = if run.pull { READ_AHEAD_REMOTE } else { READ_AHEAD };
     let mut reads = VecDeque::new();
-    let mut writes = FuturesUnordered::new();
+    let mut writes: FuturesUnordered<Acknowledged> = FuturesUnordered::new();
     let (mut asked, mut written) = (0u64, 0u64);
+    // What is there already, in place or of an earlier try, may be other than zeros.
+    let holes = run.job.options.sparse && from == 0 && !run.job.options.inplace;
+    let mut end = 0;
     while written < size {
         if run.job.options.partial && trace.bytes > 0 {
             run.temps.keep(temp, &super::partial::path(run, &item.dest_path));
@@ -245,9 +254,27 @@ async fn pump(
             written += len as u64;
             continue;
         }
-        let acknowledged = sink.write_at(written, data, Box::new(held)).await?;
+        let at = written;
         written += len as u64;
-        writes.push(async move { acknowledged.await.map(|()| len as u64) });
+        match holes {
+            true => {
+                let held = Arc::new(held);
+                let mut zeros = len as u64;
+                for (offset, piece) in sparse::pieces(at, &data) {
+                    let bytes = piece.len() as u64;
+                    let acknowledged = sink.write_at(offset, piece, Box::new(held.clone())).await?;
+                    (end, zeros) = (offset + bytes, zeros - bytes);
+                    let done: Acknowledged = Box::pin(async move { acknowledged.await.map(|()| bytes) });
+                    writes.push(done);
+                }
+                progress(run, trace, zeros);
+            }
+            false => {
+                let acknowledged = sink.write_at(at, data, Box::new(held)).await?;
+                end = written;
+                writes.push(Box::pin(async move { acknowledged.await.map(|()| len as u64) }));
+            }
+        }
         while writes.len() >= WRITES {
             if let Some(done) = writes.next().await {
                 progress(run, trace, done?);
@@ -262,6 +289,9 @@ async fn pump(
         progress(run, trace, done?);
     }
     unchanged(item, meta, &source.finish().await?, written)?;
+    if holes && end < size {
+        run.dest.truncate(temp, size).await?;
+    }
     sink.finish(size).await?;
     let digest = match algorithm.filter(|_| run.pull) {
         Some(algorithm) => Some(run.dest.digest(temp, size, How::Readback(algorithm)).await?.0),
@@ -272,6 +302,9 @@ async fn pump(
     };
     Ok(Sent { digest, size })
 }
+
+/// A write that is under way, and its bytes.
+type Acknowledged = BoxFuture<'static, Result<u64, Fault>>;
 
 fn progress(run: &Run, trace: &mut Trace, bytes: u64) {
     trace.bytes += bytes;

@@ -30,6 +30,8 @@ pub struct FileItem {
     pub meta: Meta,
     /// What the destination has under the name, if it is a file too.
     pub old: Option<Meta>,
+    /// What a basis has under the name, with other data: without `-p` its mode is kept, as an old file's would be (rsync).
+    pub like: Option<Meta>,
     pub directory: Directory,
     /// `-L`.
     pub follow: bool,
@@ -126,7 +128,7 @@ struct Line {
 async fn line(run: &Run, item: &FileItem, transfers: bool) -> Result<Line, Fault> {
     let (options, context) = (&run.job.options, run.context().await?);
     Ok(Line {
-        new: context.shown(&item.meta, item.old.as_ref()),
+        new: context.shown(&item.meta, item.old.as_ref().or(item.like.as_ref())),
         transfers,
         sets_owner: options.owner && context.may_chown,
         sets_group: options.group && run.may_chgrp(item.meta.gid).await,

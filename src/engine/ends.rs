@@ -73,12 +73,20 @@ impl End {
 
     /// As [`End::tree`], of a source; `follow` (`-L`) goes through links to directories too.
     pub async fn source(&self, dir: &[u8], follow: bool) -> Result<Arc<dyn Tree>, Fault> {
+        self.open(dir, if follow { Local::open_following } else { Local::open }).await
+    }
+
+    /// As [`End::tree`], of a destination; `follow` (`-K`) goes through links to directories that stay within it.
+    async fn dest(&self, dir: &[u8], follow: bool) -> Result<Arc<dyn Tree>, Fault> {
+        self.open(dir, if follow { Local::open_within } else { Local::open }).await
+    }
+
+    async fn open(&self, dir: &[u8], open: fn(&[u8]) -> std::io::Result<Local>) -> Result<Arc<dyn Tree>, Fault> {
         match self {
             End::Local => {
                 let path = dir.to_vec();
                 let opened = crate::blocking::start(move || {
-                    let opened = if follow { Local::open_following(&path) } else { Local::open(&path) };
-                    opened.map_err(|e| {
+                    open(&path).map_err(|e| {
                         let shown = String::from_utf8_lossy(&path).into_owned();
                         Fault::local(Stage::Open, &e, format_args!("\"{shown}\""))
                     })
@@ -209,7 +217,7 @@ async fn find_rooted(
     let dest_dir = if made.missing { split(&mapping.dest_dir).0.to_vec() } else { mapping.dest_dir.clone() };
     // With nothing to deliver, nothing was made, and the destination need not be there.
     let here = dest_dir == b"." || there.is_empty();
-    let dest_tree = dest_end.tree(if here { b"" } else { &dest_dir }).await?;
+    let dest_tree = dest_end.dest(if here { b"" } else { &dest_dir }, options.keep_dirlinks).await?;
     let renamed = mapping.roots.first().filter(|_| mapping.renamed).map(|root| root.dest_name.clone());
     let roots = Roots { brought, renamed, dest_is_new: made.new, absent };
     let mut run = Run::new(job.clone(), settings, dest_tree, &sources, remote);

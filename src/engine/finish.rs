@@ -1,17 +1,20 @@
 //! What comes last: deletions, once it is known that nothing was overlooked, and then the directories' attributes, which
 //! everything before would have changed again.
 
+use std::sync::Arc;
+
 use futures::StreamExt;
 use futures::stream;
 
 use crate::entry::{Entry, Meta};
 use crate::fault::{Cause, Fault, Stage};
 use crate::ledger::Event;
-use crate::plan::filter::Filter;
+use crate::plan::filter::{Filter, Side};
 use crate::sftp::wire::BoxFuture;
 use crate::tree::Change;
 
 use super::directory::Directory;
+use super::rules;
 use super::run::Run;
 
 /// Requests of one kind under way at once.
@@ -25,9 +28,21 @@ pub const PARTIAL: Change = Change { mode: None, mtime: Some((0, 0)), owner: Non
 pub struct Left {
     /// Directories whose attributes are to be set.
     pub directories: Vec<LeftDirectory>,
-    /// What `--delete` found: the destination directory's path, as shown, and the entries.
-    pub extraneous: Vec<(Vec<u8>, Vec<u8>, Vec<Entry>)>,
-    pub filter: Filter,
+    /// What `--delete` found.
+    pub extraneous: Vec<Extraneous>,
+    /// Whether `--delete` concerned any directory.
+    pub deletes: bool,
+    /// `-K`: the directories that links led to. What was put there must not be deleted under their own names.
+    pub led_to: Vec<Vec<u8>>,
+}
+
+/// What is to be deleted in one directory of the destination.
+pub struct Extraneous {
+    pub path: Vec<u8>,
+    pub shown: Vec<u8>,
+    pub entries: Vec<Entry>,
+    /// The rules that hold in the directory.
+    pub filter: Arc<Filter>,
 }
 
 /// A directory whose attributes come last.
@@ -42,17 +57,30 @@ pub struct LeftDirectory {
     pub directory: Directory,
 }
 
-pub async fn finish(run: &Run, left: Left) {
+/// Whether a path is another one, or below it.
+fn is_within(path: &[u8], dir: &[u8]) -> bool {
+    path.strip_prefix(dir).is_some_and(|rest| rest.is_empty() || rest.starts_with(b"/"))
+}
+
+pub async fn finish(run: &Run, mut left: Left) {
     if run.is_over() {
         return;
     }
-    if !left.extraneous.is_empty() {
+    if left.deletes || !left.extraneous.is_empty() {
         if run.tally().listing_errors && !run.job.options.ignore_errors {
             run.printer.deletion_disabled();
         } else {
-            let mut deleted = Deleted { count: 0, skipped: 0 };
-            for (path, shown, entries) in &left.extraneous {
-                delete_all(run, &left.filter, path, shown, entries, &mut deleted).await;
+            let mut deleted = Deleted::default();
+            for Extraneous { path, shown, entries, filter } in &mut left.extraneous {
+                entries.retain(|entry| {
+                    let path = below(path, &entry.name);
+                    let concerned = left.led_to.iter().any(|led| is_within(led, &path) || is_within(&path, led));
+                    if concerned {
+                        run.printer.not_empty(&below(shown, &entry.name));
+                    }
+                    !concerned
+                });
+                delete_all(run, filter, path, shown, entries, &mut deleted).await;
             }
             if deleted.skipped > 0 {
                 run.tally().max_delete = true;
@@ -83,96 +111,156 @@ pub async fn finish(run: &Run, left: Left) {
     stream::iter(set).buffer_unordered(AT_ONCE).for_each(|()| std::future::ready(())).await;
 }
 
+#[derive(Default)]
 struct Deleted {
     count: u64,
     /// Left in place by `--max-delete`.
     skipped: u64,
+    /// A backup was left in the directory that is being emptied.
+    kept_beside: bool,
 }
 
-/// Deletes entries of one directory, directories with all that is in them. Returns whether all are gone.
-fn delete_all<'a>(
-    run: &'a Run,
-    filter: &'a Filter,
-    path: &'a [u8],
-    shown: &'a [u8],
-    entries: &'a [Entry],
-    deleted: &'a mut Deleted,
-) -> BoxFuture<'a, bool> {
-    Box::pin(async move {
-        let mut all_gone = true;
-        for entry in entries {
-            if run.is_over() {
-                return false;
-            }
-            let (path, shown) = (below(path, &entry.name), below(shown, &entry.name));
-            if entry.meta.is_dir() && !empty(run, filter, &path, &shown, deleted).await {
-                run.printer.not_empty(&shown);
-                all_gone = false;
-                continue;
-            }
-            if run.job.options.max_delete.is_some_and(|most| deleted.count >= most) {
-                deleted.skipped += 1;
-                all_gone = false;
-                continue;
-            }
-            deleted.count += 1;
-            run.printer.deleting(&shown, entry.meta.is_dir());
-            run.tally().stats.deleted.add(entry.meta.kind);
-            if run.job.options.dry_run {
-                continue;
-            }
-            let done = match entry.meta.is_dir() {
-                true => run.dest.rmdir(&path).await,
-                false => match super::backup::instead_of_removal(run, &path).await {
-                    Ok(false) => run.dest.remove(&path).await,
-                    Ok(true) => {
-                        // Beside the others it stays in the directory.
-                        all_gone &= run.job.options.backup.as_ref().is_some_and(|backup| backup.dir.is_some());
-                        Ok(())
-                    }
-                    Err(fault) => Err(fault),
-                },
-            };
-            match done {
-                Ok(()) => run.ledger.event(Event::Deleted { path: &shown, directory: entry.meta.is_dir() }),
-                Err(fault) if fault.cause == Cause::NotFound => {}
-                Err(fault) => {
-                    all_gone = false;
-                    run.trouble(&fault, Some(&shown));
-                }
-            }
-        }
-        all_gone
-    })
-}
-
-/// Empties a directory that is to be deleted; false if something stays in it.
-async fn empty(run: &Run, filter: &Filter, path: &[u8], shown: &[u8], deleted: &mut Deleted) -> bool {
-    let listing = match run.dest.list(path, false).await {
-        Ok(listing) if listing.faults.is_empty() => listing,
-        Ok(listing) => {
-            for fault in &listing.faults {
-                run.trouble(fault, Some(shown));
-            }
+/// Deletes entries of one directory of the transfer, directories with all that is in them.
+async fn delete_all(
+    run: &Run,
+    filter: &Arc<Filter>,
+    path: &[u8],
+    shown: &[u8],
+    entries: &[Entry],
+    deleted: &mut Deleted,
+) -> bool {
+    let mut all_gone = true;
+    for entry in entries {
+        if run.is_over() {
             return false;
         }
+        let (path, shown) = (below(path, &entry.name), below(shown, &entry.name));
+        all_gone &= match entry.meta.is_dir() {
+            true => match empty(run, filter, &path, &shown, deleted).await {
+                Emptied::No => false,
+                emptied => delete(run, entry, &path, &shown, emptied, deleted).await,
+            },
+            false => delete(run, entry, &path, &shown, Emptied::Yes, deleted).await,
+        };
+    }
+    all_gone
+}
+
+/// How a directory looks after all in it that may be deleted is.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Emptied {
+    Yes,
+    /// Backups stay in it, beside what they were made of.
+    ButForBackups,
+    /// Something is protected or could not be deleted, which has been told.
+    No,
+}
+
+/// Deletes one entry; a directory is known to be empty or not.
+async fn delete(run: &Run, entry: &Entry, path: &[u8], shown: &[u8], emptied: Emptied, deleted: &mut Deleted) -> bool {
+    if run.job.options.max_delete.is_some_and(|most| deleted.count >= most) {
+        deleted.skipped += 1;
+        return false;
+    }
+    let dry_run = run.job.options.dry_run;
+    if emptied != Emptied::Yes && !(dry_run && emptied == Emptied::ButForBackups) {
+        if !dry_run {
+            run.printer.not_empty(shown);
+        }
+        return false;
+    }
+    deleted.count += 1;
+    run.printer.deleting(shown, entry.meta.is_dir());
+    run.tally().stats.deleted.add(entry.meta.kind);
+    if dry_run {
+        return true;
+    }
+    let done = match entry.meta.is_dir() {
+        true => run.dest.rmdir(path).await,
+        false => match super::backup::instead_of_removal(run, path).await {
+            Ok(false) => run.dest.remove(path).await,
+            Ok(true) => {
+                deleted.kept_beside |= run.job.options.backup.as_ref().is_some_and(|backup| backup.dir.is_none());
+                Ok(())
+            }
+            Err(fault) => Err(fault),
+        },
+    };
+    match done {
+        Ok(()) => run.ledger.event(Event::Deleted { path: shown, directory: entry.meta.is_dir() }),
+        Err(fault) if fault.cause == Cause::NotFound => {}
         Err(fault) => {
             run.trouble(&fault, Some(shown));
             return false;
         }
-    };
-    let mut entries = listing.entries;
-    let before = entries.len();
-    entries.retain(|entry| !filter.protects_within_deletion(&below(shown, &entry.name), entry.meta.is_dir()));
-    let protected = entries.len() < before;
-    entries.sort_by(|a, b| crate::plan::order::compare(b, a));
-    delete_all(run, filter, path, shown, &entries, deleted).await && !protected
+    }
+    true
+}
+
+/// Empties a directory that is to be deleted, and says so if something stays in it.
+fn empty<'a>(
+    run: &'a Run,
+    filter: &'a Arc<Filter>,
+    path: &'a [u8],
+    shown: &'a [u8],
+    deleted: &'a mut Deleted,
+) -> BoxFuture<'a, Emptied> {
+    Box::pin(async move {
+        let listing = match run.dest.list(path, false).await {
+            Ok(listing) if listing.faults.is_empty() => listing,
+            Ok(listing) => {
+                for fault in &listing.faults {
+                    run.trouble(fault, Some(shown));
+                }
+                return Emptied::No;
+            }
+            Err(fault) => {
+                run.trouble(&fault, Some(shown));
+                return Emptied::No;
+            }
+        };
+        let dir = rules::Dir { tree: run.dest.as_ref(), path, listing: &listing };
+        let filter = match rules::enter(filter, Side::Receiver, shown, &[dir]).await {
+            Ok(filter) => filter,
+            Err(fault) => {
+                run.trouble(&fault, Some(shown));
+                return Emptied::No;
+            }
+        };
+        let mut entries = listing.entries;
+        let before = entries.len();
+        entries.retain(|entry| !filter.protects_within_deletion(&below(shown, &entry.name), entry.meta.is_dir()));
+        let mut all_gone = entries.len() == before;
+        entries.sort_by(|a, b| crate::plan::order::compare(b, a));
+        let kept_above = std::mem::take(&mut deleted.kept_beside);
+        for entry in entries {
+            if run.is_over() {
+                return Emptied::No;
+            }
+            let (path, shown) = (below(path, &entry.name), below(shown, &entry.name));
+            let emptied = match entry.meta.is_dir() {
+                true => empty(run, &filter, &path, &shown, deleted).await,
+                false => Emptied::Yes,
+            };
+            // Of a directory within one that goes, rsync tells a second time that it stays, when its removal fails.
+            all_gone &= delete(run, &entry, &path, &shown, emptied, deleted).await;
+        }
+        let kept = std::mem::replace(&mut deleted.kept_beside, kept_above);
+        match (all_gone, kept) {
+            (false, _) => {
+                run.printer.not_empty(shown);
+                Emptied::No
+            }
+            (true, true) => Emptied::ButForBackups,
+            (true, false) => Emptied::Yes,
+        }
+    })
 }
 
 /// Makes way for an entry of another kind: what is there is removed, a directory only if it is empty or may be emptied.
 pub async fn make_way(
     run: &Run,
-    filter: &Filter,
+    filter: &Arc<Filter>,
     path: &[u8],
     shown: &[u8],
     way: crate::plan::quick_check::MakeWay,
@@ -181,16 +269,24 @@ pub async fn make_way(
     match way {
         MakeWay::Unlink if super::backup::instead_of_removal(run, path).await? => Ok(()),
         MakeWay::Unlink => run.dest.remove(path).await,
-        MakeWay::Tree if !empty(run, filter, path, shown, &mut Deleted { count: 0, skipped: 0 }).await => {
-            let text = format!("could not make way for \"{}\"", String::from_utf8_lossy(shown));
-            Err(Fault::new(run.dest.hop().clone(), Stage::Attributes, Cause::Io, text))
-        }
-        MakeWay::Tree | MakeWay::EmptyDir => run.dest.rmdir(path).await.map_err(|mut fault| {
-            run.printer.not_empty(shown);
-            fault.text = format!("could not make way for \"{}\"", String::from_utf8_lossy(shown));
-            fault
-        }),
+        MakeWay::Tree => match empty(run, filter, path, shown, &mut Deleted::default()).await {
+            Emptied::No => Err(no_way(run, shown)),
+            _ => rmdir(run, path, shown).await,
+        },
+        MakeWay::EmptyDir => rmdir(run, path, shown).await,
     }
+}
+
+async fn rmdir(run: &Run, path: &[u8], shown: &[u8]) -> Result<(), Fault> {
+    run.dest.rmdir(path).await.map_err(|fault| {
+        run.printer.not_empty(shown);
+        Fault { text: no_way(run, shown).text, ..fault }
+    })
+}
+
+fn no_way(run: &Run, shown: &[u8]) -> Fault {
+    let text = format!("could not make way for \"{}\"", String::from_utf8_lossy(shown));
+    Fault::new(run.dest.hop().clone(), Stage::Attributes, Cause::Io, text)
 }
 
 pub fn below(dir: &[u8], name: &[u8]) -> Vec<u8> {

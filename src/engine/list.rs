@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use tokio::task::JoinHandle;
 
-use crate::entry::{Entry, Kind};
+use crate::entry::Entry;
 use crate::fault::{Cause, Fault};
 use crate::plan::filter::{Filter, Side};
 use crate::plan::names::safe_name;
@@ -13,6 +13,7 @@ use crate::tree::Listing;
 
 use super::brought::{self, Brought, Nodes, Origin};
 use super::finish::below;
+use super::rules;
 use super::run::Run;
 
 /// Directories that are listed ahead of the one that is printed.
@@ -24,10 +25,9 @@ enum Next {
     Directory { origins: Vec<Origin>, given: Nodes, shown: Vec<u8>, listings: Option<JoinHandle<Listings>> },
 }
 
-type Listings = Vec<Result<Listing, Fault>>;
+type Listings = Vec<(Origin, Result<Listing, Fault>)>;
 
 pub async fn list(run: &Arc<Run>, brought: Brought) {
-    let filter = Filter::new(&run.job.options.rules);
     let mut waiting = Vec::new();
     if let Some((_, meta)) = brought.contents.first() {
         print(run, b".", &Entry { name: Vec::new(), meta: meta.clone(), target: None });
@@ -43,13 +43,13 @@ pub async fn list(run: &Arc<Run>, brought: Brought) {
             None => return,
             _ if run.is_over() => return,
             Some(Next::Entry { shown, entry }) => print(run, &shown, &entry),
-            Some(Next::Directory { origins, given, shown, listings }) => {
-                let listings = match listings {
+            Some(Next::Directory { given, shown, listings, .. }) => {
+                let listings: Listings = match listings {
                     Some(listings) => listings.await.unwrap_or_default(),
                     None => Vec::new(),
                 };
-                let listed = take(run, origins, listings, &shown);
-                directory(run, &filter, listed, given, &shown, &mut waiting);
+                let listed = take(run, listings, &shown);
+                directory(run, listed, given, &shown, &mut waiting);
             }
         }
     }
@@ -59,23 +59,23 @@ pub async fn list(run: &Arc<Run>, brought: Brought) {
 fn begin(run: &Run, waiting: &mut [Next]) {
     let follow = run.job.options.copy_links;
     let directories = waiting.iter_mut().rev().filter_map(|next| match next {
-        Next::Directory { origins, listings, .. } => Some((origins, listings)),
+        Next::Directory { origins, shown, listings, .. } => Some((origins, shown, listings)),
         Next::Entry { .. } => None,
     });
-    for (origins, listings) in directories.take(AHEAD) {
+    for (origins, shown, listings) in directories.take(AHEAD) {
         if listings.is_none() {
-            let origins = origins.clone();
+            let (origins, shown) = (std::mem::take(origins), shown.clone());
             *listings = Some(tokio::spawn(async move {
-                let here = origins.iter().map(|origin| origin.source.list(&origin.path, follow));
+                let here = origins.into_iter().map(|origin| rules::list(origin, &shown, follow));
                 futures::future::join_all(here).await
             }));
         }
     }
 }
 
-fn take(run: &Run, origins: Vec<Origin>, listings: Listings, shown: &[u8]) -> Vec<(Origin, Vec<Entry>)> {
+fn take(run: &Run, listings: Listings, shown: &[u8]) -> Vec<(Origin, Vec<Entry>)> {
     let mut listed = Vec::new();
-    for (origin, listing) in origins.into_iter().zip(listings) {
+    for (origin, listing) in listings {
         let (entries, faults) = match listing {
             Ok(listing) => (Some(listing.entries), listing.faults),
             Err(fault) => (None, vec![fault]),
@@ -91,22 +91,15 @@ fn take(run: &Run, origins: Vec<Origin>, listings: Listings, shown: &[u8]) -> Ve
     listed
 }
 
-fn directory(
-    run: &Run,
-    filter: &Filter,
-    listed: Vec<(Origin, Vec<Entry>)>,
-    given: Nodes,
-    shown: &[u8],
-    waiting: &mut Vec<Next>,
-) {
+fn directory(run: &Run, listed: Vec<(Origin, Vec<Entry>)>, given: Nodes, shown: &[u8], waiting: &mut Vec<Next>) {
     let first = listed.first().map(|(origin, _)| origin.clone());
     let (mut entries, mut nodes) = brought::overlay(listed, given);
     // What operands name was held against the filters already.
     let no_filter = Filter::default();
-    let filter = if first.is_none() { &no_filter } else { filter };
+    let filter = first.as_ref().map_or(&no_filter, |first| first.filter.as_ref());
     if run.job.options.copy_links {
         let hop = first.as_ref().map_or_else(|| "local".into(), |first| first.source.hop().clone());
-        entries.retain(|entry| super::scan::has_referent(run, &hop, shown, entry));
+        entries.retain(|entry| super::scan::has_referent(run, filter, &hop, shown, entry));
     }
     entries.retain(|entry| match safe_name(&entry.name) {
         Ok(()) => !filter.excludes(&below(shown, &entry.name), entry.meta.is_dir(), Side::Sender),
@@ -141,12 +134,6 @@ fn directory(
 }
 
 fn print(run: &Run, shown: &[u8], entry: &Entry) {
-    {
-        let mut tally = run.tally();
-        tally.stats.files.add(entry.meta.kind);
-        if matches!(entry.meta.kind, Kind::File | Kind::Symlink) {
-            tally.stats.total_size += entry.meta.size;
-        }
-    }
+    run.tally().stats.found(&entry.meta);
     run.printer.listed(shown, &entry.meta, entry.target.as_deref());
 }

@@ -4,11 +4,12 @@
 //! - [`operands`]: what the operands bring ([`brought`], [`glob`]); [`list`]: the walk of `--list-only`.
 //! - [`scan`]: walks both ends directory by directory and decides ([`crate::plan`]); what is to be done leaves it in order.
 //! - [`deliver`]: one file, tried until it is delivered, unchanged, or given up; [`copy`] is one try.
+//! - [`rules`]: filter rules that directories bring.
 //! - [`referents`]: links that come as what they lead to.
 //! - [`owners`]: owners and groups in the destination's terms; [`node`]: devices and FIFOs.
 //! - [`basis`]: `--link-dest` and its kin; [`links`]: files with several names.
 //! - [`backup`], [`inplace`], [`removal`], [`partial`], [`delay`]: what `--backup`, `--inplace`, `--remove-source-files`,
-//!   `--partial-dir` and `--delay-updates` add to that.
+//!   `--partial-dir` and `--delay-updates` add to that; [`sparse`]: `--sparse`.
 //! - [`finish`]: what comes last: deletions, then the attributes of directories.
 //! - [`progress`]: what is printed meanwhile.
 //! - [`budget`]: what bounds memory; [`retry`]: what is tried again; [`temps`]: what must not be left behind.
@@ -38,8 +39,10 @@ mod prune;
 mod referents;
 mod removal;
 pub mod retry;
+mod rules;
 mod run;
 mod scan;
+mod sparse;
 mod temps;
 
 pub use run::{Outcome, Run, Settings, run};

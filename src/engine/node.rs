@@ -1,5 +1,7 @@
 //! Devices, FIFOs and sockets: made from disk to disk. SFTP has no request that makes them.
 
+use std::sync::Arc;
+
 use crate::fault::{Cause, Fault, Stage};
 use crate::plan::filter::Filter;
 use crate::plan::quick_check::Decision;
@@ -24,7 +26,7 @@ pub fn refused(run: &Run) -> Fault {
 /// Makes the node, or sets its attributes.
 pub async fn make(
     run: &Run,
-    filter: &Filter,
+    filter: &Arc<Filter>,
     origin: &Origin,
     directory: &Directory,
     (path, shown): (&[u8], &[u8]),

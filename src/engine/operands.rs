@@ -195,7 +195,7 @@ pub async fn bring(
     operands: &[Operand<'_>],
 ) -> Result<(Brought, Vec<Arc<dyn Tree>>), Fault> {
     let options = &job.options;
-    let mut trees: HashMap<Vec<u8>, Arc<dyn Tree>> = HashMap::new();
+    let mut trees: HashMap<Vec<u8>, (Arc<dyn Tree>, Arc<Filter>)> = HashMap::new();
     let mut brought = Brought::default();
     let filter = Filter::new(&options.rules);
     let ways = ways(end, operands).await?;
@@ -205,18 +205,24 @@ pub async fn bring(
         if !root.name.is_empty() && filter.excludes(&root.name, meta.is_dir(), Side::Sender) {
             continue;
         }
-        let source = match trees.get(&root.source_dir) {
+        let (source, filter) = match trees.get(&root.source_dir) {
             Some(tree) => tree.clone(),
             None => {
                 let tree = end(place).source(&root.source_dir, options.follows()).await?;
-                trees.insert(root.source_dir.clone(), tree.clone());
-                tree
+                let rooted = match filter.asks_roots() {
+                    true => filter.clone().roots(&tree.absolute().await?, b""),
+                    false => filter.clone(),
+                };
+                let found = (tree, Arc::new(rooted));
+                trees.insert(root.source_dir.clone(), found.clone());
+                found
             }
         };
-        let origin = Origin { source: source.clone(), path: root.name.clone() };
+        let at = |path: &[u8]| Origin { source: source.clone(), path: path.to_vec(), filter: filter.clone() };
+        let origin = at(&root.name);
         if *top && brought.itself.is_none() {
             let meta = source.stat(b"", true).await?;
-            brought.itself = meta.map(|meta| (Origin { source: source.clone(), path: Vec::new() }, meta));
+            brought.itself = meta.map(|meta| (at(b""), meta));
         }
         if root.name.is_empty() {
             brought.contents.push((origin, meta.clone()));
@@ -241,7 +247,7 @@ pub async fn bring(
             let Some(meta) = ways.get(&join(&root.source_dir, prefix)) else { continue };
             way.push(Node {
                 entry: Entry { name: split(prefix).1.to_vec(), meta: meta.clone(), target: None },
-                origin: Origin { source: source.clone(), path: prefix.to_vec() },
+                origin: at(prefix),
                 contents: Vec::new(),
                 children: Nodes::new(),
                 silent: !options.implied_dirs,
@@ -249,7 +255,7 @@ pub async fn bring(
         }
         brought.add(way, item);
     }
-    Ok((brought, trees.into_values().collect()))
+    Ok((brought, trees.into_values().map(|(tree, _)| tree).collect()))
 }
 
 /// `a`, `a/b`, `a/b/c` of `a/b/c`.

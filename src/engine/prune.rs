@@ -3,17 +3,17 @@
 use std::collections::HashMap;
 
 use crate::entry::Entry;
-use crate::plan::filter::{Filter, Side};
+use crate::plan::filter::Side;
 
 use super::brought::{Node, Origin};
 use super::finish::below;
+use super::rules;
 use super::run::Run;
 
 /// The entries of a directory without the directories that have nothing in them. Each is searched only until something is
 /// found, so what is not empty costs one listing more.
 pub async fn keep_filled(
     run: &Run,
-    filter: &Filter,
     dir: &[u8],
     entries: Vec<Entry>,
     first: Option<&Origin>,
@@ -24,10 +24,10 @@ pub async fn keep_filled(
         let filled = match (entry.meta.is_dir(), nodes.get(&entry.name), first) {
             (false, _, _) => true,
             (true, Some(node), _) if !node.children.is_empty() => true,
-            (true, Some(node), _) => any(run, filter, below(dir, &entry.name), node.contents.clone()).await,
+            (true, Some(node), _) => any(run, below(dir, &entry.name), node.contents.clone()).await,
             (true, None, Some(first)) => {
                 let origin = first.below(&entry.name);
-                any(run, filter, below(dir, &entry.name), vec![origin]).await
+                any(run, below(dir, &entry.name), vec![origin]).await
             }
             (true, None, None) => true,
         };
@@ -39,7 +39,7 @@ pub async fn keep_filled(
 }
 
 /// Whether anything but directories is to be found. What cannot be listed is taken for filled: its listing will tell why.
-async fn any(run: &Run, filter: &Filter, shown: Vec<u8>, origins: Vec<Origin>) -> bool {
+async fn any(run: &Run, shown: Vec<u8>, origins: Vec<Origin>) -> bool {
     if !run.job.options.recursive {
         return false;
     }
@@ -52,6 +52,9 @@ async fn any(run: &Run, filter: &Filter, shown: Vec<u8>, origins: Vec<Origin>) -
         if !listing.faults.is_empty() {
             return true;
         }
+        // What is wrong with a file of rules will be told where the directory itself is listed.
+        let Ok(filter) = rules::hide(&origin, &shown, &listing).await else { return true };
+        let origin = Origin { filter: filter.clone(), ..origin };
         for entry in listing.entries {
             let path = below(&shown, &entry.name);
             if filter.excludes(&path, entry.meta.is_dir(), Side::Sender) {

@@ -1,5 +1,7 @@
 //! Links that come as what they lead to: `--copy-dirlinks`, `--copy-unsafe-links`.
 
+use std::collections::HashSet;
+
 use futures::StreamExt;
 use futures::stream;
 
@@ -18,6 +20,45 @@ const LOOKS: usize = 64;
 pub fn matter(run: &Run) -> bool {
     let options = &run.job.options;
     options.copy_dirlinks || options.copy_unsafe_links
+}
+
+/// `-K`: of a destination's entries, links to directories become what they lead to where the source has a directory. What
+/// may not be gone through is left out at both ends, and so left alone. Returns where the others lead to.
+pub async fn keep_dirlinks(run: &Run, dir: &[u8], here: &mut Vec<Entry>, old: &mut Vec<Entry>) -> Vec<Vec<u8>> {
+    let directories: HashSet<Vec<u8>> =
+        here.iter().filter(|entry| entry.meta.is_dir()).map(|entry| entry.name.clone()).collect();
+    let (mut leads, mut refused) = (Vec::new(), HashSet::new());
+    for entry in old.iter_mut() {
+        if entry.meta.kind == Kind::Symlink && directories.contains(&entry.name) {
+            match keep_dirlink(run, &below(dir, &entry.name), entry).await {
+                Ok(led) => leads.extend(led),
+                Err(()) => {
+                    refused.insert(entry.name.clone());
+                }
+            }
+        }
+    }
+    for entries in [here, old] {
+        entries.retain(|entry| !refused.contains(&entry.name));
+    }
+    leads
+}
+
+/// As [`keep_dirlinks`], of one. It is told if it leads out of the destination.
+pub async fn keep_dirlink(run: &Run, path: &[u8], old: &mut Entry) -> Result<Option<Vec<u8>>, ()> {
+    let found = async {
+        let meta = run.dest.stat(path, true).await?.filter(Meta::is_dir);
+        // One that leads to no directory is replaced like any other link.
+        let Some(meta) = meta else { return Ok(None) };
+        let Some(led) = run.dest.leads_to(path).await? else {
+            let text = "the link leads out of the destination, and is not gone through (-K)";
+            return Err(Fault::new(run.dest.hop().clone(), Stage::List, Cause::Permission, text));
+        };
+        // The target stays: it tells that this is reached by a link.
+        old.meta = meta;
+        Ok(Some(led))
+    };
+    found.await.map_err(|fault| run.trouble(&fault, Some(path)))
 }
 
 /// Replaces links among a directory's entries.

@@ -3,6 +3,7 @@
 
 use crate::entry::{Entry, Meta};
 use crate::fault::{Cause, Fault, Stage};
+use crate::tree::How;
 
 use super::brought::Origin;
 use super::deliver::FileItem;
@@ -10,7 +11,8 @@ use super::run::Run;
 
 /// Removes a file whose delivery was verified, unless it has changed since it was listed.
 pub async fn remove(run: &Run, item: &FileItem) {
-    let origin = Origin { source: item.source.clone(), path: item.source_path.clone() };
+    let origin =
+        Origin { source: item.source.clone(), path: item.source_path.clone(), filter: std::sync::Arc::default() };
     remove_file(run, &origin, &item.meta, item.follow, &item.shown).await;
 }
 
@@ -29,6 +31,23 @@ pub async fn remove_file(run: &Run, origin: &Origin, meta: &Meta, follow: bool, 
         origin.source.remove(&origin.path).await
     };
     tell(run, removed.await, shown);
+}
+
+/// As [`remove_file`], of a file that was not sent because the destination has it: only once that is proven.
+pub async fn remove_if_same(run: &Run, origin: &Origin, meta: &Meta, follow: bool, dest_path: &[u8], shown: &[u8]) {
+    let how = How::Best(run.far_algorithm().await);
+    let (here, there) =
+        tokio::join!(origin.source.digest(&origin.path, meta.size, how), run.dest.digest(dest_path, meta.size, how));
+    match (here, there) {
+        (Ok((here, _)), Ok((there, _))) if here == there => remove_file(run, origin, meta, follow, shown).await,
+        (Ok(_), Ok(_)) => {
+            let name = String::from_utf8_lossy(shown);
+            let text = format!("\"{name}\" only looks like what is at the destination: the source's is not removed");
+            let fault = Fault::new(origin.source.hop().clone(), Stage::Attributes, Cause::Mismatch, text);
+            tell(run, Err(fault), shown);
+        }
+        (Err(fault), _) | (_, Err(fault)) => tell(run, Err(fault), shown),
+    }
 }
 
 /// Removes a link that the destination has now, too.

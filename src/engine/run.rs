@@ -167,8 +167,7 @@ impl Run {
 
     /// Root may set any group, others one that they are in.
     pub async fn may_chgrp(&self, gid: u32) -> bool {
-        let identity = self.identity().await;
-        identity.uid == Some(0) || identity.uid.is_some() && identity.groups.contains(&gid)
+        self.identity().await.may_chgrp(gid)
     }
 
     /// What the destination has to show for a source's entry; `old` is what it has of the same kind.
@@ -187,6 +186,17 @@ impl Run {
             owner: owner.or(old.map(|old| old.uid).or(uid).filter(|_| both)),
             group: group.or(old.map(|old| old.gid).or(gid).filter(|_| both)),
         })
+    }
+
+    /// As [`Run::change`]; where there is no old file, the mode is kept as if `like` were it.
+    pub async fn change_like(&self, new: &Meta, old: Option<&Meta>, like: Option<&Meta>) -> Result<Change, Fault> {
+        let change = self.change(new, old).await?;
+        match (old, like) {
+            (None, Some(like)) => {
+                Ok(Change { mode: Some(self.context().await?.target_mode(new, Some(like))), ..change })
+            }
+            _ => Ok(change),
+        }
     }
 
     /// The destination is the far end. Two ends on this machine are neither push nor pull.

@@ -2,7 +2,11 @@
 //!
 //! Listings run ahead of the decisions; decisions and printed lines come in order; files are delivered in any order, as
 //! many at once as the budget allows. What is kept for the end is per directory, never per file.
+//!
+//! - [`roots`]: where it begins; [`listings`]: both ends' listings, and the rules in each directory.
+//! - [`entry`]: one entry, decided and told; [`make`]: what it needs, started; [`count`]: what is only counted.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
@@ -13,8 +17,9 @@ use crate::fault::{Cause, Fault, Stage};
 use crate::job::BasisKind;
 use crate::ledger::{Class, Event};
 use crate::output::{Item, Skip, Update};
-use crate::plan::diff::{Step, diff_dir};
+use crate::plan::diff::{Filters, Step, diff_dir};
 use crate::plan::filter::{Filter, Side};
+use crate::plan::names::safe_name;
 use crate::plan::quick_check::{Context, Decision, Differs, MakeWay, Reason, decide};
 use crate::plan::safe_link::is_unsafe;
 use crate::tree::{Change, Listing, Tree};
@@ -24,7 +29,7 @@ use super::basis;
 use super::brought::{self, Brought, Node, Nodes, Origin};
 use super::deliver::{self, FileItem};
 use super::directory::Directory;
-use super::finish::{self, Left, LeftDirectory, below};
+use super::finish::{self, Extraneous, Left, LeftDirectory, below};
 use super::links::{self, First, Links, Name, Promise};
 use super::node;
 use super::owners;
@@ -32,47 +37,25 @@ use super::progress;
 use super::prune;
 use super::referents;
 use super::removal;
+use super::rules;
 use super::run::Run;
 
+mod count;
 mod entry;
+mod listings;
 mod make;
+mod roots;
 
-/// Directories that are listed ahead of the one that is decided.
-const LISTED_AHEAD: usize = 128;
+use listings::Listings;
+pub use roots::Roots;
 
 /// Tasks under way, those of files included: as many again for directories and links as for files. With fewer, directories
 /// would wait to be made until files have moved.
 const SMALL_TASKS: usize = 4096;
 
-/// Names of one directory that are looked at together.
-const LOOKS: usize = 64;
-
 /// Files and bytes from which on more than one channel is worth its process at the server.
 const FEW_FILES: u64 = 4;
 const FEW_BYTES: u64 = 8 << 20;
-
-/// One operand: what is walked, and where it goes.
-pub struct Root {
-    pub source: Arc<dyn Tree>,
-    /// The item's path in `source`; empty for the tree's own contents.
-    pub name: Vec<u8>,
-    /// Its path in the destination's tree.
-    pub dest_name: Vec<u8>,
-    pub meta: Meta,
-    pub target: Option<Vec<u8>>,
-    /// The destination's directory was made by us: nothing below it needs a look.
-    pub dest_is_new: bool,
-}
-
-/// All operands, and the destination's name of a single one that it renames.
-pub struct Roots {
-    pub brought: Brought,
-    pub renamed: Option<Vec<u8>>,
-    /// The destination's directory was made by us: nothing below it needs a look.
-    pub dest_is_new: bool,
-    /// `--delete-missing-args`: names of operands that are not there, and are to go at the destination too.
-    pub absent: Vec<Vec<u8>>,
-}
 
 /// A directory that waits to be compared.
 struct Waiting {
@@ -81,11 +64,15 @@ struct Waiting {
     given: Nodes,
     dest_path: Vec<u8>,
     shown: Vec<u8>,
+    /// The destination's rules of the directory that it lies in.
+    protect: Arc<Filter>,
     /// Whether the destination has it already.
     exists: bool,
     directory: Directory,
     /// The source's device, for `-x`.
     dev: u64,
+    /// It is not transferred, but what is in it counts as found, as rsync's sender does it.
+    only_counted: bool,
     listings: Option<JoinHandle<Listings>>,
 }
 
@@ -113,12 +100,10 @@ impl Pending {
     }
 }
 
-/// Both ends' listings; none of the destination's where it is new.
-type Listings = (Vec<Result<Listing, Fault>>, Option<Result<Listing, Fault>>, basis::Listed);
-
 struct Scan<'a> {
     run: &'a Arc<Run>,
-    filter: Filter,
+    /// The destination's rules.
+    protect: Arc<Filter>,
     left: Left,
     /// Directories still to be compared; the next one is last.
     waiting: Vec<Next>,
@@ -134,12 +119,20 @@ struct Scan<'a> {
 /// Walks all roots and waits until every file has its class. Returns what is left for the end.
 pub async fn scan(run: &Arc<Run>, roots: Roots) -> Left {
     let options = &run.job.options;
-    let filter = Filter::new(&options.rules).delete_excluded(options.delete.excluded);
-    let left = Left { filter: filter.clone(), ..Left::default() };
+    let mut protect = Filter::new(&options.rules).delete_excluded(options.delete.excluded);
+    if protect.asks_roots() && options.delete.enabled {
+        match run.dest.absolute().await {
+            Ok(root) => protect = protect.roots(b"", &root),
+            Err(fault) => {
+                run.tally().listing_errors = true;
+                run.trouble(&fault, None);
+            }
+        }
+    }
     let mut scan = Scan {
         run,
-        filter,
-        left,
+        protect: Arc::new(protect),
+        left: Left::default(),
         waiting: Vec::new(),
         ahead: None,
         bases: basis::open(run).await,
@@ -169,194 +162,9 @@ pub async fn scan(run: &Arc<Run>, roots: Roots) -> Left {
 }
 
 impl Scan<'_> {
-    /// What is missing at the source and is to go at the destination; a directory only if deletion is asked for.
-    async fn absent(&mut self, names: Vec<Vec<u8>>) {
-        let deletes = self.run.job.options.delete.enabled || self.run.job.options.force;
-        for path in names {
-            match self.run.dest.stat(&path, false).await {
-                Ok(Some(meta)) if !meta.is_dir() || deletes => {
-                    let (dir, name) = crate::tree::split(&path);
-                    let entry = Entry { name: name.to_vec(), meta, target: None };
-                    self.left.extraneous.push((dir.to_vec(), dir.to_vec(), vec![entry]));
-                }
-                Ok(_) => {}
-                Err(fault) => self.run.trouble(&fault, Some(&path)),
-            }
-        }
-    }
-
-    /// The operands: what they bring to the top is one directory, in one order.
-    async fn top(&mut self, roots: Roots) {
-        let Roots { brought, renamed, dest_is_new, absent } = roots;
-        self.absent(absent).await;
-        let Brought { items, contents, itself } = brought;
-        let contents_wanted = !contents.is_empty();
-        if let Some(dest_name) = renamed {
-            // It is alone.
-            let mut items = items.into_values();
-            let alone = match items.next() {
-                Some(Node { entry: Entry { name, meta, target }, origin, .. }) => {
-                    Some(Root { source: origin.source, name, dest_name, meta, target, dest_is_new })
-                }
-                None => contents.into_iter().next().map(|(origin, meta)| Root {
-                    source: origin.source,
-                    name: origin.path,
-                    dest_name,
-                    meta,
-                    target: None,
-                    dest_is_new,
-                }),
-            };
-            if let Some(root) = alone {
-                self.root(root).await;
-            }
-            return;
-        }
-        let mut contents = if contents_wanted { contents } else { itself.into_iter().collect() }.into_iter();
-        if let Some((origin, meta)) = contents.next() {
-            let (name, dest_name) = (origin.path, Vec::new());
-            self.root(Root { source: origin.source, name, dest_name, meta, target: None, dest_is_new }).await;
-        }
-        match self.waiting.last_mut() {
-            Some(Next::Entry(_)) => {}
-            Some(Next::Contents(top)) => {
-                if !contents_wanted {
-                    top.origins.clear();
-                }
-                top.origins.extend(contents.map(|(origin, _)| origin));
-                top.given = items;
-            }
-            None if items.is_empty() => {}
-            None => self.waiting.push(Next::Contents(Box::new(Waiting {
-                origins: Vec::new(),
-                given: items,
-                dest_path: Vec::new(),
-                shown: b".".to_vec(),
-                exists: !dest_is_new,
-                directory: Directory::there(),
-                dev: 0,
-                listings: None,
-            }))),
-        }
-    }
-
-    /// An operand itself: a file, a link, or a directory to be walked.
-    async fn root(&mut self, root: Root) {
-        let Root { source, name, dest_name, meta, target, dest_is_new } = root;
-        let mut entry = [Entry { name: Vec::new(), meta, target: None }];
-        owners::translate(self.run, &mut entry).await;
-        let [Entry { meta, .. }] = entry;
-        let shown = if name.is_empty() { b".".to_vec() } else { name.clone() };
-        if meta.is_dir() && !self.run.job.options.recursive && !self.run.job.options.dirs {
-            return self.skip(&shown, &meta, Reason::Directory);
-        }
-        if !name.is_empty() && self.filter.excludes(&name, meta.is_dir(), Side::Sender) {
-            return;
-        }
-        let old = match dest_is_new {
-            true => None,
-            false => match self.run.dest.stat(&dest_name, false).await {
-                Ok(old) => old,
-                Err(fault) => {
-                    self.run.tally().listing_errors = true;
-                    return self.run.trouble(&fault, Some(&shown));
-                }
-            },
-        };
-        // The destination's own directory may be reached by a link; what it holds is what counts.
-        let old = match old {
-            Some(old) if dest_name.is_empty() && old.kind == Kind::Symlink => {
-                self.run.dest.stat(&dest_name, true).await.ok().flatten()
-            }
-            old => old,
-        };
-        let mut old_entry = old.map(|meta| Entry { name: dest_name.clone(), meta, target: None });
-        if let Some(old) = &mut old_entry
-            && old.meta.kind == Kind::Symlink
-        {
-            old.target = self.run.dest.read_link(&dest_name).await.ok();
-        }
-        // The directory that the destination's root is was made for us, or is there.
-        let made = dest_is_new && dest_name.is_empty();
-        let same_target = old_entry.as_ref().map(|old| target.is_some() && old.target == target);
-        let Some(context) = self.context(old_entry.is_some()).await else { return };
-        let mut decision = decide(&context, &meta, old_entry.as_ref().map(|old| &old.meta), same_target);
-        if made {
-            // In a dry run it is not there, and what is not there is not made with --existing.
-            let lacks = self.run.job.options.existing && self.run.job.options.dry_run;
-            decision = if lacks { Decision::Skip(Reason::NotExisting) } else { Decision::Create };
-        }
-        let entry = Entry { name: name.clone(), meta, target };
-        let basis = if old_entry.is_none() || made { self.basis_of(&dest_name, &entry).await } else { None };
-        let origin = Origin { source, path: name };
-        let walked = self.run.job.options.recursive || shown == b".";
-        let place = Place {
-            contents: if walked { vec![origin.clone()] } else { Vec::new() },
-            origin,
-            first: None,
-            basis,
-            given: Nodes::new(),
-            silent: false,
-            dest_path: dest_name,
-            shown,
-            directory: Directory::there(),
-            made,
-        };
-        self.entry(place, entry, old_entry, decision).await;
-    }
-
-    /// What a basis has for an operand by itself.
-    async fn basis_of(&self, dest_name: &[u8], entry: &Entry) -> Option<basis::Found> {
-        let mut listed = basis::Listed::new();
-        for tree in &self.bases {
-            let meta = tree.stat(dest_name, false).await.ok().flatten();
-            let target = match &meta {
-                Some(meta) if meta.kind == Kind::Symlink => tree.read_link(dest_name).await.ok(),
-                _ => None,
-            };
-            let found = meta.map(|meta| (entry.name.clone(), Entry { name: entry.name.clone(), meta, target }));
-            listed.push(found.into_iter().collect());
-        }
-        let context = self.context(true).await?;
-        basis::find(&self.bases, &listed, dest_name, entry, &context)
-    }
-
-    /// The next directory, its listings and those of the ones after it being under way.
-    fn next(&mut self) -> Option<Next> {
-        let follow = self.run.job.options.copy_links;
-        for next in self.waiting.iter_mut().rev().take(LISTED_AHEAD) {
-            let (listings, origins, given, exists, dest_path) = match next {
-                Next::Contents(w) => (&mut w.listings, &w.origins, &w.given, w.exists, &w.dest_path),
-                Next::Entry(p) if !p.is_sure() => continue,
-                Next::Entry(p) => {
-                    (&mut p.listings, &p.place.contents, &p.place.given, p.old.is_some(), &p.place.dest_path)
-                }
-            };
-            if listings.is_none() {
-                let origins = origins.clone();
-                let (bases, basis_dir) = (self.bases.clone(), dest_path.clone());
-                let dest = exists.then(|| (self.run.dest.clone(), dest_path.clone()));
-                // Where only some names are given, the directory may be a large one that does not concern us.
-                let names: Option<Vec<Vec<u8>>> = origins.is_empty().then(|| given.keys().cloned().collect());
-                *listings = Some(tokio::spawn(async move {
-                    let there = async {
-                        match (&dest, names) {
-                            (Some((dest, path)), None) => Some(dest.list(path, false).await),
-                            (Some((dest, path)), Some(names)) => Some(look_at(dest.as_ref(), path, names).await),
-                            (None, _) => None,
-                        }
-                    };
-                    let here = origins.iter().map(|origin| origin.source.list(&origin.path, follow));
-                    tokio::join!(futures::future::join_all(here), there, basis::list(bases, basis_dir))
-                }));
-            }
-        }
-        self.waiting.pop()
-    }
-
     async fn directory(&mut self, waiting: Waiting) {
         let run = self.run;
-        let Waiting { origins, given, dest_path, shown, directory, dev, listings, .. } = waiting;
+        let Waiting { origins, given, dest_path, shown, protect, directory, dev, only_counted, listings, .. } = waiting;
         let Some(listings) = listings else { return };
         let Ok((here, there, bases)) = listings.await else { return };
         let shown_dir = if shown == b"." { Vec::new() } else { shown.clone() };
@@ -381,42 +189,60 @@ impl Scan<'_> {
         };
         let named_only = origins.is_empty();
         let mut listed = Vec::with_capacity(origins.len());
-        for (origin, here) in origins.into_iter().zip(here) {
+        for (origin, here) in here {
             if let Some(entries) = take(here) {
                 listed.push((origin, entries));
             }
+        }
+        // Several directories' contents: each is held against its own rules.
+        let several = listed.len() > 1;
+        for (origin, entries) in listed.iter_mut().filter(|_| several) {
+            entries.retain(|entry| {
+                !origin.filter.excludes(&below(&shown_dir, &entry.name), entry.meta.is_dir(), Side::Sender)
+            });
         }
         if listed.is_empty() && given.is_empty() {
             return;
         }
         let first = listed.first().map(|(origin, _)| origin.clone());
         let hop = first.as_ref().map_or_else(|| "local".into(), |origin| origin.source.hop().clone());
+        // What operands name was held against the filters already, and the way to it is not.
+        let no_filter = Arc::new(Filter::default());
+        let hide = first.as_ref().filter(|_| !several).map_or(&no_filter, |first| &first.filter).clone();
         let (mut entries, mut nodes) = brought::overlay(listed, given);
         if run.job.options.copy_links {
-            entries.retain(|entry| has_referent(run, &hop, &shown_dir, entry));
+            entries.retain(|entry| has_referent(run, &hide, &hop, &shown_dir, entry));
         }
         if referents::matter(run) {
             entries = referents::resolve(run, &shown_dir, entries, first.as_ref(), &mut nodes).await;
         }
         owners::translate(run, &mut entries).await;
         if run.job.options.prune_empty_dirs {
-            entries = prune::keep_filled(run, &self.filter, &shown_dir, entries, first.as_ref(), &nodes).await;
+            entries = prune::keep_filled(run, &shown_dir, entries, first.as_ref(), &nodes).await;
         }
-        let old = match there {
-            Some(listed) => match take(listed) {
-                Some(entries) => Some(entries),
-                // What is there is not known: nothing may be decided on it.
-                None => return,
-            },
-            None => None,
+        if only_counted {
+            return self.count(&shown_dir, entries, nodes, first.as_ref(), &hide);
+        }
+        let known = there.is_some();
+        let (old, protect) = match there {
+            Some(Ok((listing, filter))) => (take(Ok(listing)), filter),
+            Some(Err(fault)) => (take(Err(fault)), protect),
+            None => (None, protect),
         };
+        if known && old.is_none() {
+            // What is there is not known: nothing may be decided on it.
+            return;
+        }
+        let mut old = old;
+        if let (true, Some(old)) = (run.job.options.keep_dirlinks, &mut old) {
+            self.left.led_to.extend(referents::keep_dirlinks(run, &dest_path, &mut entries, old).await);
+        }
         let deletes = !named_only && (run.job.options.recursive || run.job.options.dirs);
+        self.left.deletes |= deletes && run.job.options.delete.enabled;
         let compares = old.as_ref().is_some_and(|old| !old.is_empty()) || !self.bases.is_empty();
         let Some(context) = self.context(compares).await else { return };
-        // What operands name was held against the filters already, and the way to it is not.
-        let no_filter = Filter::default();
-        let filter = if named_only { &no_filter } else { &self.filter };
-        let mut plan = diff_dir(&shown_dir, entries, old, &context, filter, whole && deletes);
+        let filters = Filters { hide: &hide, protect: &protect };
+        let mut plan = diff_dir(&shown_dir, entries, old, &context, filters, whole && deletes);
         // The way to an operand is made without -r and -d too.
         for step in &mut plan.steps {
             let on_the_way = || nodes.get(&step.entry.name).is_some_and(|node| !node.children.is_empty());
@@ -426,7 +252,10 @@ impl Scan<'_> {
                 step.decision = decide(&context, &step.entry.meta, step.old.as_ref().map(|old| &old.meta), None);
             }
         }
-        let mut found = basis::find_all(&context, &self.bases, &bases, &plan, &dest_path);
+        let mut found = match self.bases.is_empty() {
+            true => HashMap::new(),
+            false => basis::find_all(&context, run.identity().await, &self.bases, &bases, &plan, &dest_path),
+        };
         for refused in &plan.refused {
             run.tally().listing_errors = true;
             let hop = if refused.side == Side::Sender { &hop } else { run.dest.hop() };
@@ -434,7 +263,8 @@ impl Scan<'_> {
             run.trouble(&Fault::new(hop.clone(), Stage::List, Cause::Protocol, text), Some(&shown));
         }
         if !plan.delete.is_empty() {
-            self.left.extraneous.push((dest_path.clone(), shown_dir.clone(), plan.delete));
+            let (path, shown, filter) = (dest_path.clone(), shown_dir.clone(), protect.clone());
+            self.left.extraneous.push(Extraneous { path, shown, entries: plan.delete, filter });
         }
         let first_new = self.waiting.len();
         for step in plan.steps {
@@ -475,6 +305,7 @@ impl Scan<'_> {
                 silent: node.silent,
                 dest_path: path,
                 shown: below(&shown_dir, &step.entry.name),
+                protect: protect.clone(),
                 directory: directory.clone(),
                 made: false,
             };
@@ -493,29 +324,19 @@ impl Scan<'_> {
 }
 
 /// `-L`: a link that leads nowhere cannot be followed, and is not sent.
-pub fn has_referent(run: &Run, hop: &Arc<str>, dir: &[u8], entry: &Entry) -> bool {
+pub fn has_referent(run: &Run, hide: &Filter, hop: &Arc<str>, dir: &[u8], entry: &Entry) -> bool {
     if entry.meta.kind != Kind::Symlink {
         return true;
     }
     let shown = below(dir, &entry.name);
+    // What is left out anyway is not told of, whatever it would have led to.
+    if hide.excludes(&shown, false, Side::Sender) || hide.excludes(&shown, true, Side::Sender) {
+        return false;
+    }
     let text = format!("symlink has no referent: \"{}\"", String::from_utf8_lossy(&shown));
     run.tally().listing_errors = true;
     run.trouble(&Fault::new(hop.clone(), Stage::List, Cause::NotFound, text), Some(&shown));
     false
-}
-
-/// What the destination has under some names of a directory.
-async fn look_at(dest: &dyn Tree, dir: &[u8], names: Vec<Vec<u8>>) -> Result<Listing, Fault> {
-    use futures::StreamExt;
-    let looks = futures::stream::iter(names.into_iter().map(|name| async move {
-        let path = below(dir, &name);
-        let Some(meta) = dest.stat(&path, false).await? else { return Ok(None) };
-        let target = if meta.kind == Kind::Symlink { Some(dest.read_link(&path).await?) } else { None };
-        Ok(Some(Entry { name, meta, target }))
-    }));
-    let found: Vec<Result<Option<Entry>, Fault>> = looks.buffered(LOOKS).collect().await;
-    let entries: Result<Vec<Option<Entry>>, Fault> = found.into_iter().collect();
-    Ok(Listing { entries: entries?.into_iter().flatten().collect(), faults: Vec::new() })
 }
 
 /// Where an entry is, at both ends.
@@ -533,6 +354,8 @@ struct Place {
     silent: bool,
     dest_path: Vec<u8>,
     shown: Vec<u8>,
+    /// The destination's rules of the directory that it goes into.
+    protect: Arc<Filter>,
     /// The directory that it goes into.
     directory: Directory,
     /// It is the destination's own root, made for this run.

@@ -217,9 +217,11 @@ impl Printer {
             }
         }
         if !item.is_listed(&self.options) {
-            if self.options.info.name >= 2 && !self.options.itemize && !item.new.is_dir() {
+            // Of directories, rsync says so only where a basis has them.
+            if self.options.info.name >= 2 && !self.options.itemize && (!item.new.is_dir() || item.matched) {
+                let slash: &[u8] = if item.new.is_dir() { b"/" } else { b"" };
                 let end: &[u8] = if item.is_significant(&self.options) { b"" } else { b" is uptodate" };
-                self.line(&[&self.name(item.path), end].concat());
+                self.line(&[&self.name(item.path), slash, end].concat());
             }
             return;
         }

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::number::{count, count_float, human, human_float};
-use crate::entry::Kind;
+use crate::entry::{Kind, Meta};
 
 /// Files by kind.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -72,6 +72,14 @@ pub struct Stats {
 }
 
 impl Stats {
+    /// Counts an entry of the source.
+    pub fn found(&mut self, meta: &Meta) {
+        self.files.add(meta.kind);
+        if matches!(meta.kind, Kind::File | Kind::Symlink) {
+            self.total_size += meta.size;
+        }
+    }
+
     /// The lines of `--stats`, in rsync's order.
     pub fn block(&self, level: u8) -> String {
         let size = |number| human(number, level);

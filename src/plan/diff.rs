@@ -46,6 +46,22 @@ pub struct DirPlan {
     pub refused: Vec<Refused>,
 }
 
+/// The rules at both ends, as they are in one directory.
+#[derive(Debug, Clone, Copy)]
+pub struct Filters<'a> {
+    /// The source's.
+    pub hide: &'a Filter,
+    /// The destination's.
+    pub protect: &'a Filter,
+}
+
+impl<'a> Filters<'a> {
+    /// Where both ends have the same.
+    pub fn both(filter: &'a Filter) -> Filters<'a> {
+        Filters { hide: filter, protect: filter }
+    }
+}
+
 /// Compares the listings of one directory.
 ///
 /// `dir` is its path relative to the transfer's root (empty for the root itself), which the filters see. `dest` is `None`
@@ -57,7 +73,7 @@ pub fn diff_dir(
     source: Vec<Entry>,
     dest: Option<Vec<Entry>>,
     ctx: &Context<'_>,
-    filter: &Filter,
+    filters: Filters<'_>,
     may_delete: bool,
 ) -> DirPlan {
     let mut plan = DirPlan::default();
@@ -66,7 +82,7 @@ pub fn diff_dir(
     let refused = plan.refused.iter().any(|refused| matches!(refused.problem, Problem::Name(_)));
 
     let listed = source.len();
-    source.retain(|entry| !filter.excludes(&join(dir, &entry.name), entry.meta.is_dir(), Side::Sender));
+    source.retain(|entry| !filters.hide.excludes(&join(dir, &entry.name), entry.meta.is_dir(), Side::Sender));
     plan.hidden = listed - source.len();
 
     let mut old: HashMap<Vec<u8>, Entry> = dest.into_iter().map(|entry| (entry.name.clone(), entry)).collect();
@@ -80,7 +96,9 @@ pub fn diff_dir(
     // A listing with names that cannot be is not to be believed: what it lacks may well exist.
     if ctx.opts.delete.enabled && may_delete && !refused {
         plan.delete = old.into_values().collect();
-        plan.delete.retain(|entry| !filter.excludes(&join(dir, &entry.name), entry.meta.is_dir(), Side::Receiver));
+        let protects =
+            |entry: &Entry| filters.protect.excludes(&join(dir, &entry.name), entry.meta.is_dir(), Side::Receiver);
+        plan.delete.retain(|entry| !protects(entry));
         plan.delete.sort_by(|a, b| order::compare(b, a));
     }
     plan
@@ -128,7 +146,14 @@ mod tests {
     fn plan(opts: &Options, rules: &[&str], source: Vec<Entry>, dest: Vec<Entry>) -> DirPlan {
         let rules: Vec<Rule> = rules.iter().map(|rule| Rule::parse(rule.as_bytes()).expect("a valid rule")).collect();
         let filter = Filter::new(&rules).delete_excluded(opts.delete.excluded);
-        diff_dir(b"d", source, Some(dest), &Context::new(opts, 0o022).expect("no --chmod"), &filter, true)
+        diff_dir(
+            b"d",
+            source,
+            Some(dest),
+            &Context::new(opts, 0o022).expect("no --chmod"),
+            Filters::both(&filter),
+            true,
+        )
     }
 
     fn names(entries: &[Entry]) -> String {
@@ -201,7 +226,8 @@ mod tests {
         let opts = deleting();
         let ctx = Context::new(&opts, 0).expect("no --chmod");
         let dest = || Some(vec![entry("x", file(1, 1))]);
-        let delete = |source, may| diff_dir(b"", source, dest(), &ctx, &Filter::default(), may).delete.len();
+        let delete =
+            |source, may| diff_dir(b"", source, dest(), &ctx, Filters::both(&Filter::default()), may).delete.len();
         assert_eq!(
             (delete(vec![], true), delete(vec![], false), delete(vec![entry("../x", file(1, 1))], true)),
             (1, 0, 0)

@@ -11,7 +11,7 @@ mod digest;
 use std::ffi::OsStr;
 use std::fs::File;
 use std::io;
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
@@ -42,11 +42,20 @@ pub struct Local {
     hop: Arc<str>,
 }
 
+/// Which links to directories are gone through.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Follow {
+    No,
+    /// Those that stay within the root: a destination under `-K`.
+    Within,
+    /// A source under `-L`, where the user asked for what they lead to.
+    Anywhere,
+}
+
 struct Root {
     path: Vec<u8>,
     dir: OwnedFd,
-    /// Links to directories are gone through: a source under `-L`, where the user asked for what they lead to.
-    follow: bool,
+    follow: Follow,
     /// Held while a file is made; true once none may be made any more.
     settled: RwLock<bool>,
 }
@@ -59,7 +68,7 @@ impl Local {
         let dir =
             fs::open(OsStr::from_bytes(shown), OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())?;
         Ok(Local {
-            root: Arc::new(Root { path: path.to_vec(), dir, follow: false, settled: RwLock::new(false) }),
+            root: Arc::new(Root { path: path.to_vec(), dir, follow: Follow::No, settled: RwLock::new(false) }),
             hop: "local".into(),
         })
     }
@@ -69,8 +78,20 @@ impl Local {
     /// # Errors
     /// The directory cannot be opened.
     pub fn open_following(path: &[u8]) -> io::Result<Local> {
+        Local::open_with(path, Follow::Anywhere)
+    }
+
+    /// As [`Local::open`]; links to directories are gone through where they stay below it.
+    ///
+    /// # Errors
+    /// The directory cannot be opened.
+    pub fn open_within(path: &[u8]) -> io::Result<Local> {
+        Local::open_with(path, Follow::Within)
+    }
+
+    fn open_with(path: &[u8], follow: Follow) -> io::Result<Local> {
         let Local { root, hop } = Local::open(path)?;
-        let root = Root { path: path.to_vec(), dir: root.dir.try_clone()?, follow: true, settled: RwLock::new(false) };
+        let root = Root { path: path.to_vec(), dir: root.dir.try_clone()?, follow, settled: RwLock::new(false) };
         Ok(Local { root: Arc::new(root), hop })
     }
 
@@ -112,15 +133,18 @@ impl Root {
     fn walk(&self, path: &[u8], flags: OFlags) -> io::Result<OwnedFd> {
         let flags = flags | OFlags::CLOEXEC;
         let name = OsStr::from_bytes(if path.is_empty() { b"." } else { path });
-        if self.follow {
+        if self.follow == Follow::Anywhere {
             return Ok(fs::openat(&self.dir, name, flags, Mode::empty())?);
         }
-        let resolve = ResolveFlags::BENEATH | ResolveFlags::NO_SYMLINKS | ResolveFlags::NO_MAGICLINKS;
+        let mut resolve = ResolveFlags::BENEATH | ResolveFlags::NO_MAGICLINKS;
+        if self.follow == Follow::No {
+            resolve |= ResolveFlags::NO_SYMLINKS;
+        }
         match fs::openat2(&self.dir, name, flags, Mode::empty(), resolve) {
             Err(Errno::NOSYS | Errno::PERM) => {}
             other => return Ok(other?),
         }
-        // No openat2 (kernels before 5.6, or a seccomp filter): one component after the other.
+        // No openat2 (kernels before 5.6, or a seccomp filter): one component after the other, and through no link.
         let mut dir = self.dir.try_clone()?;
         let mut names = path.split(|byte| *byte == b'/').filter(|name| !name.is_empty()).peekable();
         while let Some(name) = names.next() {
@@ -455,6 +479,10 @@ impl Tree for Local {
         }))
     }
 
+    fn sync<'a>(&'a self, path: &'a [u8]) -> BoxFuture<'a, Result<()>> {
+        Box::pin(self.run(Stage::Close, path, |root, path| open_for_reading(root, path, false)?.sync_all()))
+    }
+
     fn beside<'a>(&'a self, path: &'a [u8]) -> BoxFuture<'a, Result<Arc<dyn Tree>>> {
         let (root, path) = (self.root.clone(), path.to_vec());
         Box::pin(blocking(move || {
@@ -464,8 +492,31 @@ impl Tree for Local {
             let dir = fs::openat(&root.dir, name, flags, Mode::empty()).map_err(|e| {
                 Fault::local(Stage::Open, &e.into(), format_args!("\"{}\"", String::from_utf8_lossy(&whole)))
             })?;
-            let root = Root { path: whole, dir, follow: false, settled: RwLock::new(false) };
+            let root = Root { path: whole, dir, follow: Follow::No, settled: RwLock::new(false) };
             Ok(Arc::new(Local { root: Arc::new(root), hop: "local".into() }) as Arc<dyn Tree>)
+        }))
+    }
+
+    fn leads_to<'a>(&'a self, path: &'a [u8]) -> BoxFuture<'a, Result<Option<Vec<u8>>>> {
+        Box::pin(self.run(Stage::List, path, |root, path| {
+            if root.follow == Follow::No {
+                return Ok(None);
+            }
+            let Ok(led) = root.walk(path, OFlags::PATH | OFlags::DIRECTORY) else { return Ok(None) };
+            // What is open tells where it is.
+            let place = |fd: &OwnedFd| std::fs::read_link(format!("/proc/self/fd/{}", fd.as_raw_fd()));
+            let (top, led) = (place(&root.dir)?, place(&led)?);
+            Ok(led.strip_prefix(top).ok().map(|within| within.as_os_str().as_bytes().to_vec()))
+        }))
+    }
+
+    fn absolute(&self) -> BoxFuture<'_, Result<Vec<u8>>> {
+        Box::pin(self.run(Stage::List, b"", |root, _| {
+            if root.path.starts_with(b"/") {
+                return Ok(root.path.clone());
+            }
+            let here = std::env::current_dir()?;
+            Ok(super::join(here.as_os_str().as_bytes(), &root.path))
         }))
     }
 

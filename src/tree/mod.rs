@@ -62,6 +62,13 @@ pub struct Identity {
     pub umask: Option<u32>,
 }
 
+impl Identity {
+    /// Root may set any group, others one that they are in.
+    pub fn may_chgrp(&self, gid: u32) -> bool {
+        self.uid == Some(0) || self.uid.is_some() && self.groups.contains(&gid)
+    }
+}
+
 /// One end, rooted at a directory.
 pub trait Tree: Send + Sync {
     /// The end's name in faults: the hop, or `local`.
@@ -138,9 +145,18 @@ pub trait Tree: Send + Sync {
     /// Cuts a file to `size` bytes.
     fn truncate<'a>(&'a self, path: &'a [u8], size: u64) -> BoxFuture<'a, Result<()>>;
 
+    /// Returns when what was written to a file is on the disk.
+    fn sync<'a>(&'a self, path: &'a [u8]) -> BoxFuture<'a, Result<()>>;
+
     /// Another directory of the same end: `path` is relative to this one's, or absolute. Unlike paths within the tree it
     /// may lead out of it: it is what a user names.
     fn beside<'a>(&'a self, path: &'a [u8]) -> BoxFuture<'a, Result<Arc<dyn Tree>>>;
+
+    /// Where a link to a directory leads to: a path within the root, or `None` if it leads elsewhere.
+    fn leads_to<'a>(&'a self, path: &'a [u8]) -> BoxFuture<'a, Result<Option<Vec<u8>>>>;
+
+    /// The root's absolute path.
+    fn absolute(&self) -> BoxFuture<'_, Result<Vec<u8>>>;
 
     /// The local disk, if this is it.
     fn as_local(&self) -> Option<&local::Local> {

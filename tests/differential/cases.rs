@@ -330,6 +330,97 @@ const REFUSED: &[&str] = &[
     "-a --remove-source-files --files-from=missing src/ dst",
 ];
 
+/// Rules that directories bring, and files of rules.
+const RULES: &[&str] = &[
+    "-ai --filter=:%.rules src/ dst",
+    "-ai --filter=:%.rules src dst",
+    "-ai --filter=:%.rules --delete src/ dst",
+    "-ai --filter=:%.rules --delete-after src/ dst",
+    "-ai --filter=:%.rules --delete-excluded src/ dst",
+    "-ai --filter=:n%.rules --delete src/ dst",
+    "-ai --filter=:e%.rules --delete src/ dst",
+    "-ai --filter=dir-merge,e%.rules --filter=-%*.tmp src/ dst",
+    "-ai --filter=:s-%list --delete src/ dst",
+    "-ai --filter=:w-%list --delete src/ dst",
+    "-ai --filter=:p-%list --delete src/ dst",
+    "-ai --filter=:+%list --filter=-%*.o --filter=-%x* src/ dst",
+    "-ai --filter=:C --delete src/ dst",
+    "-ai --filter=+%keep.o --filter=:%.rules src/ dst",
+    "-ai --filter=:%.rules --filter=! --filter=-%*.o src/ dst",
+    "-ai --filter=:%sub/.rules src/ dst",
+    "-ai --filter=.%rules src/ dst",
+    "-ai --filter=.%rules --delete --delete-excluded src/ dst",
+    "-ai --filter=merge,w-%words src/ dst",
+    "-ai --filter=merge%missing src/ dst",
+    "-ai --filter=.%src/.cvsignore src/ dst",
+    "-aFi src/ dst",
+    "-aFi src dst",
+    "-aFi --delete src/ dst",
+    "-aFFi --delete src/ dst",
+    "-aCi src/ dst",
+    "-aCi --delete src/ dst",
+    "-aCi --delete --delete-excluded src/ dst",
+    "-aCi --include=core src/ dst",
+    "-amFi src/ new",
+    "-ami --filter=:%.rules src/ new",
+    "-aFi --delete src/ src/sub dst",
+    "-aRFi src/./sub/deep dst",
+    "-ai --filter=-/%src/sub/here src/ dst",
+    "-ani --filter=:%.rules --delete src/ dst",
+    "-ai --filter=:%.rules --remove-source-files src/ new",
+];
+
+const RULES_LISTED: &[&str] = &["-r --filter=:%.rules src/", "-rF src", "-rC src/"];
+
+/// Where standard input has the names.
+const INPUT: &[&str] = &[
+    "-ai --files-from=- src dst <list",
+    "-ai --files-from=- src dst <list%dirs",
+    "-ai -0 --files-from=- src dst <list0",
+    "-ai --exclude-from=- src/ dst <list",
+];
+
+const HOLES: &[&str] = &[
+    "-aSi src/ dst",
+    "-aSi src/ new",
+    "-rSi --inplace src/ dst",
+    "-ai --sparse --no-S src/ new",
+    "-aKi src/ dst",
+    "-aKi src dst",
+    "-aKi --delete src/ dst",
+    "-aKni src/ dst",
+    "-ai src/ dst",
+];
+
+/// Taken, though there is nothing to be done for them.
+const TAKEN: &[&str] = &[
+    "-ai --checksum-choice=md5 src/ dst",
+    "-ai --cc=xxh128,md5 src/ dst",
+    "-ai --checksum-choice=nonsense src/ dst",
+    "-aiy src/ dst",
+    "-ai -B4096 src/ dst",
+    "-ai --max-alloc=1G --skip-compress=gz --trust-sender src/ dst",
+];
+
+/// Found by random cases.
+const FOUND: &[&str] = &[
+    "-ai --remove-source-files --link-dest=../ref src/ new",
+    "-ai --remove-source-files --compare-dest=../ref src/ new",
+    "-ai -b --compare-dest=../ref src/ dst",
+    "-ri -I --chmod=ug=rwX --compare-dest=../ref src/ new",
+    "-avv --link-dest=../ref src/ new",
+    "-rvv --copy-dest=../ref src/ new",
+    "-av --existing src/ new",
+    "-a --stats -n --existing src/ new",
+    "-rLv --existing src/ new",
+    "-aL --exclude=dangling --exclude=circle src/ new",
+    "-aL --delete src/ dst",
+    "-ai -b --delete --exclude=*.log src/ dst",
+    "-ani --delete --exclude=*.log src/ dst",
+    "-av --ignore-existing src/ dst",
+    "-aii --size-only --remove-source-files src/ dst",
+];
+
 /// All of them, over the ends that each is for.
 pub fn table() -> Vec<Case> {
     let groups: &[(Scene, &[Ends], &[&str])] = &[
@@ -343,6 +434,12 @@ pub fn table() -> Vec<Case> {
         (Scene::Plain, ALL, WRITING),
         (Scene::Plain, ALL, OUTPUT),
         (Scene::Plain, ALL, BASIS),
+        (Scene::Rules, ALL, RULES),
+        (Scene::Rules, FROM, RULES_LISTED),
+        (Scene::Plain, ALL, INPUT),
+        (Scene::Holes, ALL, HOLES),
+        (Scene::Plain, HERE, TAKEN),
+        (Scene::Plain, ALL, FOUND),
         (Scene::HardLinks, OUT, HARD),
         (Scene::Owners, ALL, OWNERS),
         (Scene::Special, HERE, SPECIAL),

@@ -1,5 +1,6 @@
 //! One case: two copies of its input, rsync at the one, `hopsync` at the other, and what differs afterwards.
 
+use std::cmp::Ordering;
 use std::error::Error;
 use std::fmt;
 use std::fs;
@@ -37,7 +38,8 @@ impl Ends {
 }
 
 /// Options and operands for a scene, and the ends. Words with a dash are options; the last operand is the destination,
-/// unless there is only one; a `%` is a blank within a word, and what follows ` # ` is a remark.
+/// unless there is only one; a `%` is a blank within a word, `<name` is what standard input is read from, and what follows
+/// ` # ` is a remark.
 #[derive(Debug, Clone)]
 pub struct Case {
     pub scene: Scene,
@@ -53,8 +55,10 @@ impl Case {
     /// The arguments for one of the programs; `shell` is the remote shell.
     fn arguments(&self, shell: &str) -> Vec<String> {
         let words = self.text.split(" # ").next().unwrap_or_default();
-        let (options, mut operands): (Vec<&str>, Vec<&str>) =
-            words.split(' ').filter(|word| !word.is_empty()).partition(|word| word.starts_with('-'));
+        let (options, mut operands): (Vec<&str>, Vec<&str>) = words
+            .split(' ')
+            .filter(|word| !word.is_empty() && !word.starts_with('<'))
+            .partition(|word| word.starts_with('-'));
         let dest = if operands.len() > 1 { operands.pop() } else { None };
         let far = |path: &str, yes: bool| if yes { format!("far:{path}") } else { path.to_owned() };
         let mut all: Vec<String> = options.into_iter().map(str::to_owned).collect();
@@ -64,6 +68,11 @@ impl Case {
         all.extend(operands.into_iter().map(|path| far(path, self.ends == Ends::Pull)));
         all.extend(dest.map(|path| far(path, self.ends == Ends::Push)));
         all.into_iter().map(|word| word.replace('%', " ")).collect()
+    }
+
+    /// The file that standard input is.
+    fn input(&self) -> Option<&str> {
+        self.text.split(' ').find_map(|word| word.strip_prefix('<'))
     }
 
     /// Whether the lines come in rsync's order: deletions are our last, and hashes come when they come.
@@ -92,17 +101,21 @@ pub struct Difference {
     pub aspect: &'static str,
     pub case: String,
     pub what: String,
+    /// What helps to understand it, and is not compared with what is known.
+    pub beside: String,
 }
 
 impl Difference {
     pub fn new(case: &Case, aspect: &'static str, what: String) -> Difference {
-        Difference { ends: case.ends.name(), aspect, case: case.text.clone(), what }
+        Difference { ends: case.ends.name(), aspect, case: case.text.clone(), what, beside: String::new() }
     }
 }
 
 impl fmt::Display for Difference {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{} | {} | {}\n    {}", self.ends, self.aspect, self.case, self.what.replace('\n', "\n    "))
+        let what = self.what.replace('\n', "\n    ");
+        write!(f, "{} | {} | {}\n    {what}", self.ends, self.aspect, self.case)?;
+        if self.beside.is_empty() { Ok(()) } else { write!(f, "\n        {}", self.beside.replace('\n', "\n        ")) }
     }
 }
 
@@ -129,10 +142,11 @@ impl Bench {
         case.scene.make(&ours)?;
         let began = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH)?.as_secs() as i64 - 1;
         let arguments = case.arguments(&self.shell.display().to_string());
-        let wanted = program("rsync", &arguments, &theirs)?;
-        let got = program(env!("CARGO_BIN_EXE_hopsync"), &arguments, &ours)?;
+        let wanted = program("rsync", &arguments, case.input(), &theirs)?;
+        let got = program(env!("CARGO_BIN_EXE_hopsync"), &arguments, case.input(), &ours)?;
         let mut found = Vec::new();
         let mut differs = |aspect, what| found.push(Difference::new(case, aspect, what));
+        let mut beside = String::new();
         if wanted.code != got.code {
             let said = format!("exit {}, not {}\n{}\n{}", got.code, wanted.code, got.err(), wanted.err());
             differs("exit", said);
@@ -154,7 +168,8 @@ impl Bench {
             expected.sort();
             said.sort();
             if expected != said {
-                differs("printed", format!("{}\n{}", lists(&a, &b), got.err()));
+                differs("printed", lines_apart(&said, &expected).join("\n"));
+                beside = format!("{}\n{}", lists(&a, &b), got.err());
             } else if case.is_ordered() {
                 // Not in which order messages come between the items.
                 let items = |lines: Vec<String>| -> Vec<String> {
@@ -169,13 +184,42 @@ impl Bench {
                 }
             }
         }
+        if let Some(printed) = found.iter_mut().find(|difference| difference.aspect == "printed") {
+            printed.beside = beside;
+        }
         fs::remove_dir_all(&at)?;
         Ok(found)
     }
 }
 
-fn program(name: &str, arguments: &[String], at: &Path) -> Tried<Output> {
+/// Of two sorted lists, what only the first has, with `+ `, and what only the other has, with `- `.
+fn lines_apart(said: &[String], expected: &[String]) -> Vec<String> {
+    let (mut said, mut expected) = (said.iter().peekable(), expected.iter().peekable());
+    let mut apart = Vec::new();
+    loop {
+        let order = match (said.peek(), expected.peek()) {
+            (None, None) => return apart,
+            (Some(_), None) => Ordering::Less,
+            (None, Some(_)) => Ordering::Greater,
+            (Some(ours), Some(theirs)) => ours.cmp(theirs),
+        };
+        let ours = if order.is_le() { said.next() } else { None };
+        let theirs = if order.is_ge() { expected.next() } else { None };
+        match (ours, theirs) {
+            (Some(line), None) => apart.push(format!("+ {line}")),
+            (None, Some(line)) => apart.push(format!("- {line}")),
+            _ => {}
+        }
+    }
+}
+
+fn program(name: &str, arguments: &[String], input: Option<&str>, at: &Path) -> Tried<Output> {
     let mut command = Command::new(name);
+    if let Some(input) = input {
+        // The program that runs others gives none of them an input.
+        command = Command::new("sh");
+        command.args(["-c", "exec \"$@\" < \"$0\"", input, name]);
+    }
     command.args(arguments).current_dir(at).env("LC_ALL", "C").env("TZ", "UTC0").env("HOPSYNC_SHARE", "0");
     command.env_remove("RSYNC_RSH");
     let ran = run(command, DEADLINE)?;

@@ -23,6 +23,10 @@ pub enum Scene {
     Special,
     /// Owners and groups other than our own.
     Owners,
+    /// Files of filter rules, at both ends and above them.
+    Rules,
+    /// Files with holes, and links to directories at the destination.
+    Holes,
     /// Whole trees, made of lines of `make`.
     Made(Vec<Thing>),
 }
@@ -45,6 +49,8 @@ impl Scene {
             Scene::HardLinks => hard_links(at),
             Scene::Special => special(at),
             Scene::Owners => owners(at),
+            Scene::Rules => rules(at),
+            Scene::Holes => holes(at),
             Scene::Made(things) => made(at, things),
         }?;
         Ok(())
@@ -236,6 +242,110 @@ fn owners(at: &Path) -> Tried<()> {
         chown(at.join("src/dir"), Some(2), Some(3))?;
         std::os::unix::fs::lchown(at.join("src/link"), Some(1), Some(1))?;
     }
+    settle(at, false)?;
+    date(&at.join("dst"), BASE + 300)
+}
+
+fn rules(at: &Path) -> Tried<()> {
+    for (name, content) in [
+        (".rsync-filter", "- above\n- /src/anchored\n"),
+        ("rules", "- *.o\n. more\n# no rule\n+ /sub/x.tmp\n"),
+        ("more", "+ sub/y.tmp\n- *.tmp\n"),
+        ("words", "*.o  x.tmp\n#hash"),
+        ("src/.rules", "- *.o\n- /top\n; no rule\n- sub/named\nP kept\n"),
+        ("src/sub/.rules", "+ keep.o\n- /here\n- *.tmp\nH hidden\n"),
+        ("src/sub/deep/.rules", "!\n- x\n"),
+        ("src/list", "*.o\nsub/named\n"),
+        ("src/sub/list", "x* y*\n"),
+        ("src/.rsync-filter", "- *.bak\n: .more\n"),
+        ("src/sub/.rsync-filter", "- inner\n"),
+        ("src/sub/.more", "- /top\n"),
+        ("src/.cvsignore", "one two\nthree"),
+        ("src/sub/.cvsignore", "! here\n"),
+        ("src/a.o", "1"),
+        ("src/top", "1"),
+        ("src/above", "1"),
+        ("src/anchored", "1"),
+        ("src/x.bak", "1"),
+        ("src/one", "1"),
+        ("src/core", "1"),
+        ("src/.git/config", "1"),
+        ("src/plain", "1"),
+        ("src/x.tmp", "1"),
+        ("src/hidden", "1"),
+        ("src/sub/top", "1"),
+        ("src/sub/one", "1"),
+        ("src/sub/named", "1"),
+        ("src/sub/keep.o", "1"),
+        ("src/sub/b.o", "1"),
+        ("src/sub/here", "1"),
+        ("src/sub/x.tmp", "1"),
+        ("src/sub/y.tmp", "1"),
+        ("src/sub/inner", "1"),
+        ("src/sub/hidden", "1"),
+        ("src/sub/plain~", "1"),
+        ("src/sub/deep/x", "1"),
+        ("src/sub/deep/c.o", "1"),
+        ("src/sub/deep/here", "1"),
+        ("src/sub/deep/inner", "1"),
+        ("src/only/o.o", "1"),
+        ("dst/.rules", "P gone*\n- *.o\n"),
+        ("dst/gone1", "1"),
+        ("dst/old.o", "1"),
+        ("dst/kept", "1"),
+        ("dst/x.bak", "1"),
+        ("dst/y.bak", "1"),
+        ("dst/core", "1"),
+        ("dst/one", "1"),
+        ("dst/above", "1"),
+        ("dst/sub/.rules", "- /stay\n"),
+        ("dst/sub/.rsync-filter", "- stay\n"),
+        ("dst/sub/stay", "1"),
+        ("dst/sub/lost", "1"),
+        ("dst/sub/lost.o", "1"),
+        ("dst/sub/gone2", "1"),
+        ("dst/extra/.rules", "- in\n"),
+        ("dst/extra/in", "1"),
+        ("dst/extra/out", "1"),
+        ("dst/extra/deep/in", "1"),
+        ("dst/lost/x.o", "1"),
+    ] {
+        file(at, name, content, 1000, 0o644)?;
+    }
+    settle(at, false)?;
+    date(&at.join("dst"), BASE + 300)
+}
+
+fn holes(at: &Path) -> Tried<()> {
+    let block = |byte: u8| -> String { std::iter::repeat_n(byte as char, 64 << 10).collect() };
+    let (zeros, data) = (block(0), block(b'x'));
+    for (name, content) in [
+        ("src/all zeros", zeros.repeat(4)),
+        ("src/hole at the end", [data.as_str(), &zeros].concat()),
+        ("src/hole first", [zeros.as_str(), &data, "end"].concat()),
+        ("src/holes", [data.as_str(), &zeros, &data, &zeros, &zeros, "x"].concat()),
+        ("src/large", [zeros.repeat(8).as_str(), &data, &zeros.repeat(7)].concat()),
+        ("src/small", "\0\0\0".to_owned()),
+        ("dst/holes", data.repeat(2)),
+        ("src/dir/new", "new".to_owned()),
+        ("src/dir/more/new", "new".to_owned()),
+        ("src/other/new", "new".to_owned()),
+        ("src/dangling/new", "new".to_owned()),
+        ("src/out/new", "new".to_owned()),
+        ("src/deep/down/new", "new".to_owned()),
+        ("dst/real/old", "old".to_owned()),
+        ("dst/real/more/old", "old".to_owned()),
+        ("dst/real too/old", "old".to_owned()),
+        ("elsewhere/old", "old".to_owned()),
+    ] {
+        file(at, name, &content, 1000, 0o644)?;
+    }
+    fs::create_dir(at.join("dst/deep"))?;
+    symlink("real", at.join("dst/dir"))?;
+    symlink("../real too", at.join("dst/deep/down"))?;
+    symlink("../elsewhere", at.join("dst/out"))?;
+    symlink("nowhere", at.join("dst/dangling"))?;
+    symlink("holes", at.join("dst/other"))?;
     settle(at, false)?;
     date(&at.join("dst"), BASE + 300)
 }

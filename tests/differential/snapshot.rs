@@ -33,6 +33,10 @@ pub fn of(top: &Path) -> Result<BTreeMap<String, Shown>, Box<dyn Error>> {
             let content = fs::read(&path)?;
             let content = if name == "log" { logged(&content) } else { content };
             write!(what, " {} bytes {}", content.len(), &blake3::hash(&content).to_hex()[..12])?;
+            // How much exactly is not written is the filesystem's matter, and each program's.
+            if meta.blocks() * 512 + (32 << 10) < meta.size() {
+                what.push_str(" sparse");
+            }
         }
         if kind.is_symlink() {
             write!(what, " -> {}", fs::read_link(&path)?.as_os_str().as_bytes().escape_ascii())?;

@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 
 use hopsync::lab::bed::{Bed, Embedded, TARGET};
 use hopsync::lab::faults::{Faults, Nth, Trouble};
+use hopsync::lab::server::Extensions;
 use hopsync::lab::trees::random_file;
 
 use crate::harness::*;
@@ -160,5 +161,72 @@ fn hard_links_of_a_far_source_are_refused_rather_than_guessed() -> Tried {
     fs::write(bed.far().join("file"), "content")?;
     let ran = go(&bed, ["-aH", &bed.operand("file"), "here"])?.exits(4)?;
     assert!(ran.output.err().contains("SFTP does not tell which names are the same file"), "{}", ran.said());
+    Ok(())
+}
+
+#[test]
+fn fsync_is_asked_for_and_never_told_of_a_server_that_cannot() -> Tried {
+    for (fsync, code) in [(true, 0), (false, 4)] {
+        let bed = Embedded::target(|config| config.extensions = Extensions { fsync, ..Extensions::default() })?;
+        let file = large(&bed)?;
+        let ran = go(&bed, ["-a", "--fsync", &file.display().to_string(), &bed.operand("there")])?.exits(code)?;
+        assert_eq!(is_there(&bed.far().join("there")), fsync, "{}", ran.said());
+        assert_eq!(ran.output.err().contains("fsync@openssh.com"), !fsync, "{}", ran.said());
+    }
+    Ok(())
+}
+
+#[test]
+fn holes_are_made_at_the_far_end_too() -> Tried {
+    let bed = Embedded::start()?;
+    let near = bed.client().dir().join("near");
+    let mut content = vec![0u8; 3 << 20];
+    content[1 << 20] = 1;
+    fs::write(&near, &content)?;
+    let ran = go(&bed, ["-aS", &near.display().to_string(), &bed.operand("there")])?.well()?;
+    let there = bed.far().join("there");
+    assert_eq!(fs::read(&there)?, content, "{}", ran.said());
+    assert!(fs::metadata(&there)?.blocks() * 512 < 1 << 20, "{} blocks", fs::metadata(&there)?.blocks());
+    Ok(())
+}
+
+#[test]
+fn where_a_directorys_rules_are_wrong_nothing_is_sent_or_deleted() -> Tried {
+    let bed = Embedded::start()?;
+    let near = bed.client().dir().join("near");
+    let there = bed.far().join("there");
+    for (dir, names) in [(&near, ["sub/new", ".rules"]), (&there, ["sub/extra", "kept"])] {
+        for name in names {
+            fs::create_dir_all(dir.join("sub"))?;
+            fs::write(dir.join(name), "nonsense\n")?;
+        }
+    }
+    let ran = go(&bed, ["-a", "--delete", "-f", ": .rules", &slash(&near), &bed.operand("there")])?.exits(1)?;
+    assert!(ran.output.err().contains("Unknown filter rule: nonsense"), "{}", ran.said());
+    assert!(is_there(&there.join("sub/extra")) && is_there(&there.join("kept")), "{}", ran.said());
+    assert!(!is_there(&there.join("sub/new")), "{}", ran.said());
+    Ok(())
+}
+
+#[test]
+fn what_was_put_behind_a_link_is_not_deleted_where_the_link_leads() -> Tried {
+    use std::os::unix::fs::symlink;
+    let bed = Embedded::start()?;
+    let near = bed.client().dir().join("near");
+    let there = bed.far().join("there");
+    fs::create_dir_all(near.join("dir"))?;
+    fs::write(near.join("dir/new"), "new")?;
+    fs::create_dir_all(near.join("out"))?;
+    fs::write(near.join("out/new"), "new")?;
+    fs::create_dir_all(there.join("real"))?;
+    fs::create_dir_all(bed.far().join("elsewhere"))?;
+    fs::write(bed.far().join("elsewhere/old"), "old")?;
+    symlink("real", there.join("dir"))?;
+    symlink("../elsewhere", there.join("out"))?;
+    let ran = go(&bed, ["-aK", "--delete", &slash(&near), &bed.operand("there")])?.exits(23)?;
+    assert_eq!(fs::read_to_string(there.join("real/new"))?, "new", "{}", ran.said());
+    // Out of the destination nothing is put and nothing deleted, and the link stays.
+    assert!(is_there(&there.join("out")) && is_there(&bed.far().join("elsewhere/old")), "{}", ran.said());
+    assert!(!is_there(&bed.far().join("elsewhere/new")), "{}", ran.said());
     Ok(())
 }

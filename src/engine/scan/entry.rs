@@ -109,8 +109,7 @@ impl Scan<'_> {
         }
         let target = entry.target.as_deref().unwrap_or_default();
         if entry.meta.kind == Kind::Symlink && run.job.options.safe_links && is_unsafe(target, &place.shown) {
-            run.tally().stats.files.add(entry.meta.kind);
-            run.tally().stats.total_size += entry.meta.size;
+            run.tally().stats.found(&entry.meta);
             return run.printer.unsafe_link(&place.shown, target);
         }
         let decision = self.settable(decision, &entry.meta).await;
@@ -124,16 +123,7 @@ impl Scan<'_> {
             }
             other => other,
         };
-        {
-            let mut tally = run.tally();
-            tally.stats.files.add(entry.meta.kind);
-            if matches!(entry.meta.kind, Kind::File | Kind::Symlink) {
-                tally.stats.total_size += entry.meta.size;
-            }
-            if matches!(decision, Decision::Create | Decision::Replace(_)) && place.basis.is_none() {
-                tally.stats.created.add(entry.meta.kind);
-            }
-        }
+        run.tally().stats.found(&entry.meta);
         let mut place = place;
         if run.job.options.hard_links && entry.meta.is_file() && !matches!(decision, Decision::Skip(_)) {
             let stays = matches!(decision, Decision::Unchanged | Decision::Attributes(_));
@@ -147,6 +137,9 @@ impl Scan<'_> {
         if decision == Decision::Replace(MakeWay::EmptyDir) && !self.is_empty_dir(&place, &entry).await {
             return;
         }
+        if matches!(decision, Decision::Create | Decision::Replace(_)) && place.basis.is_none() {
+            run.tally().stats.created.add(entry.meta.kind);
+        }
         let old_same_kind = old.as_ref().filter(|old| old.meta.kind == entry.meta.kind);
         let old_same_kind_meta = old_same_kind.map(|old| old.meta.clone());
         // Another device under the same name is another thing.
@@ -158,7 +151,12 @@ impl Scan<'_> {
             _ => decision,
         };
         let (update, content) = match decision {
-            Decision::Skip(reason) => return self.skip(&place.shown, &entry.meta, reason),
+            Decision::Skip(reason) => {
+                self.skip(&place.shown, &entry.meta, reason);
+                return if entry.meta.is_dir() {
+                    self.only_count(place)
+                };
+            }
             Decision::Create | Decision::Replace(_) if entry.meta.is_file() => (Update::Transfer, true),
             Decision::Create | Decision::Replace(_) => (Update::Create, true),
             Decision::Update(differs) if entry.meta.is_file() => (Update::Transfer, differs.content),

@@ -23,7 +23,7 @@ impl Scan<'_> {
             run.ledger.class(id, &place.shown, class);
             return;
         }
-        let filter = self.filter.clone();
+        let filter = place.protect.clone();
         self.small_task(async move {
             let linked = async {
                 place.directory.ready().await?;
@@ -92,7 +92,7 @@ impl Scan<'_> {
         if kind == BasisKind::Compare && old.is_none() || run.job.options.dry_run {
             return done(Class::Unchanged, &run, &place.shown);
         }
-        let filter = self.filter.clone();
+        let filter = place.protect.clone();
         self.small_task(async move {
             let Some(found) = &place.basis else { return };
             let told = |class: &Class| {
@@ -121,6 +121,12 @@ impl Scan<'_> {
             match linked.await {
                 Ok(true) => {
                     told(&Class::Unchanged);
+                    let options = &run.job.options;
+                    // What only a --compare-dest has is not at the destination.
+                    if options.remove_source_files && kind == BasisKind::Link && entry.meta.is_file() {
+                        let (path, follow) = (&place.dest_path, options.copy_links || options.copy_unsafe_links);
+                        removal::remove_if_same(&run, &place.origin, &entry.meta, follow, path, &place.shown).await;
+                    }
                     done(Class::Unchanged, &run, &place.shown);
                 }
                 Ok(false) => {
@@ -133,6 +139,7 @@ impl Scan<'_> {
                         shown: place.shown,
                         meta: entry.meta,
                         old,
+                        like: None,
                         directory: place.directory,
                         follow: run.job.options.copy_links || run.job.options.copy_unsafe_links,
                         decision: Decision::Create,
@@ -190,7 +197,7 @@ impl Scan<'_> {
             }
         }
         if let Decision::Replace(way) = decision
-            && let Err(fault) = finish::make_way(run, &self.filter, &place.dest_path, &place.shown, way).await
+            && let Err(fault) = finish::make_way(run, &place.protect, &place.dest_path, &place.shown, way).await
         {
             run.failed(&fault, &place.shown);
             early(Class::Failed(fault));
@@ -201,6 +208,7 @@ impl Scan<'_> {
             told: place.basis.as_ref().is_some_and(|found| found.level >= basis::Level::Data),
             first: place.first,
             old: old.map(|old| old.meta),
+            like: place.basis.filter(|found| found.level == basis::Level::There).map(|found| found.entry.meta),
             source: place.origin.source,
             source_path: place.origin.path,
             dest_path: place.dest_path,
@@ -263,7 +271,7 @@ impl Scan<'_> {
             let mode = if place.silent { 0o777 } else { entry.meta.mode | 0o700 };
             let task = make_directory(
                 run.clone(),
-                self.filter.clone(),
+                place.protect.clone(),
                 place.dest_path.clone(),
                 place.shown.clone(),
                 place.directory.clone(),
@@ -278,7 +286,11 @@ impl Scan<'_> {
         let touched = new || closed || matches!(decision, Decision::Attributes(_)) || options.times;
         if touched && !place.silent {
             self.left.directories.push(LeftDirectory {
-                path: place.dest_path.clone(),
+                // Of a directory that is reached by a link (-K), what the link leads to.
+                path: match old.as_ref().is_some_and(|old| old.target.is_some() && old.meta.is_dir()) {
+                    true => below(&place.dest_path, b"."),
+                    false => place.dest_path.clone(),
+                },
                 shown: place.shown.clone(),
                 meta: entry.meta.clone(),
                 old: old_meta.cloned(),
@@ -292,9 +304,11 @@ impl Scan<'_> {
                 given: place.given,
                 dest_path: place.dest_path,
                 shown: place.shown,
+                protect: place.protect,
                 exists: !new,
                 directory,
                 dev: entry.meta.dev,
+                only_counted: false,
                 listings,
             })));
         }
@@ -305,7 +319,7 @@ impl Scan<'_> {
         if run.job.options.dry_run {
             return;
         }
-        let filter = self.filter.clone();
+        let filter = place.protect.clone();
         self.small_task(async move {
             let made = async {
                 let change = run.change(&entry.meta, old.as_ref()).await?;
@@ -327,7 +341,7 @@ impl Scan<'_> {
         if unchanged || run.job.options.dry_run {
             return;
         }
-        let filter = self.filter.clone();
+        let filter = place.protect.clone();
         self.small_task(async move {
             let made = make_link(&run, &filter, &place, &entry, decision).await;
             match made {
@@ -349,7 +363,7 @@ impl Scan<'_> {
 #[expect(clippy::too_many_arguments, reason = "a task owns what it works on")]
 async fn make_directory(
     run: Arc<Run>,
-    filter: Filter,
+    filter: Arc<Filter>,
     path: Vec<u8>,
     shown: Vec<u8>,
     parent: Directory,
@@ -380,7 +394,13 @@ async fn make_directory(
     directory.made(made);
 }
 
-async fn make_link(run: &Run, filter: &Filter, place: &Place, entry: &Entry, decision: Decision) -> Result<(), Fault> {
+async fn make_link(
+    run: &Run,
+    filter: &Arc<Filter>,
+    place: &Place,
+    entry: &Entry,
+    decision: Decision,
+) -> Result<(), Fault> {
     place.directory.ready().await?;
     let change = Change { mode: None, ..run.change(&entry.meta, None).await? };
     let path = &place.dest_path;

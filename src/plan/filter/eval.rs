@@ -1,8 +1,10 @@
 //! A list of rules against a path: the first that matches decides.
 
 use std::borrow::Cow;
+use std::sync::Arc;
 
-use super::parse::{Action, Kind, Match, Rule};
+use super::dirs::parts;
+use super::parse::{Action, Kind, Match, Merge, Rule};
 use super::pattern::Pattern;
 
 /// The end that asks: excluded means hidden at the sender, protected from deletion at the receiver.
@@ -12,27 +14,75 @@ pub enum Side {
     Receiver,
 }
 
-/// Compiled rules.
+/// Compiled rules, as they are in one directory.
 #[derive(Debug, Clone, Default)]
 pub struct Filter {
-    rules: Vec<Compiled>,
+    pub(super) rules: Arc<Vec<Item>>,
+    /// The directories' own files of rules, and what is known of each by now.
+    pub(super) lists: Vec<List>,
     delete_excluded: bool,
-    sender_root: Vec<u8>,
-    receiver_root: Vec<u8>,
+    pub(super) sender_root: Vec<u8>,
+    pub(super) receiver_root: Vec<u8>,
+}
+
+/// One rule, or the place of a list of [`Filter::lists`] among the rules.
+#[derive(Debug, Clone)]
+pub(super) enum Item {
+    Rule(Arc<Compiled>),
+    List(usize),
+}
+
+/// A `dir-merge` rule, and the rules that it has brought.
+#[derive(Debug, Clone)]
+pub(super) struct List {
+    pub merge: Arc<Merge>,
+    pub items: Arc<Vec<Item>>,
+    /// Directories above the transfer were looked at, where the file's name asks for it.
+    pub begun: bool,
 }
 
 impl Filter {
     /// Compiles rules, in the order in which they were given. `!` forgets those before it.
+    ///
+    /// Files that rules name ([`Rule::file`]) have to be merged in by then: such a rule has no effect.
     pub fn new(rules: &[Rule]) -> Filter {
-        let mut compiled = Vec::new();
+        let mut filter = Filter::default();
+        let mut items = Vec::new();
         for rule in rules {
             match &rule.0 {
-                Kind::Clear => compiled.clear(),
-                Kind::Nothing => {}
-                Kind::Match(rule) => compiled.push(Compiled::new(rule)),
+                Kind::Clear => items.clear(),
+                Kind::Nothing | Kind::Merge(_) => {}
+                Kind::Match(rule) => items.push(Item::Rule(Arc::new(Compiled::new(rule, Anchor::Root)))),
+                Kind::DirMerge(merge) => filter.add_list(merge, &mut items),
+                Kind::Cvs => items.extend(cvs()),
             }
         }
-        Filter { rules: compiled, ..Filter::default() }
+        filter.rules = Arc::new(items);
+        filter
+    }
+
+    /// Adds a list of rules that directories bring; not twice the same file.
+    pub(super) fn add_list(&mut self, merge: &Merge, items: &mut Vec<Item>) {
+        if let Some(Rule(Kind::Match(rule))) = merge.excluded_self() {
+            items.push(Item::Rule(Arc::new(Compiled::new(&rule, Anchor::Root))));
+        }
+        if self.lists.iter().any(|list| list.merge.name() == merge.name()) {
+            return;
+        }
+        items.push(Item::List(self.lists.len()));
+        self.lists.push(List { merge: Arc::new(merge.clone()), items: Arc::default(), begun: false });
+    }
+
+    /// Whether directories may bring rules of their own.
+    pub fn has_lists(&self) -> bool {
+        !self.lists.is_empty()
+    }
+
+    /// Whether the roots' absolute paths decide anything.
+    pub fn asks_roots(&self) -> bool {
+        let absolute = |item: &Item| matches!(item, Item::Rule(rule) if rule.absolute);
+        self.rules.iter().any(absolute)
+            || self.lists.iter().any(|list| list.merge.template.absolute || list.merge.file.contains(&b'/'))
     }
 
     /// `--delete-excluded`: rules that name no side concern the sender only, so that they protect nothing.
@@ -44,12 +94,7 @@ impl Filter {
     /// The absolute paths of the transfer's root at each end, which rules with the modifier `/` are held against. Without
     /// them both are taken as `/`.
     pub fn roots(mut self, sender: &[u8], receiver: &[u8]) -> Filter {
-        let clean = |root: &[u8]| {
-            let parts: Vec<_> = root.split(|&byte| byte == b'/').filter(|part| !part.is_empty()).collect();
-            parts.join(&b'/')
-        };
-        self.sender_root = clean(sender);
-        self.receiver_root = clean(receiver);
+        (self.sender_root, self.receiver_root) = (parts(sender).join(&b'/'), parts(receiver).join(&b'/'));
         self
     }
 
@@ -75,16 +120,52 @@ impl Filter {
             Side::Sender => &self.sender_root,
             Side::Receiver => &self.receiver_root,
         };
-        self.rules
-            .iter()
-            .filter(|rule| rule.concerns(side, self.delete_excluded) && !(ignore_perishable && rule.perishable))
-            .find(|rule| rule.matches(path, is_dir, root))
-            .is_some_and(|rule| rule.action == Action::Exclude)
+        let asked = Asked { path, is_dir, side, root, ignore_perishable };
+        self.find(&self.rules, &asked) == Some(Action::Exclude)
+    }
+
+    fn find(&self, items: &[Item], asked: &Asked<'_>) -> Option<Action> {
+        items.iter().find_map(|item| match item {
+            Item::List(at) => self.find(&self.lists.get(*at)?.items, asked),
+            Item::Rule(rule) => {
+                let concerns = rule.concerns(asked.side, self.delete_excluded)
+                    && !(asked.ignore_perishable && rule.perishable)
+                    && rule.matches(asked.path, asked.is_dir, asked.root);
+                concerns.then_some(rule.action)
+            }
+        })
     }
 }
 
+/// CVS' own rules.
+pub(super) fn cvs() -> impl Iterator<Item = Item> {
+    Rule::cvs(b"").into_iter().filter_map(|rule| match rule.0 {
+        Kind::Match(rule) => Some(Item::Rule(Arc::new(Compiled::new(&rule, Anchor::Root)))),
+        _ => None,
+    })
+}
+
+struct Asked<'a> {
+    path: &'a [u8],
+    is_dir: bool,
+    side: Side,
+    root: &'a [u8],
+    ignore_perishable: bool,
+}
+
+/// The directory that a leading slash in a pattern stands for.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Anchor {
+    /// The transfer's root.
+    Root,
+    /// One within the transfer, by its path there.
+    Below(Vec<u8>),
+    /// One above it, by its absolute path (without the leading slash).
+    Above(Vec<u8>),
+}
+
 #[derive(Debug, Clone)]
-struct Compiled {
+pub(super) struct Compiled {
     action: Action,
     sender: bool,
     receiver: bool,
@@ -100,6 +181,8 @@ struct Compiled {
     starts_wild2: bool,
     scope: Scope,
     what: What,
+    /// Of a pattern with a leading slash.
+    anchor: Anchor,
 }
 
 /// The part of the path that the pattern is held against.
@@ -123,7 +206,7 @@ enum What {
 }
 
 impl Compiled {
-    fn new(rule: &Match) -> Compiled {
+    pub fn new(rule: &Match, anchor: Anchor) -> Compiled {
         let (text, dirs_only) = match rule.pattern.as_slice() {
             [text @ .., b'/'] if !text.is_empty() => (text, true),
             text => (text, false),
@@ -154,6 +237,7 @@ impl Compiled {
             absolute: rule.absolute,
             starts_wild2,
             scope,
+            anchor: if anchored && !rule.absolute { anchor } else { Anchor::Root },
             what: if wild { What::Wild(Pattern::new(pattern)) } else { What::Literal(pattern.to_vec()) },
         }
     }
@@ -179,6 +263,10 @@ impl Compiled {
     fn pattern_matches(&self, path: &[u8], is_dir: bool, root: &[u8]) -> bool {
         let mut text = match self.scope {
             Scope::Basename => Cow::Borrowed(path),
+            _ if self.anchor != Anchor::Root => match self.from_anchor(path, root) {
+                Some(rest) => rest,
+                None => return false,
+            },
             _ if self.absolute && !root.is_empty() => Cow::Owned([root, path].join(&b'/')),
             _ if self.starts_wild2 => Cow::Owned([b"/", path].concat()),
             _ => Cow::Borrowed(path),
@@ -196,6 +284,23 @@ impl Compiled {
             What::Literal(literal) => literal == part,
             What::Wild(pattern) if self.scope == Scope::AfterAnySlash => pattern.matches_after_any_slash(part),
             What::Wild(pattern) => pattern.matches(part),
+        }
+    }
+}
+
+impl Compiled {
+    /// The path as seen from the anchor; `None` if it is not below it.
+    fn from_anchor<'a>(&self, path: &'a [u8], root: &[u8]) -> Option<Cow<'a, [u8]>> {
+        match &self.anchor {
+            Anchor::Below(dir) if !dir.is_empty() => {
+                path.strip_prefix(dir.as_slice())?.strip_prefix(b"/").map(Cow::Borrowed)
+            }
+            Anchor::Above(dir) if dir.is_empty() => Some(Cow::Owned([root, path].join(&b'/'))),
+            Anchor::Above(dir) => {
+                let whole = [root, path].join(&b'/');
+                Some(Cow::Owned(whole.strip_prefix(dir.as_slice())?.strip_prefix(b"/")?.to_vec()))
+            }
+            _ => Some(Cow::Borrowed(path)),
         }
     }
 }

@@ -17,9 +17,41 @@ pub struct Rule(pub(super) Kind);
 pub(super) enum Kind {
     /// `!`: forgets the rules before it.
     Clear,
-    /// An empty value, which rsync accepts and ignores.
+    /// An empty value, which rsync accepts and ignores; or a rule for extended attributes, which are not carried.
     Nothing,
     Match(Match),
+    /// `.`: the rules in a file stand here.
+    Merge(Merge),
+    /// `:`: so do those in a file of each directory, for what is below it.
+    DirMerge(Merge),
+    /// `-C`: CVS' own list.
+    Cvs,
+}
+
+/// A rule that names a file of rules.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Merge {
+    pub file: Vec<u8>,
+    pub template: Template,
+    /// `e`: the file itself is excluded.
+    pub exclude_self: bool,
+    /// `n`: what is in a directory's file does not concern the directories below it.
+    pub no_inherit: bool,
+}
+
+/// What the rules of a file get from the rule that names it.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(super) struct Template {
+    /// `-` or `+`: each line is a pattern.
+    pub patterns: Option<Action>,
+    /// `w`: rules end at blanks too.
+    pub words: bool,
+    /// `C`: as CVS has it; `!` clears the list.
+    pub cvs: bool,
+    pub absolute: bool,
+    pub perishable: bool,
+    pub sender: bool,
+    pub receiver: bool,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -54,14 +86,26 @@ impl Match {
 }
 
 impl Rule {
-    /// A rule of `--filter` (`-f`): `- *.o`, `+ /dir/***`, `exclude,s x`, `P .keep`, `!`, …
+    /// A rule of `--filter` (`-f`): `- *.o`, `+ /dir/***`, `exclude,s x`, `P .keep`, `!`, `: .rules`, …
     ///
     /// # Errors
-    /// rsync's sentence for a malformed rule; a sentence of our own for rules that are not supported (merge files, `-C`,
-    /// extended attributes).
+    /// rsync's sentence for a malformed rule.
     pub fn parse(text: &[u8]) -> Result<Rule, String> {
+        Rule::within(text, &Template::default())
+    }
+
+    /// A rule of a file that was named with a template.
+    fn within(text: &[u8], template: &Template) -> Result<Rule, String> {
         if text.is_empty() {
             return Ok(Rule(Kind::Nothing));
+        }
+        if let Some(action) = template.patterns {
+            if template.cvs && text == b"!" {
+                return Ok(Rule(Kind::Clear));
+            }
+            let Template { absolute, perishable, sender, receiver, .. } = *template;
+            let rule = Match { absolute, perishable, sender, receiver, ..Match::plain(action, text) };
+            return Ok(Rule(Kind::Match(rule)));
         }
         let (head, mut at) = head(text).ok_or_else(|| sentence("Unknown filter rule", text))?;
         if head == Head::Clear {
@@ -69,9 +113,6 @@ impl Rule {
                 true => Ok(Rule(Kind::Clear)),
                 false => Err(sentence("'!' rule has trailing characters", text)),
             };
-        }
-        if matches!(head, Head::Merge | Head::DirMerge) {
-            return Err(sentence("merge-file rules are not supported; give the rules on the command line", text));
         }
         let (action, sides) = match head {
             Head::Include => (Action::Include, (false, false)),
@@ -82,18 +123,28 @@ impl Rule {
             _ => (Action::Exclude, (false, false)),
         };
         let names_side = sides != (false, false);
-        let mut rule = Match { sender: sides.0, receiver: sides.1, ..Match::plain(action, b"") };
+        let merges = matches!(head, Head::Merge | Head::DirMerge);
+        let Template { absolute, perishable, .. } = *template;
+        let mut rule = Match { sender: sides.0, receiver: sides.1, absolute, perishable, ..Match::plain(action, b"") };
+        let mut inner = Template::default();
+        let (mut exclude_self, mut no_inherit, mut attributes) = (false, false, false);
         while let Some(&modifier) = text.get(at).filter(|&&byte| byte != b' ' && byte != b'_') {
             match modifier {
+                b'-' if merges && inner.patterns.is_none() => inner.patterns = Some(Action::Exclude),
+                b'+' if merges && inner.patterns.is_none() => inner.patterns = Some(Action::Include),
+                b'e' if merges => exclude_self = true,
+                b'n' if merges => no_inherit = true,
+                b'w' if merges => inner.words = true,
+                b'C' if inner.patterns.is_none() && !names_side => {
+                    (inner.patterns, inner.words, inner.cvs) = (Some(Action::Exclude), true, true);
+                    no_inherit = true;
+                }
                 b'/' => rule.absolute = true,
-                b'!' => rule.negate = true,
+                b'!' if !merges => rule.negate = true,
                 b'p' => rule.perishable = true,
                 b's' if !names_side => rule.sender = true,
                 b'r' if !names_side => rule.receiver = true,
-                b'C' | b'x' => {
-                    let modifier = modifier as char;
-                    return Err(sentence(format_args!("modifier '{modifier}' is not supported in filter rule"), text));
-                }
+                b'x' => attributes = true,
                 _ => {
                     let what =
                         format!("invalid modifier '{}' at position {at} in filter rule", modifier.escape_ascii());
@@ -102,11 +153,76 @@ impl Rule {
             }
             at += 1;
         }
-        rule.pattern = text.get(at + 1..).unwrap_or_default().to_vec();
-        match rule.pattern.is_empty() {
-            true => Err(sentence("unexpected end of filter rule", text)),
-            false => Ok(Rule(Kind::Match(rule))),
+        if template.sender || template.receiver {
+            if rule.sender || rule.receiver {
+                return Err(sentence("specified-side merge file contains specified-side filter", text));
+            }
+            (rule.sender, rule.receiver) = (template.sender, template.receiver);
         }
+        rule.pattern = text.get(at + 1..).unwrap_or_default().to_vec();
+        if inner.cvs && !merges {
+            return Ok(Rule(Kind::Cvs));
+        }
+        if rule.pattern.is_empty() && inner.cvs {
+            rule.pattern = b".cvsignore".to_vec();
+        }
+        if rule.pattern.is_empty() {
+            return Err(sentence("unexpected end of filter rule", text));
+        }
+        if merges {
+            let Match { absolute, perishable, sender, receiver, .. } = rule;
+            let template = Template { absolute, perishable, sender, receiver, ..inner };
+            let merge = Merge { file: rule.pattern, template, exclude_self, no_inherit };
+            return Ok(Rule(if head == Head::Merge { Kind::Merge(merge) } else { Kind::DirMerge(merge) }));
+        }
+        Ok(Rule(if attributes { Kind::Nothing } else { Kind::Match(rule) }))
+    }
+
+    /// The file whose rules stand in this one's place, if it is such a rule: `. FILE`.
+    pub fn file(&self) -> Option<&[u8]> {
+        match &self.0 {
+            Kind::Merge(merge) => Some(&merge.file),
+            _ => None,
+        }
+    }
+
+    /// The rules that stand in this one's place, `content` being that of [`Rule::file`].
+    ///
+    /// # Errors
+    /// As [`Rule::parse`].
+    pub fn merged(&self, content: &[u8], nul_separated: bool) -> Result<Vec<Rule>, String> {
+        let Kind::Merge(merge) = &self.0 else { return Ok(vec![self.clone()]) };
+        let mut rules: Vec<Rule> = merge.excluded_self().into_iter().collect();
+        rules.extend(merge.template.rules(content, nul_separated)?);
+        Ok(rules)
+    }
+
+    /// Whether this is `-C`, in whose place CVS' rules stand.
+    pub fn is_cvs(&self) -> bool {
+        self.0 == Kind::Cvs
+    }
+
+    /// What CVS ignores of itself, and then what a user's list says: patterns with blanks between them.
+    pub fn cvs(users: &[u8]) -> Vec<Rule> {
+        let pattern = |word: &[u8], perishable: bool| {
+            Rule(Kind::Match(Match { perishable, ..Match::plain(Action::Exclude, word) }))
+        };
+        let own = CVS.split_ascii_whitespace().map(|word| pattern(word.as_bytes(), true));
+        let mut rules: Vec<Rule> = own.collect();
+        for word in users.split(u8::is_ascii_whitespace).filter(|word| !word.is_empty()) {
+            match word {
+                b"!" => rules.clear(),
+                word => rules.push(pattern(word, false)),
+            }
+        }
+        rules
+    }
+
+    /// What `-C` adds behind all other rules: each directory's `.cvsignore`, and `-C` itself.
+    pub fn cvs_exclude() -> [Rule; 2] {
+        let template = Template { patterns: Some(Action::Exclude), words: true, cvs: true, ..Template::default() };
+        let file = b".cvsignore".to_vec();
+        [Rule(Kind::DirMerge(Merge { file, template, exclude_self: false, no_inherit: true })), Rule(Kind::Cvs)]
     }
 
     /// A value of `--exclude` or `--include`, or a line of their `-from` files: a pattern that may be prefixed with `- ` or
@@ -157,6 +273,36 @@ impl Rule {
             rules.push(Rule::pattern(line, default).map_err(|error| format!("line {}: {error}", index + 1))?);
         }
         Ok(rules)
+    }
+}
+
+/// What CVS ignores (cvs(1), and rsync(1) `--cvs-exclude`).
+const CVS: &str = "RCS SCCS CVS CVS.adm RCSLOG cvslog.* tags TAGS .make.state .nse_depinfo *~ #* .#* ,* _$* *$ *.old \
+     *.bak *.BAK *.orig *.rej .del-* *.a *.olb *.o *.obj *.so *.exe *.Z *.elc *.ln core .svn/ .git/ .hg/ .bzr/";
+
+impl Merge {
+    /// The last component of the file's name.
+    pub fn name(&self) -> &[u8] {
+        self.file.rsplit(|byte| *byte == b'/').next().unwrap_or_default()
+    }
+
+    /// `e`: the rule that excludes the file.
+    pub fn excluded_self(&self) -> Option<Rule> {
+        self.exclude_self.then(|| Rule(Kind::Match(Match::plain(Action::Exclude, self.name()))))
+    }
+}
+
+impl Template {
+    /// The rules in a file's content: one for each line, or for each word.
+    pub fn rules(&self, content: &[u8], nul_separated: bool) -> Result<Vec<Rule>, String> {
+        let words = self.words;
+        let ends = |byte: &u8| match nul_separated {
+            true => *byte == 0 || words && byte.is_ascii_whitespace(),
+            false => matches!(byte, b'\n' | b'\r') || words && byte.is_ascii_whitespace(),
+        };
+        let lines = content.split(ends).filter(|line| !line.is_empty());
+        let lines = lines.filter(|line| words || !matches!(line[0], b'#' | b';'));
+        lines.map(|line| Rule::within(line, self)).collect()
     }
 }
 
@@ -246,8 +392,10 @@ mod tests {
             ("- ", "unexpected end of filter rule: - "),
             ("-", "unexpected end of filter rule: -"),
             ("-s_", "unexpected end of filter rule: -s_"),
-            (". f", "merge-file rules are not supported; give the rules on the command line: . f"),
-            ("-C", "modifier 'C' is not supported in filter rule: -C"),
+            (".", "unexpected end of filter rule: ."),
+            (":!f x", "invalid modifier '!' at position 1 in filter rule: :!f x"),
+            ("-n x", "invalid modifier 'n' at position 1 in filter rule: -n x"),
+            (":C- x", "invalid modifier '-' at position 2 in filter rule: :C- x"),
         ] {
             assert_eq!(Rule::parse(text.as_bytes()), Err(error.to_string()));
         }

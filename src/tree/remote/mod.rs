@@ -307,6 +307,16 @@ impl RemoteTree {
         self.at(path)
     }
 
+    /// A path as the server resolves it, links and all.
+    async fn real_path(&self, path: &[u8]) -> Result<Vec<u8>> {
+        let path = &self.at(path);
+        let work = |_, lease: Lease, _| async move {
+            lease.session.submit(&Request::Realpath { path }).names(Stage::List, path).await
+        };
+        listing::one_name(self.again(work).await?)
+            .ok_or_else(|| self.fault(Stage::List, Cause::Protocol, path, "REALPATH was answered without a name"))
+    }
+
     /// Removes something: gone is gone, if it may have been us.
     async fn gone(&self, path: &[u8], request: impl Fn(&[u8]) -> Request<'_>) -> Result<()> {
         let (path, request) = (&self.at_change(path), &request);
@@ -393,6 +403,19 @@ impl Tree for RemoteTree {
             listing::one_name(self.again(work).await?)
                 .ok_or_else(|| self.fault(Stage::List, Cause::Protocol, path, "READLINK was answered without a name"))
         })
+    }
+
+    fn leads_to<'a>(&'a self, path: &'a [u8]) -> BoxFuture<'a, Result<Option<Vec<u8>>>> {
+        Box::pin(async move {
+            let (root, led) = tokio::join!(self.real_path(b""), self.real_path(path));
+            let (root, led) = (root?, led?);
+            let root = if root == b"/" { b"".as_slice() } else { &root };
+            Ok(led.strip_prefix(root).and_then(|rest| rest.strip_prefix(b"/")).map(<[u8]>::to_vec))
+        })
+    }
+
+    fn absolute(&self) -> BoxFuture<'_, Result<Vec<u8>>> {
+        Box::pin(self.real_path(b""))
     }
 
     fn list<'a>(&'a self, path: &'a [u8], follow: bool) -> BoxFuture<'a, Result<Listing>> {
@@ -637,6 +660,28 @@ impl Tree for RemoteTree {
             let attrs = Attrs { size: Some(size), ..Attrs::default() };
             let work = |_, lease: Lease, _| async move {
                 lease.session.submit(&Request::Setstat { path, attrs }).done(Stage::Write, path).await
+            };
+            self.again(work).await
+        })
+    }
+
+    fn sync<'a>(&'a self, path: &'a [u8]) -> BoxFuture<'a, Result<()>> {
+        Box::pin(async move {
+            let path = &self.at(path);
+            let work = |_, lease: Lease, _| async move {
+                if !lease.session.extensions.fsync {
+                    let text = "the server cannot do it (it has no fsync@openssh.com)";
+                    return Err(self.fault(Stage::Close, Cause::Unsupported, path, text));
+                }
+                let _open = lease.handle().await;
+                let opening = Request::Open { path, flags: open::READ, attrs: Attrs::default() };
+                let handle = &lease.session.submit(&opening).handle(Stage::Open, path).await?;
+                // They are answered in their order.
+                let synced = lease.session.submit(&Request::Fsync { handle });
+                let closed = lease.session.submit(&Request::Close { handle });
+                let synced = synced.done(Stage::Close, path).await;
+                closed.done(Stage::Close, path).await?;
+                synced
             };
             self.again(work).await
         })

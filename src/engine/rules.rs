@@ -1,0 +1,114 @@
+//! The rules that directories bring (`dir-merge`): reads the files that [`crate::plan::filter`] asks for, at the end that
+//! they are for.
+
+use std::sync::Arc;
+
+use crate::fault::{Cause, Fault, Stage};
+use crate::plan::filter::{Contents, Filter, Side, Stop};
+use crate::tree::{Listing, Tree, split};
+
+use super::brought::Origin;
+use super::operands;
+
+/// The longest file of rules that is taken.
+const RULES_MAX: u64 = 1 << 20;
+
+/// A directory in which files of rules may lie.
+pub struct Dir<'a> {
+    pub tree: &'a dyn Tree,
+    /// Its path in `tree`.
+    pub path: &'a [u8],
+    /// What is in it, so that nothing is asked for that is not there.
+    pub listing: &'a Listing,
+}
+
+/// Lists a directory of the source. What is returned with it has the rules that hold within it.
+pub async fn list(origin: Origin, shown: &[u8], follow: bool) -> (Origin, Result<Listing, Fault>) {
+    let listed = async {
+        let listing = origin.source.list(&origin.path, follow).await?;
+        let filter = hide(&origin, shown, &listing).await?;
+        Ok((listing, filter))
+    };
+    match listed.await {
+        Ok((listing, filter)) => (Origin { filter, ..origin }, Ok(listing)),
+        Err(fault) => (origin, Err(fault)),
+    }
+}
+
+/// The rules within a directory of the source.
+pub async fn hide(origin: &Origin, shown: &[u8], listing: &Listing) -> Result<Arc<Filter>, Fault> {
+    let dir = Dir { tree: origin.source.as_ref(), path: &origin.path, listing };
+    enter(&origin.filter, Side::Sender, shown, &[dir]).await
+}
+
+/// The rules within a directory: from the first of `dirs` that has the file.
+pub async fn enter(filter: &Arc<Filter>, side: Side, shown: &[u8], dirs: &[Dir<'_>]) -> Result<Arc<Filter>, Fault> {
+    if !filter.has_lists() {
+        return Ok(filter.clone());
+    }
+    let shown = if shown == b"." { b"".as_slice() } else { shown };
+    let mut contents = Contents::new();
+    loop {
+        match filter.enter(shown, side, &contents) {
+            Ok(inner) => return Ok(Arc::new(inner)),
+            Err(Stop::Wrong(text)) => {
+                let hop = dirs.first().map_or_else(|| "local".into(), |dir| dir.tree.hop().clone());
+                return Err(Fault::new(hop, Stage::List, Cause::Config, text));
+            }
+            Err(Stop::Needs(path)) => {
+                let mut content = None;
+                for dir in dirs {
+                    content = read(dir, shown, &path).await?;
+                    if content.is_some() {
+                        break;
+                    }
+                }
+                contents.insert(path, content);
+            }
+        }
+    }
+}
+
+async fn read(dir: &Dir<'_>, shown: &[u8], path: &[u8]) -> Result<Option<Vec<u8>>, Fault> {
+    let here = match shown {
+        b"" => Some(path).filter(|path| !path.starts_with(b"/")),
+        shown => path.strip_prefix(shown).and_then(|rest| rest.strip_prefix(b"/")),
+    };
+    if let Some(name) = here
+        && !name.contains(&b'/')
+    {
+        let listed = dir.listing.entries.iter().any(|entry| entry.name == name);
+        return if listed { content(dir.tree, &super::finish::below(dir.path, name)).await } else { Ok(None) };
+    }
+    if !path.starts_with(b"/") {
+        return content(dir.tree, path).await;
+    }
+    let (above, name) = split(path);
+    match dir.tree.beside(if above.is_empty() { b"/" } else { above }).await {
+        Ok(tree) => content(tree.as_ref(), name).await,
+        Err(fault) => unless_lost(fault),
+    }
+}
+
+async fn content(tree: &dyn Tree, path: &[u8]) -> Result<Option<Vec<u8>>, Fault> {
+    let read = async {
+        let Some(meta) = tree.stat(path, true).await?.filter(crate::entry::Meta::is_file) else { return Ok(None) };
+        if meta.size > RULES_MAX {
+            let text = format!("\"{}\": more than {} KiB of rules", String::from_utf8_lossy(path), RULES_MAX >> 10);
+            return Err(Fault::new(tree.hop().clone(), Stage::List, Cause::Config, text));
+        }
+        operands::read_list(tree, path, meta.size).await.map(Some)
+    };
+    match read.await {
+        Err(fault) => unless_lost(fault),
+        read => read,
+    }
+}
+
+/// A file of rules that cannot be read is as one that is not there (rsync: the same).
+fn unless_lost(fault: Fault) -> Result<Option<Vec<u8>>, Fault> {
+    match fault.cause {
+        Cause::NotFound | Cause::Permission => Ok(None),
+        _ => Err(fault),
+    }
+}

@@ -1,0 +1,68 @@
+//! What is in a directory that is left alone: it is not transferred, but counts as found, as rsync's sender does it.
+
+use super::*;
+
+impl Scan<'_> {
+    /// Notes a directory that is left alone as one whose contents are to be counted.
+    pub(super) fn only_count(&mut self, place: Place) {
+        if !place.contents.is_empty() || !place.given.is_empty() {
+            self.waiting.push(Next::Contents(Box::new(Waiting {
+                origins: place.contents,
+                given: place.given,
+                dest_path: place.dest_path,
+                shown: place.shown,
+                protect: place.protect,
+                exists: false,
+                directory: Directory::there(),
+                dev: 0,
+                only_counted: true,
+                listings: self.ahead.take(),
+            })));
+        }
+    }
+
+    /// Counts what is in a directory that is left alone.
+    pub(super) fn count(
+        &mut self,
+        shown_dir: &[u8],
+        mut entries: Vec<Entry>,
+        mut nodes: HashMap<Vec<u8>, Node>,
+        first: Option<&Origin>,
+        hide: &Filter,
+    ) {
+        let options = &self.run.job.options;
+        entries.retain(|entry| {
+            let path = below(shown_dir, &entry.name);
+            safe_name(&entry.name).is_ok() && !hide.excludes(&path, entry.meta.is_dir(), Side::Sender)
+        });
+        for entry in entries {
+            self.run.tally().stats.found(&entry.meta);
+            let node = nodes.remove(&entry.name).or_else(|| first.map(|first| brought::found(first, entry.clone())));
+            let (Some(node), true) = (node, entry.meta.is_dir()) else { continue };
+            let shown = below(shown_dir, &entry.name);
+            let contents = if options.recursive { node.contents } else { Vec::new() };
+            let mut place = Place::of(node.origin, shown, contents);
+            place.given = node.children;
+            self.only_count(place);
+        }
+    }
+}
+
+impl Place {
+    /// Somewhere at the source, of which the destination has nothing.
+    fn of(origin: Origin, shown: Vec<u8>, contents: Vec<Origin>) -> Place {
+        Place {
+            origin,
+            contents,
+            first: None,
+            basis: None,
+            given: Nodes::new(),
+            silent: false,
+            dest_path: Vec::new(),
+            shown,
+            protect: Arc::default(),
+            directory: Directory::there(),
+            made: false,
+        }
+    }
+}
