@@ -371,6 +371,7 @@ fn served(after: &Served, before: &Served) -> Served {
         target_logins: after.target_logins - before.target_logins,
         target_start_drops: after.target_start_drops - before.target_start_drops,
         refused_sessions: after.refused_sessions - before.refused_sessions,
+        listen_overflows: after.listen_overflows.saturating_sub(before.listen_overflows),
     }
 }
 

@@ -134,6 +134,7 @@ impl Own {
             target_logins: counts.target_logins,
             target_start_drops: counts.start_drops - counts.head_start_drops,
             refused_sessions: counts.refused_sessions,
+            listen_overflows: fs::read_to_string("/proc/net/netstat").map_or(0, |text| listen_overflows(&text)),
         }
     }
 }
@@ -242,4 +243,27 @@ fn embedded(limits: &Limits) -> io::Result<Pair> {
         config.max_sessions = sessions.unwrap_or(config.max_sessions);
     };
     Ok(Pair::Embedded(Embedded::with(head, target, None)?))
+}
+
+/// `TcpExt: … ListenOverflows …` above a line with the numbers; 0 where there is no such thing.
+fn listen_overflows(netstat: &str) -> u64 {
+    let mut lines = netstat.lines().filter_map(|line| line.strip_prefix("TcpExt:"));
+    let (Some(names), Some(numbers)) = (lines.next(), lines.next()) else { return 0 };
+    let column = names.split_whitespace().zip(numbers.split_whitespace()).find(|(name, _)| *name == "ListenOverflows");
+    column.and_then(|(_, number)| number.parse().ok()).unwrap_or(0)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_kernel_tells_whom_it_turned_away() {
+        let text =
+            "TcpExt: SyncookiesSent ListenOverflows ListenDrops\nTcpExt: 0 111 112\nIpExt: InNoRoutes\nIpExt: 7\n";
+        assert_eq!(
+            (listen_overflows(text), listen_overflows(""), listen_overflows("TcpExt: A\nTcpExt: 1\n")),
+            (111, 0, 0)
+        );
+    }
 }

@@ -66,6 +66,9 @@ pub struct Served {
     pub target_logins: u64,
     pub target_start_drops: u64,
     pub refused_sessions: u64,
+    /// Connections that this machine's kernel turned away because a listening socket's queue was full (sshd's holds 128): no
+    /// server's log has them.
+    pub listen_overflows: u64,
 }
 
 impl Sample {
