@@ -198,7 +198,7 @@ fn sources_that_are_missing_are_named_and_the_others_go(bed: &dyn Bed) -> Tried 
     let alone = go(bed, ["-a", &bed.operand("lost"), "nothing"])?.exits(23)?;
     assert!(!dir.join("nothing").exists(), "{}", alone.said());
     // What we do not know, and what we know and do not do: never silently ignored.
-    for option in ["--frobnicate", "-A", "-X", "-S", "-K", "--fsync", "--temp-dir=x"] {
+    for option in ["--frobnicate", "-A", "-X", "-U", "--temp-dir=x"] {
         let ran = go(bed, ["-a", option, "there", &bed.operand("x")])?;
         assert!(
             [1, 4].contains(&ran.code()) && ran.output.err().contains(option.split('=').next().unwrap_or_default())
