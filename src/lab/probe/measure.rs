@@ -58,6 +58,10 @@ pub struct Speed {
     pub down: Option<f64>,
 }
 
+/// Refusals in a row that are believed: the place of a session that has just ended is free a moment after its CLOSE.
+const REFUSALS: u32 = 3;
+const SLOT: Duration = Duration::from_millis(30);
+
 /// Opens an SFTP session.
 pub async fn sftp(session: &Arc<HopSession>) -> Result<(Sftp, Session), Fault> {
     let wire = channel::open(session, Start::Sftp).await?.wire;
@@ -97,23 +101,29 @@ pub async fn round_trip(sftp: &Session) -> Duration {
 /// Opens sessions beside the one that is open, until one is refused or there are `most`; then lets all go.
 pub async fn sessions(session: &Arc<HopSession>, most: usize) -> Sessions {
     let mut held = Vec::new();
-    let mut refused = false;
-    while !refused && held.len() + 1 < most {
-        let step = STEP.min(most - held.len() - 1);
+    let mut refusals = 0;
+    while refusals < REFUSALS && held.len() + 1 < most {
+        if refusals > 0 {
+            tokio::time::sleep(SLOT).await;
+        }
+        let step = if refusals == 0 { STEP.min(most - held.len() - 1) } else { 1 };
         let opened = futures::future::join_all((0..step).map(|_| channel::open(session, Start::Sftp))).await;
+        let mut refused = false;
         for result in opened {
             match result {
                 Ok(started) => held.push(started.wire),
                 Err(fault) => {
                     tracing::debug!(%fault, "no further session");
-                    refused |= fault.cause == Cause::SessionLimit;
+                    refused = true;
                     if fault.cause != Cause::SessionLimit {
                         return Sessions { open: held.len() + 1, refused: false };
                     }
                 }
             }
         }
+        refusals = if refused { refusals + 1 } else { 0 };
     }
+    let refused = refusals > 0;
     let open = held.len() + 1;
     for wire in &mut held {
         wire.tx.finish().await;
