@@ -233,7 +233,7 @@ async fn weigh(remote: &Arc<Remote>, recursive: bool, there: &[Operand<'_>]) -> 
             weight.add(meta);
         } else if recursive {
             // One that cannot be listed is told of when it is walked.
-            let listing = remote.tree(path).list(b"", false).await.unwrap_or_default();
+            let listing = remote.tree(strip(path)).list(b"", false).await.unwrap_or_default();
             listing.entries.iter().for_each(|entry| weight.add(&entry.meta));
         }
     }
