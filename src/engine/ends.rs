@@ -233,8 +233,10 @@ async fn weigh(remote: &Arc<Remote>, recursive: bool, there: &[Operand<'_>]) -> 
             weight.add(meta);
         } else if recursive {
             // One that cannot be listed is told of when it is walked.
-            let listing = remote.tree(strip(path)).list(b"", false).await.unwrap_or_default();
-            listing.entries.iter().for_each(|entry| weight.add(&entry.meta));
+            if let Ok(listing) = remote.tree(strip(path)).list(b"", false).await {
+                listing.entries.iter().for_each(|entry| weight.add(&entry.meta));
+                Foresight::keep(remote, strip(path), false, listing);
+            }
         }
     }
     weight
@@ -357,8 +359,13 @@ async fn items(
         [] => Items::None,
         // Only where the destination is no directory does it matter what a lone directory has in it.
         [only] if only.meta.is_dir() && dest_state != DestState::Dir && job.options.recursive => {
-            let listing = end(only.place).tree(&only.path).await?.list(b"", false).await?;
-            if listing.entries.is_empty() && brought.count() <= 1 { Items::One } else { Items::Many }
+            let (end, path) = (end(only.place), strip(&only.path));
+            let listing = end.tree(path).await?.list(b"", false).await?;
+            let items = if listing.entries.is_empty() && brought.count() <= 1 { Items::One } else { Items::Many };
+            if let End::Remote(remote) = &end {
+                Foresight::keep(remote, path, false, listing);
+            }
+            items
         }
         _ if brought.count() + brought.contents.len() > 1 => Items::Many,
         _ => Items::One,

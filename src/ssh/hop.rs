@@ -20,6 +20,9 @@ use super::{auth, host_key};
 /// From the stream to the end of the key exchange. OpenSSH's LoginGraceTime (120 s) runs meanwhile.
 const HANDSHAKE_PATIENCE: Duration = Duration::from_secs(60);
 
+/// For the end of a jump to be known, where a tunnel of it has ended.
+const JUMP_PATIENCE: Duration = Duration::from_millis(50);
+
 /// For a jump to answer, where something behind it has been silent for longer than anyone waits.
 pub const BLAME_PATIENCE: Duration = Duration::from_secs(2);
 
@@ -125,7 +128,15 @@ impl client::Handler for Client {
                 Ok(())
             }
             DisconnectReason::Error(error) => {
-                explain(&self.fate, &error);
+                if !explain(&self.fate, &error) {
+                    // The end of a tunnel may come before that of the jump that carried it is written down.
+                    for jump in &self.jumps {
+                        if tokio::time::timeout(JUMP_PATIENCE, jump.fate.over()).await.is_ok() {
+                            self.fate.refuse(jump.fate.fault());
+                            break;
+                        }
+                    }
+                }
                 // When a jump falls silent, so does all that it carries, and any may be the first to notice.
                 if let Some(silent) = silent_jump(&self.jumps, self.fate.fault(), BLAME_PATIENCE).await {
                     self.fate.refuse(silent);
@@ -162,14 +173,17 @@ impl Drop for Client {
     }
 }
 
-/// Writes down why a session ended. Where it was the hop below that ended, that hop's own words are the reason.
-fn explain(fate: &Fate, error: &russh::Error) {
+/// Writes down why a session ended. Where it was the hop below that ended, that hop's own words are the reason; whether they
+/// were.
+fn explain(fate: &Fate, error: &russh::Error) -> bool {
     if let russh::Error::IO(error) = error
         && let Some(carrier) = error.get_ref().and_then(|inner| inner.downcast_ref::<Fault>())
     {
-        return fate.refuse(carrier.clone());
+        fate.refuse(carrier.clone());
+        return true;
     }
     fate.failed(&describe(error));
+    false
 }
 
 fn describe(error: &russh::Error) -> String {

@@ -324,7 +324,7 @@ fn a_request_beside_the_files_that_fails_is_one_failure_more() -> Tried {
             (Push, "target: answer stat 2 with failure", 23, Others("list", "io")),
             (Pull, "target: answer opendir 2 with failure", 23, Others("list", "io")),
             (Pull, "target: answer readdir 2 with permission-denied", 23, Others("list", "permission")),
-            (Pull, "target: answer readlink 2 with failure", 23, Others("list", "io")),
+            (Pull, "target: answer readlink 1 with failure", 23, Others("list", "io")),
         ],
         &[],
         "",

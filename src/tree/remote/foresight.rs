@@ -82,6 +82,13 @@ impl Foresight {
         Some(Box::pin(async move { found.await.ok() }))
     }
 
+    /// Gives a listing back that was only looked over: whoever walks the directory next has it.
+    pub fn keep(remote: &Remote, path: &[u8], follow: bool, listing: Listing) {
+        let key = (path.to_vec(), follow);
+        remote.foresight.maps().lists.insert(key, tokio::spawn(std::future::ready(Ok(listing))));
+        remote.foresight.any.store(true, Ordering::Release);
+    }
+
     /// What is known of the far end may not be so any more.
     pub fn forget(&self) {
         if self.any.swap(false, Ordering::AcqRel) {
