@@ -188,6 +188,9 @@ fn link_stat(place: &Place, path: &[u8]) -> Fault {
     Fault::new(hop, Stage::List, Cause::NotFound, text)
 }
 
+/// A source's tree, and the rules that hold at its root.
+type Rooted = (Arc<dyn Tree>, Arc<Filter>);
+
 /// What the operands bring, and the trees that they are in.
 pub async fn bring(
     job: &Job,
@@ -195,7 +198,7 @@ pub async fn bring(
     operands: &[Operand<'_>],
 ) -> Result<(Brought, Vec<Arc<dyn Tree>>), Fault> {
     let options = &job.options;
-    let mut trees: HashMap<Vec<u8>, (Arc<dyn Tree>, Arc<Filter>)> = HashMap::new();
+    let mut trees: HashMap<Vec<u8>, Rooted> = HashMap::new();
     let mut brought = Brought::default();
     let filter = Filter::new(&options.rules);
     let ways = ways(end, operands).await?;

@@ -263,7 +263,7 @@ impl Compiled {
     fn pattern_matches(&self, path: &[u8], is_dir: bool, root: &[u8]) -> bool {
         let mut text = match self.scope {
             Scope::Basename => Cow::Borrowed(path),
-            _ if self.anchor != Anchor::Root => match self.from_anchor(path, root) {
+            _ if self.anchor != Anchor::Root => match self.below_anchor(path, root) {
                 Some(rest) => rest,
                 None => return false,
             },
@@ -290,7 +290,7 @@ impl Compiled {
 
 impl Compiled {
     /// The path as seen from the anchor; `None` if it is not below it.
-    fn from_anchor<'a>(&self, path: &'a [u8], root: &[u8]) -> Option<Cow<'a, [u8]>> {
+    fn below_anchor<'a>(&self, path: &'a [u8], root: &[u8]) -> Option<Cow<'a, [u8]>> {
         match &self.anchor {
             Anchor::Below(dir) if !dir.is_empty() => {
                 path.strip_prefix(dir.as_slice())?.strip_prefix(b"/").map(Cow::Borrowed)

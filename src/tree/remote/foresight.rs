@@ -21,11 +21,13 @@ pub struct Foresight {
     maps: Mutex<Maps>,
 }
 
+/// A path, and whether links are followed.
+type Asked = (Vec<u8>, bool);
+
 #[derive(Default)]
 struct Maps {
-    /// By path, and whether links are followed.
-    stats: HashMap<(Vec<u8>, bool), JoinHandle<Result<Option<Meta>>>>,
-    lists: HashMap<(Vec<u8>, bool), JoinHandle<Result<Listing>>>,
+    stats: HashMap<Asked, JoinHandle<Result<Option<Meta>>>>,
+    lists: HashMap<Asked, JoinHandle<Result<Listing>>>,
 }
 
 /// What is foreseen of one path.
