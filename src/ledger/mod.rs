@@ -54,7 +54,7 @@ pub struct Settings {
     pub clock: Clock,
 }
 
-/// The count of one run. Share it in an [`Arc`](std::sync::Arc).
+/// The count of one run. Share it in an [`Arc`].
 pub struct Ledger {
     count: Arc<Mutex<Count>>,
     report: Option<Report>,

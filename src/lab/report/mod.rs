@@ -1,9 +1,9 @@
 //! `hopsync-lab report`: what a run or a bench was, as one page, as tables and as drawings.
 //!
-//! - [`read`]: the files behind the paths; [`lines`]: what a report's lines are.
-//! - [`runs`], [`bench`] (of [`record`]s): what is [`kept`] of them, in memory that does not grow with the number of files:
+//! - [`mod@read`]: the files behind the paths; [`lines`]: what a report's lines are.
+//! - [`runs`], [`mod@bench`] (of [`record`]s): what is [`kept`] of them, in memory that does not grow with the number of files:
 //!   [`tally`], [`histogram`], [`timeline`].
-//! - [`run_part`], [`bench_part`] and their times: what is said of it, as a [`document`]; [`words`] and [`units`] for the sentences.
+//! - [`run_part`], [`bench_part`] and their times: what is said of it, as a [`mod@document`]; [`words`] and [`units`] for the sentences.
 //! - [`figure`]: the drawings, on [`svg`] and [`scale`]. Pure.
 //! - [`html`], [`tables`]: the document written down.
 //!

@@ -47,7 +47,7 @@ pub fn bytes(n: f64) -> String {
     format!("{}\u{a0}{name}", three(value))
 }
 
-/// A size that somebody chose: `1 MiB` where it is a whole number of those, else as [`bytes`].
+/// A size that somebody chose: `1 MiB` where it is a whole number of those, else as [`bytes()`].
 pub fn size(n: u64) -> String {
     match BINARY.into_iter().find(|(unit, _)| n >= *unit && n.is_multiple_of(*unit)) {
         Some((unit, name)) => format!("{}\u{a0}{name}", count(n / unit)),

@@ -1,4 +1,4 @@
-//! The figures: data in, drawing out. Each is drawn at whatever width its [`Svg`](super::svg::Svg) has.
+//! The figures: data in, drawing out. Each is drawn at whatever width its [`Svg`] has.
 
 pub mod arrivals;
 pub mod bars;
