@@ -1,19 +1,22 @@
-//! Hashing: both algorithms at the sizes that occur, and the lines that a far end's hasher prints.
+//! Hashing: all algorithms at the sizes that occur, and the lines that a far end's hasher prints.
 
 use std::fmt::Write;
 use std::hint::black_box;
 
 use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
+use hopsync::verify::gmac::Key;
 use hopsync::verify::ladder::{is_plain, parse_line};
 use hopsync::verify::{Algorithm, Digest};
 
-/// A small file, one request of OpenSSH's largest size, and what a large file is hashed in.
+/// A small file, one request of OpenSSH's largest size, and many blocks of a large file.
 const SIZES: [(&str, usize); 3] = [("4 KiB", 4 << 10), ("255 KiB", 255 << 10), ("16 MiB", 16 << 20)];
 const LINES: usize = 1000;
 
 fn hash(c: &mut Criterion) {
     let data = vec![0x5a; SIZES.iter().map(|(_, size)| *size).max().unwrap_or(0)];
-    for (name, algorithm) in [("blake3", Algorithm::Blake3), ("sha256", Algorithm::Sha256)] {
+    for (name, algorithm) in
+        [("blake3", Algorithm::Blake3), ("gmac", Algorithm::Gmac(Key::own())), ("sha256", Algorithm::Sha256)]
+    {
         let mut group = c.benchmark_group(format!("hashing/{name}"));
         for (size_name, size) in SIZES {
             group.throughput(Throughput::Bytes(size as u64));

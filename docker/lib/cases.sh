@@ -106,6 +106,7 @@ alone() {
 
 case_image_alone() {
   local said
+  [[ -z $needs_libraries ]] || lack "the image for use wants a static hopsync, which $binary is not"
   said=$(docker run --rm "$hopsync_image" --version)
   [[ $said == hopsync* ]] || die "--version says: $said"
   alone "${project}_near" -a --report=/data/alone.jsonl -e 'ssh -J head' /data/tree/ user:/data/alone/

@@ -88,10 +88,11 @@ fn fault(error: &Panicked) -> Fault {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::verify::gmac::Key;
 
     #[tokio::test]
     async fn pieces_are_hashed_in_order_however_they_gather() {
-        for algorithm in [Algorithm::Blake3, Algorithm::Sha256] {
+        for algorithm in [Algorithm::Blake3, Algorithm::Sha256, Algorithm::Gmac(Key::own())] {
             let all: Vec<u8> = (0..1_000_003u32).map(|n| (n.wrapping_mul(2_654_435_761) >> 24) as u8).collect();
             for size in [1000, 99_999, all.len()] {
                 let mut hashing = Hashing::new(algorithm);

@@ -4,6 +4,7 @@ use bytes::{BufMut, Bytes, BytesMut};
 
 use crate::fault::{Cause, Fault, Stage};
 use crate::sftp::{Request, Session};
+use crate::verify::gmac::Key;
 use crate::verify::remote::NoHash;
 use crate::verify::{Algorithm, Digest};
 
@@ -11,7 +12,7 @@ const BLAKE3: u8 = 1;
 const SHA256: u8 = 2;
 const SKIPPED: u8 = 3;
 const GONE: u8 = 4;
-const SHA256_PARTS: u8 = 5;
+const GMAC: u8 = 5;
 
 /// Asks the holder. The outer error is the connection's.
 pub async fn ask(session: &Session, path: &[u8], size: u64) -> Result<Result<Digest, NoHash>, Fault> {
@@ -27,11 +28,14 @@ pub fn encode(answer: &Result<Digest, NoHash>) -> Bytes {
     let mut out = BytesMut::new();
     match answer {
         Ok(digest) => {
-            out.put_u8(match digest.algorithm {
-                Algorithm::Blake3 => BLAKE3,
-                Algorithm::Sha256 => SHA256,
-                Algorithm::Sha256Parts => SHA256_PARTS,
-            });
+            match digest.algorithm {
+                Algorithm::Blake3 => out.put_u8(BLAKE3),
+                Algorithm::Sha256 => out.put_u8(SHA256),
+                Algorithm::Gmac(Key(key)) => {
+                    out.put_u8(GMAC);
+                    out.put_slice(&key);
+                }
+            }
             out.put_slice(&digest.bytes);
         }
         Err(NoHash::Skipped) => out.put_u8(SKIPPED),
@@ -45,11 +49,14 @@ pub fn encode(answer: &Result<Digest, NoHash>) -> Bytes {
 
 fn decode(body: &[u8]) -> Option<Result<Digest, NoHash>> {
     let (kind, rest) = body.split_first()?;
-    let digest = |algorithm| Some(Ok(Digest { algorithm, bytes: rest.try_into().ok()? }));
+    let digest = |algorithm, rest: &[u8]| Some(Ok(Digest { algorithm, bytes: rest.try_into().ok()? }));
     match *kind {
-        BLAKE3 => digest(Algorithm::Blake3),
-        SHA256 => digest(Algorithm::Sha256),
-        SHA256_PARTS => digest(Algorithm::Sha256Parts),
+        BLAKE3 => digest(Algorithm::Blake3, rest),
+        SHA256 => digest(Algorithm::Sha256, rest),
+        GMAC => {
+            let (key, rest) = rest.split_first_chunk()?;
+            digest(Algorithm::Gmac(Key(*key)), rest)
+        }
         SKIPPED => Some(Err(NoHash::Skipped)),
         GONE => Some(Err(NoHash::Gone(String::from_utf8_lossy(rest).into_owned()))),
         _ => None,
@@ -65,13 +72,14 @@ mod tests {
         for answer in [
             Ok(Digest::of(Algorithm::Blake3, b"x")),
             Ok(Digest::of(Algorithm::Sha256, b"x")),
-            Ok(Digest::of(Algorithm::Sha256Parts, b"x")),
+            Ok(Digest::of(Algorithm::Gmac(Key([7; 16])), b"x")),
             Err(NoHash::Skipped),
             Err(NoHash::Gone("killed".to_owned())),
         ] {
             assert_eq!(decode(&encode(&answer)), Some(answer));
         }
         assert_eq!(decode(&[BLAKE3, 1, 2]), None);
+        assert_eq!(decode(&[[GMAC; 16], [1; 16], [2; 16]].concat()), None);
         assert_eq!(decode(&[]), None);
         assert_eq!(decode(&[99]), None);
     }

@@ -1,20 +1,18 @@
-//! The hashes in use: BLAKE3, and SHA-256 where the far end has nothing else. All give 32 bytes.
+//! The hashes in use: BLAKE3, and what is fastest where the far end has no BLAKE3. All give 32 bytes.
 
 use std::fmt;
 
 use sha2::Digest as _;
 
+use super::gmac::{Gmac, Key};
+
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Algorithm {
     Blake3,
     Sha256,
-    /// A large file's parts of [`PART`] bytes, each hashed with SHA-256 by itself, and SHA-256 over their hashes; of what is
-    /// no longer than one part, SHA-256. So that many processors can hash one file.
-    Sha256Parts,
+    /// Tags of a file's blocks under a key: [`super::gmac`].
+    Gmac(Key),
 }
-
-/// Bytes in one part of [`Algorithm::Sha256Parts`]: a hundredth of a second's work.
-pub const PART: u64 = 16 << 20;
 
 /// A hash and how it was made; two are equal only if both are.
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
@@ -25,12 +23,11 @@ pub struct Digest {
 
 impl fmt::Display for Digest {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let name = match self.algorithm {
-            Algorithm::Blake3 => "blake3",
-            Algorithm::Sha256 => "sha256",
-            Algorithm::Sha256Parts => "sha256-16m",
-        };
-        write!(f, "{name}:")?;
+        match self.algorithm {
+            Algorithm::Blake3 => write!(f, "blake3:")?,
+            Algorithm::Sha256 => write!(f, "sha256:")?,
+            Algorithm::Gmac(key) => write!(f, "gmac-85k-{key}:")?,
+        }
         self.bytes.iter().try_for_each(|byte| write!(f, "{byte:02x}"))
     }
 }
@@ -67,54 +64,7 @@ impl Digest {
 pub enum Hasher {
     Blake3(Box<blake3::Hasher>),
     Sha256(Box<sha2::Sha256>),
-    Sha256Parts(Box<Parts>),
-}
-
-/// [`Algorithm::Sha256Parts`] under way.
-#[derive(Default)]
-pub struct Parts {
-    whole: Option<sha2::Sha256>,
-    part: sha2::Sha256,
-    /// Bytes in `part`.
-    filled: u64,
-}
-
-impl Parts {
-    fn update(&mut self, mut data: &[u8]) {
-        while !data.is_empty() {
-            if self.filled == PART {
-                let part = std::mem::take(&mut self.part).finalize();
-                self.add(&part);
-                self.filled = 0;
-            }
-            let (now, later) = data.split_at(data.len().min((PART - self.filled) as usize));
-            self.part.update(now);
-            self.filled += now.len() as u64;
-            data = later;
-        }
-    }
-
-    fn add(&mut self, part: &[u8]) {
-        self.whole.get_or_insert_default().update(part);
-    }
-
-    fn finish(mut self) -> [u8; 32] {
-        let last = std::mem::take(&mut self.part).finalize();
-        match &mut self.whole {
-            None => last.into(),
-            Some(_) => {
-                self.add(&last);
-                self.whole.unwrap_or_default().finalize().into()
-            }
-        }
-    }
-}
-
-/// The hash of a file of more than one part from its parts' hashes, in order.
-pub fn of_parts(parts: impl IntoIterator<Item = Digest>) -> Digest {
-    let mut whole = sha2::Sha256::new();
-    parts.into_iter().for_each(|part| whole.update(part.bytes));
-    Digest { algorithm: Algorithm::Sha256Parts, bytes: whole.finalize().into() }
+    Gmac(Box<Gmac>),
 }
 
 impl Hasher {
@@ -122,7 +72,7 @@ impl Hasher {
         match algorithm {
             Algorithm::Blake3 => Hasher::Blake3(Box::new(blake3::Hasher::new())),
             Algorithm::Sha256 => Hasher::Sha256(Box::new(sha2::Sha256::new())),
-            Algorithm::Sha256Parts => Hasher::Sha256Parts(Box::default()),
+            Algorithm::Gmac(key) => Hasher::Gmac(Box::new(Gmac::new(key))),
         }
     }
 
@@ -132,7 +82,7 @@ impl Hasher {
                 hasher.update(data);
             }
             Hasher::Sha256(hasher) => hasher.update(data),
-            Hasher::Sha256Parts(hasher) => hasher.update(data),
+            Hasher::Gmac(hasher) => hasher.update(data),
         }
     }
 
@@ -140,7 +90,7 @@ impl Hasher {
         match self {
             Hasher::Blake3(hasher) => Digest { algorithm: Algorithm::Blake3, bytes: *hasher.finalize().as_bytes() },
             Hasher::Sha256(hasher) => Digest { algorithm: Algorithm::Sha256, bytes: hasher.finalize().into() },
-            Hasher::Sha256Parts(hasher) => Digest { algorithm: Algorithm::Sha256Parts, bytes: hasher.finish() },
+            Hasher::Gmac(hasher) => Digest { algorithm: Algorithm::Gmac(hasher.key()), bytes: hasher.finish() },
         }
     }
 }
@@ -159,27 +109,6 @@ mod tests {
             Digest::from_hex(Algorithm::Sha256, &sha256.as_bytes()[7..]),
             Some(Digest::of(Algorithm::Sha256, b""))
         );
-    }
-
-    #[test]
-    fn parts_are_hashed_one_by_one_however_the_bytes_come() {
-        let all: Vec<u8> = (0..2 * PART + 5).map(|n| (n % 251) as u8).collect();
-        let sha = |data: &[u8]| Digest::of(Algorithm::Sha256, data);
-        for (len, parts) in [(0, 1), (PART, 1), (PART + 1, 2), (2 * PART, 2), (2 * PART + 5, 3)] {
-            let data = &all[..len as usize];
-            let expected = match parts {
-                1 => sha(data).bytes,
-                _ => sha(&data.chunks(PART as usize).flat_map(|part| sha(part).bytes).collect::<Vec<_>>()).bytes,
-            };
-            for size in [1 << 20, PART as usize - 7, all.len()] {
-                let mut hasher = Hasher::new(Algorithm::Sha256Parts);
-                data.chunks(size).for_each(|piece| hasher.update(piece));
-                assert_eq!(hasher.finish().bytes, expected, "{len} bytes in pieces of {size}");
-            }
-            if parts > 1 {
-                assert_eq!(of_parts(data.chunks(PART as usize).map(sha)).bytes, expected);
-            }
-        }
     }
 
     #[test]

@@ -1,12 +1,13 @@
 //! Proof of delivery: hashes of what was read here, and of what lies there.
 //!
-//! The ladder of ways to hash at the far end, best first: a `hopsync` on its PATH, `b3sum`, `openssl`, `sha256sum`, and
+//! The ladder of ways to hash at the far end, best first: a `hopsync` on its PATH, `b3sum`, Python ([`gmac`]), `openssl`, `sha256sum`, and
 //! reading the bytes back over SFTP. [`ladder`] is pure (the script, its lines); [`remote`] drives it over a
 //! channel; [`digest`] is what both ends compare; [`server`] is `hopsync --hash-server`, the top rung.
 
 pub mod digest;
+pub mod gmac;
 pub mod ladder;
 pub mod remote;
 pub mod server;
 
-pub use digest::{Algorithm, Digest, Hasher, PART};
+pub use digest::{Algorithm, Digest, Hasher};

@@ -12,6 +12,7 @@ use crate::fault::{Cause, Fault, Stage};
 use crate::sftp::wire::{Receiver, Sender, Wire};
 
 use super::digest::Digest;
+use super::gmac::Key;
 use super::ladder::{self, BATCH, FarEnd, Introduction, Rung, SENTINEL};
 
 /// For the script's introduction. An SFTP server in its place hangs up at our knock; a slow login shell takes seconds.
@@ -70,11 +71,11 @@ pub struct Found {
 pub async fn start(mut wire: Wire, hop: Arc<str>) -> Result<Found, Fault> {
     let failed = |cause, text: String| Fault::new(hop.clone(), Stage::Hash, cause, text);
     let mut lines = Lines::default();
-    let mut introduction = Introduction::default();
+    let mut introduction = Introduction::new(Key::own());
     let mut nonsense = false;
     let reading = async {
         // Who does not take it says why in what we read.
-        let _ = wire.tx.send(Bytes::from_static(ladder::KNOCK)).await;
+        let _ = wire.tx.send(Bytes::from(ladder::knock(Key::own()))).await;
         loop {
             while let Some(line) = lines.next() {
                 // An account that may run no commands is told so in a line of text.
@@ -329,7 +330,8 @@ mod tests {
         let (near, mut far) = wire::pair(64);
         tokio::spawn(async move {
             let hello = format!("hopsync-far 1\nids 0 0 0\numask 0022\nhasher {rung}\n");
-            assert_eq!(far.rx.recv().await.unwrap().as_deref(), Some(ladder::KNOCK));
+            let knock = ladder::knock(Key::own());
+            assert_eq!(far.rx.recv().await.unwrap().as_deref(), Some(knock.as_bytes()));
             far.tx.send(Bytes::from(hello)).await.unwrap();
             let mut input = Vec::new();
             let mut held: Vec<Vec<u8>> = Vec::new();
