@@ -18,8 +18,19 @@ const STRIDE: u64 = 389;
 fn entry(i: u64, mtime: i64) -> Entry {
     let kind = if i.is_multiple_of(20) { Kind::Dir } else { Kind::File };
     let name = format!("measurement-{i:06}.{}", ["dat", "o", "txt", "c"][(i % 4) as usize]).into_bytes();
-    let meta =
-        Meta { kind, size: i, mtime, mtime_nsec: 0, mode: 0o644, uid: 1000, gid: 1000, dev: 1, ino: i, links: 1 };
+    let meta = Meta {
+        kind,
+        size: i,
+        mtime,
+        mtime_nsec: 0,
+        atime: 0,
+        mode: 0o644,
+        uid: 1000,
+        gid: 1000,
+        dev: 1,
+        ino: i,
+        links: 1,
+    };
     Entry { name, meta, target: None }
 }
 

@@ -38,6 +38,8 @@ pub struct Meta {
     pub mtime: i64,
     /// Nanoseconds; 0 where the end cannot tell.
     pub mtime_nsec: u32,
+    /// The last access, in whole seconds since the epoch.
+    pub atime: i64,
     /// The twelve permission bits (setuid, setgid, sticky, rwx × 3).
     pub mode: u32,
     pub uid: u32,

@@ -161,6 +161,8 @@ pub struct Options {
     pub partial: bool,
     /// `--partial-dir`, relative: where an unfinished file is kept instead.
     pub partial_dir: Option<Vec<u8>>,
+    /// `--temp-dir`, relative to the destination or absolute.
+    pub temp_dir: Option<Vec<u8>>,
     pub append_verify: bool,
     /// Blocks of zeros become holes.
     pub sparse: bool,
@@ -182,6 +184,8 @@ pub struct Options {
     pub groupmap: IdMap,
     pub executability: bool,
     pub omit_link_times: bool,
+    /// Of what is neither a directory nor a link, the time of the last access too.
+    pub atimes: bool,
     pub ignore_missing_args: bool,
     pub delete_missing_args: bool,
     pub ignore_errors: bool,

@@ -94,6 +94,7 @@ fn list(dir: &Path) -> std::io::Result<Vec<Entry>> {
                 size: stat.len(),
                 mtime: stat.mtime(),
                 mtime_nsec: 0,
+                atime: 0,
                 mode: stat.mode() & 0o7777,
                 uid: stat.uid(),
                 gid: stat.gid(),

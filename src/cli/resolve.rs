@@ -134,6 +134,16 @@ impl Fold {
             }
             Meaning::HardLinks => o.hard_links = on,
             Meaning::AppendVerify => (o.append_verify, o.inplace) = (true, true),
+            Meaning::Atimes if on && o.atimes => {
+                return Err(UsageError::syntax(
+                    "--atimes given twice means --open-noatime, which is not supported by hopsync: give it once",
+                ));
+            }
+            Meaning::Atimes => o.atimes = on,
+            Meaning::TempDir => {
+                let dir: &[u8] = typed.value.as_bytes();
+                o.temp_dir = (!dir.is_empty()).then(|| dir.to_vec());
+            }
             Meaning::PartialDir => {
                 let dir: &[u8] = typed.value.as_bytes();
                 let dir = &dir[..dir.iter().rposition(|byte| *byte != b'/').map_or(0, |last| last + 1)];
@@ -358,6 +368,11 @@ impl Fold {
             Recursive::Yes => true,
         };
         options.relative = self.relative.unwrap_or(names_given);
+        if options.atimes && !options.times {
+            return Err(UsageError::syntax(
+                "--atimes without --times: SFTP sets both times or none; give both options",
+            ));
+        }
         options.dirs |= names_given;
         options.backup = backup(self.backup, self.backup_dir, self.suffix, &mut options)?;
         if options.remove_source_files && options.delay_updates {

@@ -208,7 +208,8 @@ mod tests {
 
     fn entry(gid: u32) -> Entry {
         let (kind, mode) = (Kind::File, 0o644);
-        let meta = Meta { kind, size: 1, mtime: 1, mtime_nsec: 0, mode, uid: 0, gid, dev: 0, ino: 0, links: 1 };
+        let meta =
+            Meta { kind, size: 1, mtime: 1, mtime_nsec: 0, atime: 0, mode, uid: 0, gid, dev: 0, ino: 0, links: 1 };
         Entry { name: b"a".to_vec(), meta, target: None }
     }
 

@@ -153,8 +153,19 @@ mod tests {
     fn node(name: &str, kind: Kind, origin: &str) -> Node {
         let source: Arc<dyn Tree> = Arc::new(Local::open(b"").expect("the current directory"));
         let origin = Origin { source, path: origin.into(), filter: Arc::default() };
-        let meta =
-            Meta { kind, size: 1, mtime: 1, mtime_nsec: 0, mode: 0o755, uid: 0, gid: 0, dev: 0, ino: 0, links: 1 };
+        let meta = Meta {
+            kind,
+            size: 1,
+            mtime: 1,
+            mtime_nsec: 0,
+            atime: 0,
+            mode: 0o755,
+            uid: 0,
+            gid: 0,
+            dev: 0,
+            ino: 0,
+            links: 1,
+        };
         let entry = Entry { name: name.into(), meta, target: None };
         let contents = if kind == Kind::Dir { vec![origin.clone()] } else { Vec::new() };
         Node { entry, origin, contents, children: Nodes::new(), silent: false }

@@ -18,7 +18,7 @@ use crate::verify::{Algorithm, Digest};
 use super::deliver::FileItem;
 use super::hashing::Hashing;
 use super::run::Run;
-use super::sparse;
+use super::{sparse, stage};
 
 /// Pieces of one large file that are read ahead of their writing: from a disk, and from the far end, where the offered
 /// window (8 MiB at distance, for each lane) is to be kept full. The byte budgets bound what they hold.
@@ -56,19 +56,20 @@ pub async fn attempt(run: &Run, item: &FileItem, meta: &Meta, number: u32, trace
     if run.job.options.inplace {
         return super::inplace::attempt(run, item, meta, number, trace).await;
     }
-    let temp = run.temps.name(&item.dest_path);
+    let temp = stage::name(run, &item.dest_path);
     let tried = async {
+        let stage = stage::tree(run).await?;
         let from = if number == 1 { super::partial::resume(run, &item.dest_path, meta, &temp).await? } else { 0 };
-        let proof = send_proven(run, item, meta, &temp, number, trace, from).await?;
+        let proof = send_proven(run, item, meta, (&stage, &temp), number, trace, from).await?;
         let change = run.change_like(meta, item.old.as_ref(), item.like.as_ref()).await?;
         if run.job.options.delay_updates {
-            run.dest.commit(&temp, &super::delay::place(run, &item.dest_path).await?, change).await?;
+            stage::commit(run, &temp, &super::delay::place(run, &item.dest_path).await?, change).await?;
             return Ok(proof);
         }
         if item.old.as_ref().is_some_and(Meta::is_file) {
             super::backup::keep(run, &item.dest_path).await?;
         }
-        run.dest.commit(&temp, &item.dest_path, change).await?;
+        stage::commit(run, &temp, &item.dest_path, change).await?;
         Ok::<_, Fault>(proof)
     };
     match tried.await {
@@ -100,12 +101,15 @@ impl Chosen {
     }
 }
 
-/// Sends the data to `path` and proves it there. What lies below `from` is there already, or may be.
+/// A file that is written, in the tree that it is written to.
+type To<'a> = (&'a Arc<dyn Tree>, &'a [u8]);
+
+/// Sends the data to `to` and proves it there. What lies below `from` is there already, or may be.
 pub(super) async fn send_proven(
     run: &Run,
     item: &FileItem,
     meta: &Meta,
-    path: &[u8],
+    to: To<'_>,
     number: u32,
     trace: &mut Trace,
     from: u64,
@@ -114,14 +118,14 @@ pub(super) async fn send_proven(
     let (sent, there) = if run.pull {
         // What comes is hashed at its source meanwhile.
         let there = async { Ok(at_source(run, item, meta, number, algorithm).await) };
-        future::try_join(send(run, item, meta, path, trace, from, algorithm), there).await?
+        future::try_join(send(run, item, meta, to, trace, from, algorithm), there).await?
     } else {
-        (send(run, item, meta, path, trace, from, algorithm).await?, None)
+        (send(run, item, meta, to, trace, from, algorithm).await?, None)
     };
     if run.job.options.fsync {
-        run.dest.sync(path).await?;
+        to.0.sync(to.1).await?;
     }
-    prove(run, item, path, sent, there, number).await
+    prove(run, item, to, sent, there, number).await
 }
 
 /// Removes the temp of a failed try, or keeps it as `--partial` asks. What cannot be removed now stays on the list.
@@ -132,7 +136,10 @@ async fn give_back(run: &Run, item: &FileItem, meta: &Meta, temp: &[u8], bytes: 
     let done = if run.job.options.partial && bytes > 0 && large(run, meta) {
         super::partial::keep(run, temp, &super::partial::path(run, &item.dest_path)).await
     } else {
-        run.dest.remove(temp).await
+        match stage::tree(run).await {
+            Ok(stage) => stage.remove(temp).await,
+            Err(fault) => Err(fault),
+        }
     };
     match done {
         Ok(()) => run.temps.gone(temp),
@@ -157,14 +164,14 @@ async fn send(
     run: &Run,
     item: &FileItem,
     meta: &Meta,
-    temp: &[u8],
+    to: To<'_>,
     trace: &mut Trace,
     from: u64,
     algorithm: &Chosen,
 ) -> Result<Sent, Fault> {
     let started = tokio::time::Instant::now();
     if large(run, meta) || from > 0 || run.job.options.inplace || sparse::concerns(run, meta.size) {
-        return pump(run, item, meta, temp, trace, from, algorithm).await;
+        return pump(run, item, meta, to, trace, from, algorithm).await;
     }
     let _held = run.budget.bytes(meta.size as usize).await;
     trace.waited += started.elapsed();
@@ -173,7 +180,7 @@ async fn send(
     unchanged(item, meta, &after, data.len() as u64)?;
     let size = data.len() as u64;
     let algorithm = algorithm.of(run).await;
-    let (used, stored) = run.dest.write_small(temp, data.clone(), 0o600, algorithm).await?;
+    let (used, stored) = to.0.write_small(to.1, data.clone(), 0o600, algorithm).await?;
     if used.channel.is_some() {
         trace.used = used;
     }
@@ -202,7 +209,7 @@ async fn pump(
     run: &Run,
     item: &FileItem,
     meta: &Meta,
-    temp: &[u8],
+    (dest, temp): To<'_>,
     trace: &mut Trace,
     from: u64,
     algorithm: &Chosen,
@@ -212,7 +219,7 @@ async fn pump(
     let _open = run.budget.large(size).await;
     trace.waited += started.elapsed();
     let source = item.source.open_read(&item.source_path, size, item.follow).await?;
-    let sink = run.dest.open_write(temp, size, 0o600, !run.job.options.inplace && from == 0).await?;
+    let sink = dest.open_write(temp, size, 0o600, !run.job.options.inplace && from == 0).await?;
     trace.used = if sink.used().channel.is_some() { sink.used() } else { source.used() };
     let chunk = run.chunk();
     let algorithm = algorithm.of(run).await;
@@ -290,11 +297,11 @@ async fn pump(
     }
     unchanged(item, meta, &source.finish().await?, written)?;
     if holes && end < size {
-        run.dest.truncate(temp, size).await?;
+        dest.truncate(temp, size).await?;
     }
     sink.finish(size).await?;
     let digest = match algorithm.filter(|_| run.pull) {
-        Some(algorithm) => Some(run.dest.digest(temp, size, How::Readback(algorithm)).await?.0),
+        Some(algorithm) => Some(dest.digest(temp, size, How::Readback(algorithm)).await?.0),
         None => match hashing {
             Some(hashing) => Some(hashing.finish().await?),
             None => None,
@@ -323,7 +330,7 @@ async fn at_source(run: &Run, item: &FileItem, meta: &Meta, number: u32, algorit
 async fn prove(
     run: &Run,
     item: &FileItem,
-    temp: &[u8],
+    (dest, temp): To<'_>,
     sent: Sent,
     there: Option<Hashed>,
     number: u32,
@@ -334,7 +341,7 @@ async fn prove(
     }
     let (end, there) = match there {
         Some(there) => (&item.source, there),
-        None => (&run.dest, run.dest.digest(temp, sent.size, how(run, here.algorithm, number)).await),
+        None => (dest, dest.digest(temp, sent.size, how(run, here.algorithm, number)).await),
     };
     let (there, by) = there?;
     same(end.as_ref(), item, here, there)?;

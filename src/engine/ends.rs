@@ -222,6 +222,11 @@ async fn find_rooted(
     let roots = Roots { brought, renamed, dest_is_new: made.new, absent };
     let mut run = Run::new(job.clone(), settings, dest_tree, &sources, remote);
     run.missing = made.missing;
+    if let (Some(dir), false) = (&options.temp_dir, run.missing)
+        && !super::stage::is_there(&run).await?
+    {
+        return Err(usage(1, format!("The temp-dir does not exist: {}", String::from_utf8_lossy(dir))));
+    }
     Ok(Ends { run, roots, missing })
 }
 

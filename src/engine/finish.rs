@@ -21,7 +21,7 @@ use super::run::Run;
 const AT_ONCE: usize = 64;
 
 /// What `--partial` leaves under the final name: a time that no quick check takes for the source's.
-pub const PARTIAL: Change = Change { mode: None, mtime: Some((0, 0)), owner: None, group: None };
+pub const PARTIAL: Change = Change { mode: None, mtime: Some((0, 0)), atime: None, owner: None, group: None };
 
 /// What the scan leaves to be done at the end.
 #[derive(Default)]

@@ -23,7 +23,7 @@ pub async fn attempt(run: &Run, item: &FileItem, meta: &Meta, number: u32, trace
         Some(old) if run.job.options.append_verify && number == 1 && old.is_file() => old.size,
         _ => 0,
     };
-    let proof = send_proven(run, item, meta, path, number, trace, from).await?;
+    let proof = send_proven(run, item, meta, (&run.dest, path), number, trace, from).await?;
     let change = run.change(meta, item.old.as_ref()).await?;
     run.dest.set(path, change, false).await?;
     Ok(proof)

@@ -141,7 +141,19 @@ mod tests {
     use crate::entry::Kind;
 
     fn meta(ino: u64, links: u64) -> Meta {
-        Meta { kind: Kind::File, size: 1, mtime: 1, mtime_nsec: 0, mode: 0o644, uid: 0, gid: 0, dev: 1, ino, links }
+        Meta {
+            kind: Kind::File,
+            size: 1,
+            mtime: 1,
+            mtime_nsec: 0,
+            atime: 0,
+            mode: 0o644,
+            uid: 0,
+            gid: 0,
+            dev: 1,
+            ino,
+            links,
+        }
     }
 
     #[test]

@@ -43,6 +43,7 @@ mod rules;
 mod run;
 mod scan;
 mod sparse;
+mod stage;
 mod temps;
 
 pub use run::{Outcome, Run, Settings, run};

@@ -26,7 +26,7 @@ pub async fn keep(run: &Run, temp: &[u8], path: &[u8]) -> Result<(), Fault> {
             return Err(fault);
         }
     }
-    run.dest.commit(temp, path, finish::PARTIAL).await
+    super::stage::commit(run, temp, path, finish::PARTIAL).await
 }
 
 /// Takes what an earlier run left of a file as `temp`. Returns how much of it may be right.
@@ -40,7 +40,7 @@ pub async fn resume(run: &Run, dest_path: &[u8], meta: &Meta, temp: &[u8]) -> Re
         discard(run, &path).await?;
         return Ok(0);
     }
-    run.dest.move_to(&path, run.dest.as_ref(), temp).await?;
+    run.dest.move_to(&path, super::stage::tree(run).await?.as_ref(), temp).await?;
     discard(run, &path).await?;
     Ok(found.size)
 }

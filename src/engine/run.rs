@@ -75,6 +75,8 @@ pub struct Run {
     pub missing: bool,
     /// Where `--backup-dir` keeps things, once it is known.
     pub backups: super::backup::Place,
+    /// Where `--temp-dir` is, once it is known.
+    pub stage: super::stage::Place,
     over: AtomicBool,
 }
 
@@ -117,6 +119,7 @@ impl Run {
             delayed: super::delay::Delayed::default(),
             missing: false,
             backups: super::backup::Place::default(),
+            stage: super::stage::Place::default(),
             over: AtomicBool::new(false),
         }
     }
@@ -183,6 +186,7 @@ impl Run {
         Ok(Change {
             mode: Some(context.target_mode(new, old)),
             mtime: times.then_some((new.mtime, new.mtime_nsec)),
+            atime: (times && context.sets_atime(new)).then_some(new.atime),
             owner: owner.or(old.map(|old| old.uid).or(uid).filter(|_| both)),
             group: group.or(old.map(|old| old.gid).or(gid).filter(|_| both)),
         })
@@ -408,10 +412,14 @@ async fn clean_up(run: &Arc<Run>) {
     if left.is_empty() || run.gave_up() {
         return;
     }
-    let removals = left.iter().map(|(temp, kept)| async move {
-        let done = match kept {
-            Some(path) => super::partial::keep(run, temp, path).await,
-            None => run.dest.remove(temp).await,
+    let removals = left.iter().map(|(temp, left)| async move {
+        let done = match (&left.kept, left.staged) {
+            (Some(path), _) => super::partial::keep(run, temp, path).await,
+            (None, false) => run.dest.remove(temp).await,
+            (None, true) => match super::stage::tree(run).await {
+                Ok(stage) => stage.remove(temp).await,
+                Err(fault) => Err(fault),
+            },
         };
         if let Err(fault) = done
             && fault.cause != Cause::NotFound

@@ -78,6 +78,11 @@ impl Item<'_> {
         }
     }
 
+    fn atime_differs(&self, options: &Options) -> bool {
+        let carried = options.atimes && !matches!(self.new.kind, Kind::Dir | Kind::Symlink);
+        carried && self.old.is_some_and(|old| old.atime.abs_diff(self.new.atime) > u64::from(options.modify_window))
+    }
+
     fn perms_differ(&self, options: &Options) -> bool {
         let differ = self.old.is_some_and(|old| (old.mode ^ self.new.mode) & 0o7777 != 0);
         (options.perms || options.executability) && differ && self.new.kind != Kind::Symlink
@@ -99,6 +104,7 @@ impl Item<'_> {
             || self.content_differs
             || self.size_differs()
             || self.time_differs(options)
+            || self.atime_differs(options)
             || self.perms_differ(options)
             || self.owner_differs()
             || self.group_differs()
@@ -149,7 +155,7 @@ impl Item<'_> {
                 flag(self.perms_differ(options), 'p'),
                 flag(self.owner_differs(), 'o'),
                 flag(self.group_differs(), 'g'),
-                '.',
+                flag(self.atime_differs(options), 'u'),
                 '.',
                 '.',
             ]
@@ -167,7 +173,7 @@ mod tests {
     use crate::job::Info;
 
     fn meta(kind: Kind, mode: u32) -> Meta {
-        Meta { kind, size: 6, mtime: 100, mtime_nsec: 0, mode, uid: 1, gid: 1, dev: 0, ino: 0, links: 1 }
+        Meta { kind, size: 6, mtime: 100, mtime_nsec: 0, atime: 0, mode, uid: 1, gid: 1, dev: 0, ino: 0, links: 1 }
     }
 
     fn item<'a>(new: &'a Meta, old: Option<&'a Meta>, update: Update) -> Item<'a> {

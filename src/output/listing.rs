@@ -61,7 +61,7 @@ mod tests {
     use super::*;
 
     fn meta(kind: Kind, mode: u32, size: u64) -> Meta {
-        Meta { kind, size, mtime: 0, mtime_nsec: 0, mode, uid: 0, gid: 0, dev: 0, ino: 0, links: 1 }
+        Meta { kind, size, mtime: 0, mtime_nsec: 0, atime: 0, mode, uid: 0, gid: 0, dev: 0, ino: 0, links: 1 }
     }
 
     #[test]

@@ -73,6 +73,11 @@ impl<'a> Context<'a> {
         }
     }
 
+    /// Whether `--atimes` asks for the time of its last access to be set.
+    pub fn sets_atime(&self, new: &Meta) -> bool {
+        self.opts.atimes && !matches!(new.kind, Kind::Dir | Kind::Symlink)
+    }
+
     /// Whether two times are the same as far as `--modify-window` says.
     fn same_time(&self, one: i64, other: i64) -> bool {
         one.abs_diff(other) <= u64::from(self.opts.modify_window)
@@ -86,6 +91,7 @@ impl<'a> Context<'a> {
             content: false,
             size: new.is_file() && new.size != old.size,
             time: sets_time && !self.same_time(self.shown_mtime(new.mtime).0, old.mtime),
+            atime: self.sets_atime(new) && !self.same_time(self.shown_mtime(new.atime).0, old.atime),
             mode: !link && self.target_mode(new, Some(old)) != old.mode,
             owner: settable && self.opts.owner && self.may_chown && new.uid != old.uid,
             group: settable && self.opts.group && self.may_chgrp && new.gid != old.gid,
@@ -107,6 +113,8 @@ pub struct Differs {
     pub size: bool,
     /// The time is to be set and shows another second.
     pub time: bool,
+    /// Likewise the last access.
+    pub atime: bool,
     pub mode: bool,
     pub owner: bool,
     pub group: bool,

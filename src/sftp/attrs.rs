@@ -83,6 +83,7 @@ impl Attrs {
             size: self.size.unwrap_or(0),
             mtime: self.times.map_or(0, |(_, mtime)| i64::from(mtime)),
             mtime_nsec: 0,
+            atime: self.times.map_or(0, |(atime, _)| i64::from(atime)),
             mode: mode & 0o7777,
             uid,
             gid,

@@ -177,6 +177,7 @@ fn meta(stat: &fs::Stat) -> Meta {
         size: stat.st_size as u64,
         mtime: stat.st_mtime,
         mtime_nsec: stat.st_mtime_nsec as u32,
+        atime: stat.st_atime,
         mode: mode & 0o7777,
         uid: stat.st_uid,
         gid: stat.st_gid,
@@ -240,9 +241,13 @@ fn read_full(file: &File, buffer: &mut Vec<u8>, offset: u64, len: usize) -> io::
     Ok(())
 }
 
-fn set_times(dir: impl AsFd, name: &OsStr, (seconds, nanoseconds): (i64, u32)) -> io::Result<()> {
+fn set_times(dir: impl AsFd, name: &OsStr, (seconds, nanoseconds): (i64, u32), atime: Option<i64>) -> io::Result<()> {
     let time = Timespec { tv_sec: seconds, tv_nsec: i64::from(nanoseconds) };
-    let times = Timestamps { last_access: Timespec { tv_sec: 0, tv_nsec: fs::UTIME_NOW }, last_modification: time };
+    let last_access = match atime {
+        Some(seconds) => Timespec { tv_sec: seconds, tv_nsec: 0 },
+        None => Timespec { tv_sec: 0, tv_nsec: fs::UTIME_NOW },
+    };
+    let times = Timestamps { last_access, last_modification: time };
     fs::utimensat(dir, name, &times, AtFlags::SYMLINK_NOFOLLOW)?;
     Ok(())
 }
@@ -263,7 +268,7 @@ fn apply(dir: impl AsFd, name: &OsStr, change: &Change, symlink: bool) -> io::Re
         fs::chmodat(&dir, name, Mode::from_raw_mode(mode), AtFlags::empty())?;
     }
     if let Some(mtime) = change.mtime {
-        set_times(&dir, name, mtime)?;
+        set_times(&dir, name, mtime, change.atime)?;
     }
     Ok(())
 }

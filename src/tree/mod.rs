@@ -28,6 +28,8 @@ pub struct Change {
     pub mode: Option<u32>,
     /// Seconds and nanoseconds; SFTP carries whole seconds as u32.
     pub mtime: Option<(i64, u32)>,
+    /// Seconds; only together with `mtime`, because SFTP sets both.
+    pub atime: Option<i64>,
     pub owner: Option<u32>,
     pub group: Option<u32>,
 }

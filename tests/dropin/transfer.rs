@@ -4,6 +4,7 @@ use std::fs::{self, File, Permissions};
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::{FileExt, MetadataExt, PermissionsExt, symlink};
 use std::path::{Path, PathBuf};
+use std::time::{Duration, UNIX_EPOCH};
 
 use hopsync::lab::bed::{Bed, Embedded, HEAD, SshdPair, TARGET};
 use hopsync::lab::trees::{Aspects, odd_tree, random_file, set_mtime};
@@ -26,6 +27,8 @@ on_both! {
     paths_are_relative_to_the_home_directory
     sources_that_are_missing_are_named_and_the_others_go
     parsls_commands_work_word_for_word
+    access_times_are_kept_if_asked_for_and_only_then
+    temporary_files_lie_where_they_are_asked_to
     a_dry_run_changes_nothing_and_says_what_it_would
     what_is_newer_unchanged_or_only_touched_is_left_alone
     deletion_spares_what_is_excluded
@@ -198,7 +201,7 @@ fn sources_that_are_missing_are_named_and_the_others_go(bed: &dyn Bed) -> Tried 
     let alone = go(bed, ["-a", &bed.operand("lost"), "nothing"])?.exits(23)?;
     assert!(!dir.join("nothing").exists(), "{}", alone.said());
     // What we do not know, and what we know and do not do: never silently ignored.
-    for option in ["--frobnicate", "-A", "-X", "-U", "--temp-dir=x"] {
+    for option in ["--frobnicate", "-A", "-X", "-N", "--iconv=utf8"] {
         let ran = go(bed, ["-a", option, "there", &bed.operand("x")])?;
         assert!(
             [1, 4].contains(&ran.code()) && ran.output.err().contains(option.split('=').next().unwrap_or_default())
@@ -247,6 +250,57 @@ fn parsls_commands_work_word_for_word(bed: &dyn Bed) -> Tried {
         .run()?
         .well()?;
     same(&bed.far().join("plain"), &dir.join("worker/plain"), ALL)
+}
+
+fn access_times_are_kept_if_asked_for_and_only_then(bed: &dyn Bed) -> Tried {
+    let near = near(bed);
+    fs::create_dir(&near)?;
+    let (one, five) =
+        (UNIX_EPOCH + Duration::from_secs(1_000_000_001), UNIX_EPOCH + Duration::from_secs(1_000_000_005));
+    random_file(&near.join("file"), 100, b"")?;
+    let touch = |path: &Path| {
+        fs::File::options().write(true).open(path)?.set_times(fs::FileTimes::new().set_accessed(one).set_modified(five))
+    };
+    touch(&near.join("file"))?;
+    go(bed, ["-a", &slash(&near), &bed.operand("plain")])?.well()?;
+    assert_ne!(fs::metadata(bed.far().join("plain/file"))?.atime(), 1_000_000_001);
+    // Set again each time: to read is to change it.
+    touch(&near.join("file"))?;
+    let ran = go(bed, ["-aUi", &slash(&near), &bed.operand("there")])?.well()?;
+    assert!(ran.output.out().contains("<f+++++++++ file\n"), "{}", ran.said());
+    let there = fs::metadata(bed.far().join("there/file"))?;
+    assert_eq!((there.atime(), there.mtime()), (1_000_000_001, 1_000_000_005));
+    touch(&near.join("file"))?;
+    let ran = go(bed, ["-aUi", &slash(&near), &bed.operand("plain")])?.well()?;
+    assert!(ran.output.out().contains(".f......u.. file\n"), "{}", ran.said());
+    assert_eq!(fs::metadata(bed.far().join("plain/file"))?.atime(), 1_000_000_001);
+    go(bed, ["-rU", &slash(&near), &bed.operand("x")])?.exits(1)?;
+    go(bed, ["-aU", &slash_operand(bed, "there"), "back/"])?.well()?;
+    assert_eq!(fs::metadata(bed.client().dir().join("back/file"))?.atime(), 1_000_000_001);
+    Ok(())
+}
+
+/// Written in a directory of its own, and in its place at once.
+fn temporary_files_lie_where_they_are_asked_to(bed: &dyn Bed) -> Tried {
+    let near = near(bed);
+    fs::create_dir_all(near.join("sub"))?;
+    random_file(&near.join("small"), 100, b"")?;
+    random_file(&near.join("sub/large"), 3_000_000, b"l")?;
+    let place = bed.far().join("temps");
+    fs::create_dir(&place)?;
+    for (dir, there) in [(place.display().to_string(), "absolute"), ("../temps".to_owned(), "relative")] {
+        go(bed, ["-a", "-T", &dir, &slash(&near), &bed.operand(&format!("{there}/"))])?.well()?;
+        same(&near, &bed.far().join(there), ALL)?;
+        assert_eq!(hopsync::lab::trees::list(&place)?.len(), 1);
+        let back = format!("back-{there}/");
+        fs::create_dir(bed.client().dir().join(&back))?;
+        go(bed, ["-a", "--temp-dir=..", &slash_operand(bed, there), &back])?.well()?;
+        same(&near, &bed.client().dir().join(&back), ALL)?;
+    }
+    let ran = go(bed, ["-a", "-T", "/nowhere", &slash(&near), &bed.operand("lost/")])?.exits(1)?;
+    assert!(ran.output.err().contains("The temp-dir does not exist: /nowhere"), "{}", ran.said());
+    assert!(!bed.far().join("lost/small").exists());
+    Ok(())
 }
 
 fn a_dry_run_changes_nothing_and_says_what_it_would(bed: &dyn Bed) -> Tried {

@@ -64,7 +64,7 @@ fn out(words: &str, act: impl FnOnce(&Printer)) -> String {
 }
 
 fn meta(kind: Kind) -> Meta {
-    Meta { kind, size: 6, mtime: 100, mtime_nsec: 0, mode: 0o644, uid: 0, gid: 0, dev: 0, ino: 0, links: 1 }
+    Meta { kind, size: 6, mtime: 100, mtime_nsec: 0, atime: 0, mode: 0o644, uid: 0, gid: 0, dev: 0, ino: 0, links: 1 }
 }
 
 fn new<'a>(path: &'a [u8], meta: &'a Meta) -> Item<'a> {

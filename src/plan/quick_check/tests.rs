@@ -4,7 +4,7 @@ use super::*;
 use proptest::prelude::*;
 
 pub(in crate::plan) fn meta(kind: Kind, size: u64, mtime: i64) -> Meta {
-    Meta { kind, size, mtime, mtime_nsec: 0, mode: 0o644, uid: 1, gid: 1, dev: 0, ino: 0, links: 1 }
+    Meta { kind, size, mtime, mtime_nsec: 0, atime: 0, mode: 0o644, uid: 1, gid: 1, dev: 0, ino: 0, links: 1 }
 }
 
 pub(in crate::plan) fn file(size: u64, mtime: i64) -> Meta {
@@ -190,7 +190,7 @@ prop_compose! {
     fn any_meta()(kind in prop::sample::select(vec![Kind::File, Kind::Dir, Kind::Symlink, Kind::Device, Kind::Special]),
                   size in 0u64..3, mtime in prop_oneof![0i64..3, Just(-1), Just(1 << 32)], mode in 0u32..0o10000,
                   uid in 0u32..2, gid in 0u32..2) -> Meta {
-        Meta { kind, size, mtime, mtime_nsec: 0, mode, uid, gid, dev: 0, ino: 0, links: 1 }
+        Meta { kind, size, mtime, mtime_nsec: 0, atime: 0, mode, uid, gid, dev: 0, ino: 0, links: 1 }
     }
 }
 

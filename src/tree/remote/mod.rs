@@ -365,7 +365,7 @@ fn attrs(change: &Change) -> impl Iterator<Item = Attrs> {
         size: None,
         owner: change.owner.zip(change.group),
         permissions: change.mode,
-        times: change.mtime.map(|(seconds, _)| (wire_time(seconds), wire_time(seconds))),
+        times: change.mtime.map(|(seconds, _)| (wire_time(change.atime.unwrap_or(seconds)), wire_time(seconds))),
     };
     // A chown clears setuid and setgid, and OpenSSH's server changes the owner last (sftp-server.c, process_setstat).
     let special = attrs.owner.is_some() && attrs.permissions.is_some_and(|mode| mode & 0o6000 != 0);
