@@ -389,15 +389,6 @@ impl Fold {
         // A map without the option that sets what it maps would do nothing.
         options.owner |= self.maps_users;
         options.group |= self.maps_groups;
-        if options.hard_links && dest.is_some() && sources.iter().any(Place::is_remote) {
-            return Err(UsageError {
-                text:
-                    "--hard-links (-H): SFTP does not tell which names are the same file, so they cannot be found at \
-                       a source at the far end; leave out -H, and each name becomes a file of its own"
-                        .into(),
-                code: super::exit::Exit::Unsupported.code(),
-            });
-        }
         if options.inplace && (options.partial_dir.is_some() || options.delay_updates) {
             let other = if options.partial_dir.is_some() { "partial-dir" } else { "delay-updates" };
             let one = if options.append_verify { "append" } else { "inplace" };

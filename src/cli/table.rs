@@ -148,7 +148,7 @@ pub const ROWS: &[Row] = &[
     row("safe-links", None, "ignore symlinks that point outside the tree", On(|o| &mut o.safe_links)),
     row("copy-dirlinks", Some('k'), "transform symlink to dir into referent dir", On(|o| &mut o.copy_dirlinks)),
     row("keep-dirlinks", Some('K'), "treat symlinked directory on receiver as directory", On(|o| &mut o.keep_dirlinks)),
-    row("hard-links", Some('H'), "preserve hard links (not from a far source)", Meaning::HardLinks).no(&["hard-links", "H"]),
+    row("hard-links", Some('H'), "preserve hard links (a far source needs GNU find)", Meaning::HardLinks).no(&["hard-links", "H"]),
     row("perms", Some('p'), "preserve permissions", On(|o| &mut o.perms)).no(&["perms", "p"]),
     row("executability", Some('E'), "preserve executability", On(|o| &mut o.executability)),
     row("chmod", None, "affect file and/or directory permissions", Meaning::Chmod).takes("CHMOD"),

@@ -189,6 +189,12 @@ pub fn settles(run: &Run, found: &Found) -> Option<BasisKind> {
     (found.level == Level::Same && kind != BasisKind::Copy).then_some(kind)
 }
 
+/// `--copy-dest`: where the data is.
+pub fn copies(run: &Run, found: &Found) -> Option<(Arc<dyn Tree>, Vec<u8>)> {
+    let copies = run.job.options.basis.as_ref()?.kind == BasisKind::Copy;
+    (copies && found.level >= Level::Data).then(|| (found.tree.clone(), found.path.clone()))
+}
+
 /// `--link-dest`: gives the file another name at the destination. False where the end cannot: then it is sent.
 pub async fn link(run: &Run, found: &Found, dest_path: &[u8]) -> Result<bool, Fault> {
     match found.tree.hard_link(&found.path, run.dest.as_ref(), dest_path).await {

@@ -60,7 +60,11 @@ pub async fn attempt(run: &Run, item: &FileItem, meta: &Meta, number: u32, trace
     let tried = async {
         let stage = stage::tree(run).await?;
         let from = if number == 1 { super::partial::resume(run, &item.dest_path, meta, &temp).await? } else { 0 };
-        let proof = send_proven(run, item, meta, (&stage, &temp), number, trace, from).await?;
+        let copied = if from == 0 && number == 1 { copied(run, item, meta, (&stage, &temp)).await? } else { None };
+        let proof = match copied {
+            Some(proof) => proof,
+            None => send_proven(run, item, meta, (&stage, &temp), number, trace, from).await?,
+        };
         let change = run.change_like(meta, item.old.as_ref(), item.like.as_ref()).await?;
         if run.job.options.delay_updates {
             stage::commit(run, &temp, &super::delay::place(run, &item.dest_path).await?, change).await?;
@@ -89,6 +93,34 @@ pub async fn attempt(run: &Run, item: &FileItem, meta: &Meta, number: u32, trace
             Err(fault)
         }
     }
+}
+
+/// `--copy-dest`: a copy of what the destination has already, if it turns out to be the source's data. What only looked so is
+/// sent.
+async fn copied(run: &Run, item: &FileItem, meta: &Meta, (dest, temp): To<'_>) -> Result<Option<Proof>, Fault> {
+    let Some((tree, path)) = &item.copied else { return Ok(None) };
+    let algorithm = run.algorithm().await;
+    let proven = async {
+        if !tree.copy_to(path, meta.size, dest.as_ref(), temp).await? {
+            return Ok::<_, Fault>(None);
+        }
+        let Some(algorithm) = algorithm else { return Ok(Some(Proof::Sent)) };
+        let how = How::Best(algorithm);
+        let here = item.source.digest(&item.source_path, meta.size, how);
+        let (here, there) = future::try_join(here, dest.digest(temp, meta.size, how)).await?;
+        Ok((here.0 == there.0).then_some(Proof::By(there.1)))
+    };
+    let proof: Option<Proof> = match proven.await {
+        Err(fault) if !matches!(fault.cause, Cause::NotFound | Cause::Io | Cause::Permission) => return Err(fault),
+        proof => proof.unwrap_or_default(),
+    };
+    if proof.is_none() {
+        match dest.remove(temp).await {
+            Err(fault) if fault.cause != Cause::NotFound => return Err(fault),
+            _ => {}
+        }
+    }
+    Ok(proof)
 }
 
 /// One try's hash. Asked for once: a connection that is made anew meanwhile may know of another one, and two of them do not

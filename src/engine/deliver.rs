@@ -38,6 +38,8 @@ pub struct FileItem {
     pub decision: Decision,
     /// Its line is printed already, as something else than a transfer: the data was found in a `--copy-dest`.
     pub told: bool,
+    /// Where: it is copied there, if that can be done.
+    pub copied: Option<(Arc<dyn Tree>, Vec<u8>)>,
     /// `-H`: other names of it wait until it is there.
     pub first: Option<links::Promise>,
 }

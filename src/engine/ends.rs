@@ -222,6 +222,10 @@ async fn find_rooted(
     let roots = Roots { brought, renamed, dest_is_new: made.new, absent };
     let mut run = Run::new(job.clone(), settings, dest_tree, &sources, remote);
     run.missing = made.missing;
+    if let (Some(remote), true) = (&run.remote, options.hard_links && run.pull) {
+        let paths: Vec<_> = there.iter().map(|operand| operand.path.clone()).collect();
+        run.far_links = super::far_links::find(remote, &paths).await?;
+    }
     if let (Some(dir), false) = (&options.temp_dir, run.missing)
         && !super::stage::is_there(&run).await?
     {
@@ -275,7 +279,8 @@ async fn connect(job: &Job, login: &Login, settings: &Settings) -> Result<Arc<Re
     let options = &job.options;
     let printer = settings.printer.clone();
     let notice: Arc<dyn Fn(&str) + Send + Sync> = Arc::new(move |text: &str| printer.remark(text.trim_end()));
-    let share = options.share;
+    // A shared connection runs no commands, and which far names are one file only a command tells.
+    let share = options.share && !(options.hard_links && job.sources.iter().any(Place::is_remote));
     let resolved =
         if share { share::resolve(&job.shell, login).await? } else { route::resolve(&job.shell, login).await? };
     let connector: Box<dyn Connector> = match resolved {

@@ -24,6 +24,7 @@ mod deliver;
 mod directory;
 mod duplicate;
 mod ends;
+mod far_links;
 mod finish;
 mod glob;
 mod hashing;

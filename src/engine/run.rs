@@ -77,6 +77,8 @@ pub struct Run {
     pub backups: super::backup::Place,
     /// Where `--temp-dir` is, once it is known.
     pub stage: super::stage::Place,
+    /// `-H` from a far source: which names are one file.
+    pub far_links: super::far_links::FarLinks,
     over: AtomicBool,
 }
 
@@ -120,6 +122,7 @@ impl Run {
             missing: false,
             backups: super::backup::Place::default(),
             stage: super::stage::Place::default(),
+            far_links: super::far_links::FarLinks::default(),
             over: AtomicBool::new(false),
         }
     }

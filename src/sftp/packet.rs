@@ -170,6 +170,13 @@ pub enum Request<'a> {
     Fsync {
         handle: &'a Handle,
     },
+    /// `copy-data` (filexfer-extensions-00 §7): `len` bytes from one open file to the same place in another.
+    CopyData {
+        from: &'a Handle,
+        to: &'a Handle,
+        offset: u64,
+        len: u64,
+    },
     /// `limits@openssh.com`.
     Limits,
     /// [`DIGEST`]: asks a shared connection's holder for the far end's hash of a file of `size` bytes.
@@ -393,6 +400,14 @@ impl Request<'_> {
             Request::Fsync { handle } => {
                 extended(out, id, b"fsync@openssh.com");
                 put_string(out, &handle.0);
+            }
+            Request::CopyData { from, to, offset, len } => {
+                extended(out, id, b"copy-data");
+                put_string(out, &from.0);
+                out.put_u64(*offset);
+                out.put_u64(*len);
+                put_string(out, &to.0);
+                out.put_u64(*offset);
             }
             Request::Limits => extended(out, id, b"limits@openssh.com"),
             Request::Digest { path, size } => {

@@ -50,6 +50,7 @@ pub struct Extensions {
     pub fsync: bool,
     pub lsetstat: bool,
     pub hardlink: bool,
+    pub copy_data: bool,
     pub limits: bool,
     /// [`packet::DIGEST`]: whoever answers here hashes, too.
     pub digest: bool,
@@ -361,6 +362,7 @@ impl Session {
             fsync: has(b"fsync@openssh.com"),
             lsetstat: has(b"lsetstat@openssh.com"),
             hardlink: has(b"hardlink@openssh.com"),
+            copy_data: has(b"copy-data"),
             limits: has(b"limits@openssh.com"),
             digest: has(packet::DIGEST),
         };

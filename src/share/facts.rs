@@ -71,6 +71,7 @@ pub async fn probe(remote: &Arc<Remote>, ledger: &Ledger, clients: usize) -> Pro
         (known.fsync, "fsync"),
         (known.lsetstat, "lsetstat"),
         (known.hardlink, "hardlink"),
+        (known.copy_data, "copy-data"),
         (known.limits, "limits"),
     ];
     Probe {

@@ -199,8 +199,10 @@ impl Reader {
             Passage::Unknown => return self.say(id, refusal(status::OP_UNSUPPORTED, "not passed on")).await,
             Passage::Relayed(relayed) => relayed,
         };
-        if let Some(handle) = &relayed.handle
-            && !self.shared.handles().contains_key(handle)
+        if [&relayed.handle, &relayed.other]
+            .into_iter()
+            .flatten()
+            .any(|handle| !self.shared.handles().contains_key(handle))
         {
             return self.say(id, refusal(status::FAILURE, "not a handle of this channel")).await;
         }
@@ -282,11 +284,12 @@ impl Reader {
     async fn extensions(&mut self) -> Result<Bytes, Why> {
         let (_, lease) = self.real().await?;
         let have = lease.session.extensions;
-        let offered: [(bool, &[u8]); 6] = [
+        let offered: [(bool, &[u8]); 7] = [
             (have.posix_rename, request::POSIX_RENAME),
             (have.fsync, request::FSYNC),
             (have.lsetstat, request::LSETSTAT),
             (have.hardlink, request::HARDLINK),
+            (have.copy_data, request::COPY_DATA),
             (have.limits, request::LIMITS),
             (true, DIGEST),
         ];

@@ -8,6 +8,7 @@ pub const POSIX_RENAME: &[u8] = b"posix-rename@openssh.com";
 pub const FSYNC: &[u8] = b"fsync@openssh.com";
 pub const LSETSTAT: &[u8] = b"lsetstat@openssh.com";
 pub const HARDLINK: &[u8] = b"hardlink@openssh.com";
+pub const COPY_DATA: &[u8] = b"copy-data";
 pub const LIMITS: &[u8] = b"limits@openssh.com";
 
 /// One packet of a client.
@@ -40,6 +41,8 @@ pub struct Relayed {
     pub body: Bytes,
     /// The handle that it is about, which must be one of the client's.
     pub handle: Option<Bytes>,
+    /// Likewise a second one.
+    pub other: Option<Bytes>,
     pub weight: Weight,
     pub effect: Effect,
 }
@@ -75,8 +78,9 @@ pub fn inspect(packet: Bytes) -> Result<Inspected, Bad> {
     let mut cursor = Cursor(packet);
     let (kind, id) = (cursor.u8()?, cursor.u32()?);
     let body = cursor.0.clone();
-    let relayed =
-        |handle, weight, effect| Passage::Relayed(Relayed { kind, body: body.clone(), handle, weight, effect });
+    let relayed = |handle, weight, effect| {
+        Passage::Relayed(Relayed { kind, body: body.clone(), handle, other: None, weight, effect })
+    };
     let passage = match kind {
         op::INIT if id == 3 => Passage::Init,
         op::INIT => return Err(Bad::Version(id)),
@@ -104,6 +108,18 @@ pub fn inspect(packet: Bytes) -> Result<Inspected, Bad> {
             LIMITS => Passage::Limits,
             DIGEST => Passage::Digest { size: cursor.u64()?, path: cursor.string()? },
             POSIX_RENAME => relayed(None, Weight::Nothing, Effect::Moves { from: cursor.string()? }),
+            COPY_DATA => {
+                let (from, _, _) = (cursor.string()?, cursor.u64()?, cursor.u64()?);
+                let (to, weight, effect) = (cursor.string()?, Weight::Nothing, Effect::None);
+                Passage::Relayed(Relayed {
+                    kind,
+                    body: body.clone(),
+                    handle: Some(from),
+                    other: Some(to),
+                    weight,
+                    effect,
+                })
+            }
             FSYNC => relayed(Some(cursor.string()?), Weight::Nothing, Effect::None),
             LSETSTAT | HARDLINK => relayed(None, Weight::Nothing, Effect::None),
             _ => Passage::Unknown,
@@ -175,6 +191,9 @@ mod tests {
             assert_eq!(relayed(&gone).effect, from);
         }
         assert_eq!(relayed(&Request::Fsync { handle: &handle }).handle, Some(handle.0.clone()));
+        let second = Handle(Bytes::from_static(b"second"));
+        let copy = relayed(&Request::CopyData { from: &handle, to: &second, offset: 3, len: 4 });
+        assert_eq!((copy.handle, copy.other), (Some(handle.0.clone()), Some(second.0)));
         assert_eq!(look(&Request::Limits).passage, Passage::Limits);
         let digest = look(&Request::Digest { path: b"p", size: 5 }).passage;
         assert_eq!(digest, Passage::Digest { path: Bytes::from_static(b"p"), size: 5 });
@@ -184,7 +203,7 @@ mod tests {
     fn what_is_no_request_ends_the_channel_and_unknown_extensions_are_refused() {
         assert_eq!(inspect(Bytes::from_static(&[1, 0, 0, 0, 6])), Err(Bad::Version(6)));
         assert_eq!(inspect(Bytes::from_static(&[101, 0, 0, 0, 1])), Err(Bad::Type(101)));
-        let extended = [&[200, 0, 0, 0, 1, 0, 0, 0, 9][..], b"copy-data"].concat();
+        let extended = [&[200, 0, 0, 0, 1, 0, 0, 0, 9][..], b"copy-cake"].concat();
         assert_eq!(inspect(Bytes::from(extended)).unwrap().passage, Passage::Unknown);
     }
 

@@ -451,6 +451,18 @@ impl Tree for Local {
         self.pair(path, other, to, |dir, name, to_dir, to| Ok(fs::linkat(dir, name, to_dir, to, AtFlags::empty())?))
     }
 
+    fn copy_to<'a>(&'a self, path: &'a [u8], _: u64, other: &'a dyn Tree, to: &'a [u8]) -> BoxFuture<'a, Result<bool>> {
+        let copied = self.pair(path, other, to, |dir, name, to_dir, to| {
+            let flags = OFlags::NOFOLLOW | OFlags::CLOEXEC;
+            let mut from = File::from(fs::openat(dir, name, flags | OFlags::RDONLY, Mode::empty())?);
+            let flags = flags | OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL;
+            let mut to = File::from(fs::openat(to_dir, to, flags, Mode::from_raw_mode(0o600))?);
+            // The kernel shares the blocks where it can.
+            io::copy(&mut from, &mut to).map(|_| ())
+        });
+        Box::pin(async move { copied.await.map(|()| true) })
+    }
+
     fn move_to<'a>(&'a self, path: &'a [u8], other: &'a dyn Tree, to: &'a [u8]) -> BoxFuture<'a, Result<()>> {
         self.pair(path, other, to, |dir, name, to_dir, to| Ok(fs::renameat(dir, name, to_dir, to)?))
     }

@@ -135,6 +135,16 @@ pub trait Tree: Send + Sync {
     /// link itself.
     fn hard_link<'a>(&'a self, path: &'a [u8], other: &'a dyn Tree, to: &'a [u8]) -> BoxFuture<'a, Result<()>>;
 
+    /// Copies the bytes of a file of `size` to `to` in the tree `other` of the same end, which must not exist, without their leaving
+    /// that end. False where it cannot; then something may be at `to`.
+    fn copy_to<'a>(
+        &'a self,
+        path: &'a [u8],
+        size: u64,
+        other: &'a dyn Tree,
+        to: &'a [u8],
+    ) -> BoxFuture<'a, Result<bool>>;
+
     /// Moves what is at `path` to `to` in the tree `other` of the same end, replacing what is there.
     fn move_to<'a>(&'a self, path: &'a [u8], other: &'a dyn Tree, to: &'a [u8]) -> BoxFuture<'a, Result<()>>;
 

@@ -5,7 +5,6 @@ use crate::scene::Scene;
 
 const ALL: &[Ends] = &[Ends::Local, Ends::Push, Ends::Pull];
 const HERE: &[Ends] = &[Ends::Local];
-const OUT: &[Ends] = &[Ends::Local, Ends::Push];
 const FROM: &[Ends] = &[Ends::Local, Ends::Pull];
 const BACK: &[Ends] = &[Ends::Pull];
 
@@ -444,7 +443,7 @@ pub fn table() -> Vec<Case> {
         (Scene::Holes, ALL, HOLES),
         (Scene::Plain, HERE, TAKEN),
         (Scene::Plain, ALL, FOUND),
-        (Scene::HardLinks, OUT, HARD),
+        (Scene::HardLinks, ALL, HARD),
         (Scene::Owners, ALL, OWNERS),
         (Scene::Special, HERE, SPECIAL),
         (Scene::Plain, BACK, GLOBS),

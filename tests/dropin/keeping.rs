@@ -5,10 +5,10 @@ use std::fs;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
-use hopsync::lab::bed::{Bed, Embedded, TARGET};
+use hopsync::lab::bed::{Bed, Embedded, SshdPair, TARGET};
 use hopsync::lab::faults::{Faults, Nth, Trouble};
-use hopsync::lab::server::Extensions;
-use hopsync::lab::trees::random_file;
+use hopsync::lab::server::{Commands, Extensions};
+use hopsync::lab::trees::{Aspects, random_file};
 
 use crate::harness::*;
 
@@ -156,11 +156,65 @@ fn a_backup_holds_what_was_replaced_even_if_the_new_one_is_damaged() -> Tried {
 }
 
 #[test]
-fn hard_links_of_a_far_source_are_refused_rather_than_guessed() -> Tried {
-    let bed = Embedded::start()?;
+fn hard_links_of_a_far_source_are_found_or_refused_but_never_guessed() -> Tried {
+    let bed = SshdPair::start()?;
+    let far = bed.far().join("tree");
+    fs::create_dir_all(far.join("sub dir"))?;
+    for (name, content) in [("one", "1"), ("two", "2"), ("alone", "2")] {
+        fs::write(far.join(name), content)?;
+    }
+    fs::hard_link(far.join("one"), far.join("sub dir/one\nagain"))?;
+    fs::hard_link(far.join("one"), far.join("third"))?;
+    fs::hard_link(far.join("two"), far.join("sub dir/-two"))?;
+    // A name outside of what is pulled.
+    fs::hard_link(far.join("alone"), bed.far().join("elsewhere"))?;
+    let inode = |path: &str| fs::metadata(bed.client().dir().join(path)).map(|meta| (meta.ino(), meta.nlink()));
+    for (operand, here) in [("tree/", "here/"), ("tree", "into/tree/"), (&*far.display().to_string(), "absolute/tree/")]
+    {
+        let dest = here.strip_suffix("tree/").unwrap_or(here);
+        go(&bed, ["-aH", &bed.operand(operand), dest])?.well()?;
+        let (one, two, alone) =
+            (inode(&format!("{here}one"))?, inode(&format!("{here}two"))?, inode(&format!("{here}alone"))?);
+        assert_eq!((one.1, two.1, alone.1), (3, 2, 1));
+        assert_eq!(inode(&format!("{here}sub dir/one\nagain"))?, one);
+        assert_eq!(inode(&format!("{here}third"))?, one);
+        assert_eq!(inode(&format!("{here}sub dir/-two"))?, two);
+        let again = go(&bed, ["-aHi", &bed.operand(operand), dest])?.well()?;
+        assert_eq!(again.output.out(), "", "{}", again.said());
+    }
+    // A far end without a shell.
+    let bed = Embedded::target(|config| config.commands = Commands::SftpOnly)?;
     fs::write(bed.far().join("file"), "content")?;
     let ran = go(&bed, ["-aH", &bed.operand("file"), "here"])?.exits(4)?;
-    assert!(ran.output.err().contains("SFTP does not tell which names are the same file"), "{}", ran.said());
+    assert!(ran.output.err().contains("--hard-links: a far source needs a shell and GNU find"), "{}", ran.said());
+    Ok(())
+}
+
+/// What `--copy-dest` has is not sent, where the server can copy; and what only looks like it is.
+#[test]
+fn what_a_copy_dest_has_is_copied_there_and_proven() -> Tried {
+    for copy_data in [true, false] {
+        let bed = Embedded::target(|config| config.extensions = Extensions { copy_data, ..Extensions::default() })?;
+        let near = bed.client().dir().join("near");
+        fs::create_dir(&near)?;
+        for (name, size) in [("small", 5_000), ("large", 3 << 20), ("false friend", 70_000)] {
+            random_file(&near.join(name), size, name.as_bytes())?;
+        }
+        go(&bed, ["-a", &slash(&near), &bed.operand("base")])?.well()?;
+        let friend = bed.far().join("base/false friend");
+        let was = fs::metadata(&friend)?;
+        fs::write(&friend, vec![b'x'; 70_000])?;
+        fs::File::options().write(true).open(&friend)?.set_modified(was.modified()?)?;
+        let ran = go(&bed, ["-a", "--copy-dest=../base", &slash(&near), &bed.operand("there")])?.well()?;
+        same(&near, &bed.far().join("there"), Aspects::CONTENT)?;
+        assert_eq!(ran.report.count("verified"), 3, "{}", ran.said());
+        let moved = if copy_data { 70_000 } else { 75_000 + (3 << 20) };
+        assert_eq!(ran.report.count("moved-bytes"), moved, "{}", ran.said());
+        assert_ne!(
+            fs::metadata(bed.far().join("there/large"))?.ino(),
+            fs::metadata(bed.far().join("base/large"))?.ino()
+        );
+    }
     Ok(())
 }
 

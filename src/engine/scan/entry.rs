@@ -128,7 +128,8 @@ impl Scan<'_> {
         if run.job.options.hard_links && entry.meta.is_file() && !matches!(decision, Decision::Skip(_)) {
             let stays = matches!(decision, Decision::Unchanged | Decision::Attributes(_));
             let there = old.as_ref().map(|old| &old.meta);
-            match self.links.name(&entry.meta, there, stays, &place.dest_path, &place.shown) {
+            let known = run.far_links.known(&place.origin, &entry.meta);
+            match self.links.name(known.as_ref().unwrap_or(&entry.meta), there, stays, &place.dest_path, &place.shown) {
                 Name::Only => {}
                 Name::First(promise) => place.first = Some(promise),
                 Name::Other(first) => return self.hard_link(place, entry, old, decision, first).await,

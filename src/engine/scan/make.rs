@@ -144,6 +144,7 @@ impl Scan<'_> {
                         follow: run.job.options.copy_links || run.job.options.copy_unsafe_links,
                         decision: Decision::Create,
                         told: true,
+                        copied: None,
                         first: place.first,
                     };
                     let permit = run.budget.file().await;
@@ -206,6 +207,7 @@ impl Scan<'_> {
         let item = FileItem {
             id,
             told: place.basis.as_ref().is_some_and(|found| found.level >= basis::Level::Data),
+            copied: place.basis.as_ref().and_then(|found| basis::copies(run, found)),
             first: place.first,
             old: old.map(|old| old.meta),
             like: place.basis.filter(|found| found.level == basis::Level::There).map(|found| found.entry.meta),

@@ -80,6 +80,7 @@ pub async fn sftp(session: &Arc<HopSession>) -> Result<(Sftp, Session), Fault> {
         (known.fsync, "fsync"),
         (known.lsetstat, "lsetstat"),
         (known.hardlink, "hardlink"),
+        (known.copy_data, "copy-data"),
         (known.limits, "limits"),
     ];
     let told = Sftp {

@@ -1,5 +1,6 @@
 //! The far end over SFTP: many channels on one connection, found again when it is lost.
 
+mod copy;
 mod file;
 pub mod foresight;
 mod lanes;
@@ -652,6 +653,20 @@ impl Tree for RemoteTree {
     fn is_node_like<'a>(&'a self, _: &'a [u8], _: &'a dyn Tree, _: &'a [u8]) -> BoxFuture<'a, Result<bool>> {
         // The type is what SFTP tells, and that was compared.
         Box::pin(std::future::ready(Ok(true)))
+    }
+
+    fn copy_to<'a>(
+        &'a self,
+        path: &'a [u8],
+        size: u64,
+        other: &'a dyn Tree,
+        to: &'a [u8],
+    ) -> BoxFuture<'a, Result<bool>> {
+        Box::pin(async move {
+            let (from, to) = (&self.at_change(path), &join(other.root(), to));
+            let (_, lease) = self.remote.lease().await?;
+            copy::copy(&lease, from, size, to).await.or_else(copy::refused)
+        })
     }
 
     fn truncate<'a>(&'a self, path: &'a [u8], size: u64) -> BoxFuture<'a, Result<()>> {

@@ -111,6 +111,14 @@ impl Channel {
         }
     }
 
+    /// Two of them at once: who has one and waits for another may wait for ever.
+    pub async fn two_handles(&self) -> OwnedSemaphorePermit {
+        match self.handles.clone().acquire_many_owned(2).await {
+            Ok(permits) => permits,
+            Err(_) => std::future::pending().await,
+        }
+    }
+
     /// The same, if nothing has to be waited for.
     pub fn free_handle(&self) -> Option<OwnedSemaphorePermit> {
         self.handles.clone().try_acquire_owned().ok()
@@ -262,7 +270,7 @@ impl Pool {
         };
         let session = Session::start(wire, peer, INIT_PATIENCE).await?;
         let handles = session.limits.handles.unwrap_or(HANDLES).clamp(1, 1 << 20);
-        let handles = handles.saturating_sub(SPARE_HANDLES).max(1) as usize;
+        let handles = handles.saturating_sub(SPARE_HANDLES).max(2) as usize;
         let channel = Channel {
             session,
             handles: Arc::new(Semaphore::new(handles)),

@@ -96,13 +96,14 @@ impl Core {
     fn version(&self, out: &mut BytesMut) {
         let e = self.extensions;
         put_packet(out, kind::VERSION, 3, |out| {
-            let offers: [(bool, &[u8], &[u8]); 6] = [
+            let offers: [(bool, &[u8], &[u8]); 7] = [
                 (e.posix_rename, b"posix-rename@openssh.com", b"1"),
                 (e.statvfs, b"statvfs@openssh.com", b"2"),
                 (e.hardlink, b"hardlink@openssh.com", b"1"),
                 (e.fsync, b"fsync@openssh.com", b"1"),
                 (e.lsetstat, b"lsetstat@openssh.com", b"1"),
                 (e.limits, b"limits@openssh.com", b"1"),
+                (e.copy_data, b"copy-data", b"1"),
             ];
             for (_, name, version) in offers.into_iter().filter(|(offered, ..)| *offered) {
                 put_string(out, name);
@@ -206,6 +207,12 @@ impl Core {
                 Handle::File { file, .. } => Ok(file.sync_all()?),
                 Handle::Dir { .. } => Err(bad()),
             },
+            b"copy-data" if e.copy_data => {
+                let (from, at) = (self.slot(fields)?, fields.u64().ok_or_else(bad)?);
+                let len = fields.u64().ok_or_else(bad)?;
+                let (to, start) = (self.slot(fields)?, fields.u64().ok_or_else(bad)?);
+                self.copy_data((from, at), len, (to, start))
+            }
             b"hardlink@openssh.com" if e.hardlink => {
                 let (from, to) = (self.path(fields)?, self.path(fields)?);
                 Ok(rustix::fs::link(from, to)?)
@@ -336,6 +343,24 @@ impl Core {
                 attrs::put(out, meta);
             }
         });
+        Ok(())
+    }
+
+    /// A length of 0 is all that there is (filexfer-extensions-00 §7).
+    fn copy_data(&mut self, (from, mut at): (usize, u64), len: u64, (to, mut start): (usize, u64)) -> Outcome {
+        let mut left = if len == 0 { u64::MAX } else { len };
+        let mut buffer = vec![0; 64 << 10];
+        while left > 0 {
+            let Handle::File { file, .. } = self.at(from)? else { return Err(bad()) };
+            let many = file.read_at(&mut buffer[..left.min(64 << 10) as usize], at)?;
+            if many == 0 {
+                break;
+            }
+            let Handle::File { file, written, .. } = self.at(to)? else { return Err(bad()) };
+            *written = true;
+            file.write_all_at(&buffer[..many], start)?;
+            (at, start, left) = (at + many as u64, start + many as u64, left - many as u64);
+        }
         Ok(())
     }
 

@@ -44,6 +44,8 @@ pub struct Extensions {
     pub lsetstat: bool,
     /// statvfs@openssh.com
     pub statvfs: bool,
+    /// copy-data
+    pub copy_data: bool,
 }
 
 impl Extensions {
@@ -54,12 +56,14 @@ impl Extensions {
         hardlink: false,
         lsetstat: false,
         statvfs: false,
+        copy_data: false,
     };
 }
 
 impl Default for Extensions {
     fn default() -> Extensions {
-        Extensions { limits: true, posix_rename: true, fsync: true, hardlink: true, lsetstat: true, statvfs: true }
+        let (limits, posix_rename, fsync, hardlink) = (true, true, true, true);
+        Extensions { limits, posix_rename, fsync, hardlink, lsetstat: true, statvfs: true, copy_data: true }
     }
 }
 
