@@ -14,6 +14,8 @@
 //! - [`share`]: one connection for every invocation on a host.
 //! - [`lab`]: embedded servers and experiments (the `hopsync-lab` binary).
 
+#![warn(clippy::unwrap_used, clippy::print_stdout, clippy::print_stderr, clippy::dbg_macro, clippy::todo)]
+
 mod blocking;
 pub mod cli;
 pub mod engine;

@@ -218,6 +218,7 @@ async fn close(session: &HopSession, lane: Option<u32>, ledger: &Ledger) {
     if let Some(text) = session.fate.disconnect() {
         ledger.event(Event::ServerText { hop: &session.hop.alias, kind: TextKind::Disconnect, text: &text });
     }
+    session.fate.leave();
     let bye = session.handle.disconnect(russh::Disconnect::ByApplication, "done", "en");
     let _ = tokio::time::timeout(Duration::from_secs(2), async {
         let _ = bye.await;

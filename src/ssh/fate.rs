@@ -5,6 +5,7 @@
 //! writes it here, and every error is explained from here.
 
 use std::collections::VecDeque;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
@@ -33,6 +34,8 @@ pub struct Fate {
     pub hop: Arc<str>,
     known: Mutex<Known>,
     over: watch::Sender<bool>,
+    /// It is we who end it.
+    left: AtomicBool,
     /// Told when there are words for a refused channel.
     refusals: Notify,
 }
@@ -53,7 +56,13 @@ struct Known {
 
 impl Fate {
     pub fn new(hop: Arc<str>) -> Arc<Fate> {
-        Arc::new(Fate { hop, known: Mutex::default(), over: watch::Sender::new(false), refusals: Notify::new() })
+        Arc::new(Fate {
+            hop,
+            known: Mutex::default(),
+            over: watch::Sender::new(false),
+            left: AtomicBool::new(false),
+            refusals: Notify::new(),
+        })
     }
 
     fn known(&self) -> MutexGuard<'_, Known> {
@@ -170,6 +179,15 @@ impl Fate {
 
     pub fn is_openssh(&self) -> bool {
         self.known().banner.as_deref().is_some_and(|banner| banner.contains("OpenSSH"))
+    }
+
+    /// Said before the session is ended from here: then nobody asks why it ended.
+    pub fn leave(&self) {
+        self.left.store(true, Ordering::Relaxed);
+    }
+
+    pub fn is_left(&self) -> bool {
+        self.left.load(Ordering::Relaxed)
     }
 
     /// Nothing more comes from this connection.

@@ -128,7 +128,7 @@ impl client::Handler for Client {
                 Ok(())
             }
             DisconnectReason::Error(error) => {
-                if !explain(&self.fate, &error) {
+                if !explain(&self.fate, &error) && !self.fate.is_left() {
                     // The end of a tunnel may come before that of the jump that carried it is written down.
                     for jump in &self.jumps {
                         if tokio::time::timeout(JUMP_PATIENCE, jump.fate.over()).await.is_ok() {

@@ -100,9 +100,9 @@ pub fn advice(found: &Found) -> Vec<String> {
             "{target} runs no commands for this account, or has no hasher: what is sent is read back to be verified, which \
              moves it twice. Any of b3sum, python3, openssl, sha256sum would do."
         ));
-    } else if !found.hashers.iter().any(|hasher| hasher == "hopsync" || hasher == "b3sum") {
+    } else if !found.hashers.iter().any(|hasher| ["hopsync", "b3sum", "python3"].contains(&hasher.as_str())) {
         all.push(format!(
-            "With b3sum, or hopsync itself, in {target}'s PATH hashing there would take less of its CPU."
+            "With python3, b3sum or hopsync itself in {target}'s PATH hashing there would take less of its CPU."
         ));
     }
     if !found.sftp.extensions.contains(&"posix-rename") {

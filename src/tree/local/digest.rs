@@ -3,7 +3,8 @@
 use std::fs::File;
 use std::io;
 
-use super::{CHUNK, read_full};
+use super::CHUNK;
+use super::root::read_full;
 use crate::verify::{Algorithm, Digest, Hasher};
 
 /// The hash of a file that is expected to have `size` bytes: all of it, should it be longer.

@@ -6,6 +6,7 @@ use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
+use futures::future::join_all;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::process::{Child, ChildStdin, ChildStdout, Command};
 
@@ -239,14 +240,11 @@ impl Link for SshLink {
     fn close(&self) -> BoxFuture<'_, ()> {
         Box::pin(async move {
             let added = std::mem::take(&mut *self.added());
-            for (lane, _) in &added.lanes {
-                self.connection.close_lane(lane).await;
-            }
-            for connection in &added.connections {
-                connection.close().await;
-            }
-            self.connection.close_lane(&self.lane).await;
-            self.connection.close().await;
+            // Together: each waits a moment for its words to be on their way. A jump comes after what it carries.
+            let lanes = added.lanes.iter().map(|(lane, _)| &**lane).chain([&self.lane]);
+            join_all(lanes.map(|lane| self.connection.close_lane(lane))).await;
+            let connections = added.connections.iter().map(|connection| &**connection).chain([&self.connection]);
+            join_all(connections.map(|connection| connection.close())).await;
         })
     }
 }

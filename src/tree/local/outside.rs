@@ -1,0 +1,117 @@
+//! What lies outside of every tree: operands as they are looked at first, reports, logs, the umask.
+
+use std::ffi::OsStr;
+use std::fs::File;
+use std::io;
+use std::os::fd::AsFd;
+use std::os::unix::ffi::OsStrExt;
+use std::path::{Path, PathBuf};
+
+use rustix::fs::{self, Mode, OFlags};
+use rustix::io::Errno;
+use rustix::process;
+
+use crate::entry::Meta;
+use crate::fault::{Fault, Stage};
+use crate::tree::Result;
+
+use super::blocking;
+use super::root::meta;
+
+/// What a local operand is: follows symlinks, as rsync does for an operand with a trailing slash.
+pub async fn stat_operand(path: &Path, follow: bool) -> Result<Option<Meta>> {
+    let path = path.to_owned();
+    blocking(move || look_at(&path, follow)).await
+}
+
+/// The same, by a caller who may wait for the disk.
+pub fn look_at(path: &Path, follow: bool) -> Result<Option<Meta>> {
+    let found = if follow { fs::stat(path) } else { fs::lstat(path) };
+    match found {
+        Ok(stat) => Ok(Some(meta(&stat))),
+        Err(Errno::NOENT | Errno::NOTDIR) => Ok(None),
+        Err(e) => Err(Fault::local(Stage::List, &e.into(), format_args!("\"{}\"", path.display()))),
+    }
+}
+
+/// The process's umask. `/proc` tells it; a call can only read it by changing it for a moment, for every thread.
+pub fn umask() -> u32 {
+    static UMASK: std::sync::OnceLock<u32> = std::sync::OnceLock::new();
+    *UMASK.get_or_init(|| {
+        let told = std::fs::read_to_string("/proc/self/status").ok().and_then(|status| {
+            let line = status.lines().find_map(|line| line.strip_prefix("Umask:"))?;
+            u32::from_str_radix(line.trim(), 8).ok()
+        });
+        told.unwrap_or_else(|| {
+            let mask = process::umask(Mode::from_raw_mode(0o077));
+            process::umask(mask);
+            mask.as_raw_mode() & 0o777
+        })
+    })
+}
+
+/// A file that another host's `hopsync` wants hashed.
+pub fn open_to_hash(path: &[u8]) -> io::Result<File> {
+    let flags = OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NONBLOCK;
+    Ok(File::from(fs::open(OsStr::from_bytes(path), flags, Mode::empty())?))
+}
+
+/// The file of `--log-file`: what is in it stays.
+pub fn open_log(path: &Path) -> io::Result<File> {
+    let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::APPEND | OFlags::CLOEXEC;
+    Ok(File::from(fs::open(path, flags, Mode::from_raw_mode(0o666))?))
+}
+
+/// The file of `--report`, emptied if it exists; `-` is standard output.
+pub fn create_report(path: &Path) -> io::Result<File> {
+    if path == Path::new("-") {
+        return Ok(File::from(io::stdout().as_fd().try_clone_to_owned()?));
+    }
+    let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::TRUNC | OFlags::CLOEXEC;
+    Ok(File::from(fs::open(path, flags, Mode::from_raw_mode(0o666))?))
+}
+
+/// A file that is made anew each time, beside itself, and then takes its own place: whoever reads it sees one whole version.
+#[derive(Debug)]
+pub struct Renewed {
+    path: PathBuf,
+    temp: PathBuf,
+}
+
+impl Renewed {
+    /// For `--metrics`. Makes its temporary file once, so that a directory that cannot be written is known at the start.
+    ///
+    /// # Errors
+    /// That, or what is there is no regular file: renaming over a device or a pipe would remove it.
+    pub fn new(path: &Path) -> io::Result<Renewed> {
+        let name = path.file_name().ok_or_else(|| io::Error::from(Errno::ISDIR))?.to_string_lossy();
+        // Hidden, and with another ending: Prometheus' textfile collector reads whatever ends in .prom.
+        let temp = path.with_file_name(format!(".{name}.{}.tmp", process::getpid().as_raw_nonzero()));
+        match fs::stat(path) {
+            Ok(stat) if fs::FileType::from_raw_mode(stat.st_mode) != fs::FileType::RegularFile => {
+                return Err(io::Error::new(io::ErrorKind::InvalidInput, "it is there and no regular file"));
+            }
+            Ok(_) | Err(Errno::NOENT) => {}
+            Err(errno) => return Err(errno.into()),
+        }
+        let renewed = Renewed { path: path.to_owned(), temp };
+        renewed.open()?;
+        fs::unlink(&renewed.temp)?;
+        Ok(renewed)
+    }
+
+    fn open(&self) -> io::Result<File> {
+        let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::TRUNC | OFlags::CLOEXEC | OFlags::NOFOLLOW;
+        Ok(File::from(fs::open(&self.temp, flags, Mode::from_raw_mode(0o666))?))
+    }
+
+    /// Puts a new version in its place. On an error the old one stays.
+    pub fn renew(&self, text: &[u8]) -> io::Result<()> {
+        let written = io::Write::write_all(&mut self.open()?, text);
+        let done = written.and_then(|()| Ok(fs::rename(&self.temp, &self.path)?));
+        if done.is_err() {
+            let _ = fs::unlink(&self.temp);
+        }
+        done
+    }
+}
