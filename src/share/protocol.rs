@@ -170,10 +170,14 @@ mod tests {
 
     #[tokio::test]
     async fn strangers_and_other_versions_are_told_apart_in_a_sentence() {
-        let said = |bytes: &'static [u8]| async move { receive::<Want>(&mut &*bytes).await.unwrap_err().to_string() };
+        let said = |bytes: &[u8]| {
+            let bytes = bytes.to_vec();
+            async move { receive::<Want>(&mut &*bytes).await.unwrap_err().to_string() }
+        };
+        let null = |version: u8| [&b"\0\0\0\x05"[..], &[version], &b"null"[..]].concat();
         assert!(said(b"SSH-2.0-x").await.contains("not hopsync"));
-        assert!(said(b"\0\0\0\0\x01").await.contains("not hopsync"));
-        assert!(said(b"\0\0\0\x05\x02null").await.contains("another version"));
-        assert!(said(b"\0\0\0\x05\x01null").await.contains("not understood"));
+        assert!(said(&[0, 0, 0, 0, VERSION]).await.contains("not hopsync"));
+        assert!(said(&null(VERSION + 1)).await.contains("another version"));
+        assert!(said(&null(VERSION)).await.contains("not understood"));
     }
 }

@@ -156,6 +156,11 @@ impl Connection {
         }
     }
 
+    /// Nobody is to ask why the jumps end: see [`Fate::leave`].
+    pub fn leave(&self) {
+        self.jumps.iter().for_each(|session| session.fate.leave());
+    }
+
     /// Says goodbye on a lane, which must come before its jumps'.
     pub async fn close_lane(&self, lane: &Lane) {
         close(&lane.session, Some(lane.index), &self.context.ledger).await;
@@ -218,7 +223,6 @@ async fn close(session: &HopSession, lane: Option<u32>, ledger: &Ledger) {
     if let Some(text) = session.fate.disconnect() {
         ledger.event(Event::ServerText { hop: &session.hop.alias, kind: TextKind::Disconnect, text: &text });
     }
-    session.fate.leave();
     let bye = session.handle.disconnect(russh::Disconnect::ByApplication, "done", "en");
     let _ = tokio::time::timeout(Duration::from_secs(2), async {
         let _ = bye.await;

@@ -11,6 +11,7 @@ use std::time::{Duration, Instant};
 use hopsync::lab::bed::{Bed, Embedded, TARGET};
 use hopsync::lab::faults::{Faults, Nth, Trouble};
 use hopsync::lab::run::run;
+use hopsync::share::protocol::VERSION;
 use rustix::process::{Pid, test_kill_process};
 
 use crate::crowd::*;
@@ -76,7 +77,8 @@ fn strangers_on_the_socket_harm_nobody() -> Tried {
     let socket = names.map(|entry| entry.path()).find(|path| path.extension().is_some_and(|e| e == "sock"));
     let socket = socket.ok_or("no socket")?;
     let silent = UnixStream::connect(&socket)?;
-    for garbage in [&b"GET / HTTP/1.1\r\n\r\n"[..], &[0xff; 4096], b"\0\0\0\x05\x01null"] {
+    for garbage in [&b"GET / HTTP/1.1\r\n\r\n"[..], &[0xff; 4096], &[&b"\0\0\0\x05"[..], &[VERSION], &b"null"[..]].concat()]
+    {
         let mut stranger = UnixStream::connect(&socket)?;
         stranger.write_all(garbage)?;
         // The holder hangs up: an end, or a reset because it has not read it all.
@@ -85,7 +87,7 @@ fn strangers_on_the_socket_harm_nobody() -> Tried {
     // One that greets as a client does, and then speaks no SFTP.
     let mut rude = UnixStream::connect(&socket)?;
     let want = br#"{"Channel":{"client":1,"linger":null}}"#;
-    rude.write_all(&[&(want.len() as u32 + 1).to_be_bytes()[..], &[1], want].concat())?;
+    rude.write_all(&[&(want.len() as u32 + 1).to_be_bytes()[..], &[VERSION], want].concat())?;
     rude.write_all(&[0, 0, 0, 9, 255, 0, 0, 0, 1, 0, 0, 0, 0])?;
     let mut answer = Vec::new();
     rude.read_to_end(&mut answer)?;

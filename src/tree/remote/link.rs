@@ -240,6 +240,21 @@ impl Link for SshLink {
     fn close(&self) -> BoxFuture<'_, ()> {
         Box::pin(async move {
             let added = std::mem::take(&mut *self.added());
+            // What was lost before is asked why all the same, though it is left now.
+            if !self.is_over() {
+                added
+                    .lanes
+                    .iter()
+                    .map(|(lane, _)| &**lane)
+                    .chain([&self.lane])
+                    .for_each(|lane| lane.session.fate.leave());
+                added
+                    .connections
+                    .iter()
+                    .map(|connection| &**connection)
+                    .chain([&self.connection])
+                    .for_each(Connection::leave);
+            }
             // Together: each waits a moment for its words to be on their way. A jump comes after what it carries.
             let lanes = added.lanes.iter().map(|(lane, _)| &**lane).chain([&self.lane]);
             join_all(lanes.map(|lane| self.connection.close_lane(lane))).await;
