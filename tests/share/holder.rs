@@ -77,7 +77,8 @@ fn strangers_on_the_socket_harm_nobody() -> Tried {
     let socket = names.map(|entry| entry.path()).find(|path| path.extension().is_some_and(|e| e == "sock"));
     let socket = socket.ok_or("no socket")?;
     let silent = UnixStream::connect(&socket)?;
-    for garbage in [&b"GET / HTTP/1.1\r\n\r\n"[..], &[0xff; 4096], &[&b"\0\0\0\x05"[..], &[VERSION], &b"null"[..]].concat()]
+    for garbage in
+        [&b"GET / HTTP/1.1\r\n\r\n"[..], &[0xff; 4096], &[&b"\0\0\0\x05"[..], &[VERSION], &b"null"[..]].concat()]
     {
         let mut stranger = UnixStream::connect(&socket)?;
         stranger.write_all(garbage)?;
