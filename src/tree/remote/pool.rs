@@ -234,7 +234,11 @@ impl Pool {
         let mut first = Box::pin(async move { first.open(0).await });
         let early = futures::poll!(&mut first);
         if pool.settings.hashing || pool.settings.identity {
-            tokio::spawn(pool.clone().introduce());
+            // And its own before that of any second one, however late a task of its own would begin.
+            let mut introduction = Box::pin(pool.clone().introduce());
+            if futures::poll!(&mut introduction).is_pending() {
+                tokio::spawn(introduction);
+            }
         } else {
             pool.far.send_replace(Some(Far::default()));
         }
