@@ -21,8 +21,9 @@ use crate::ssh::prompt::Prompt;
 use crate::ssh::terminal;
 use crate::verify::server;
 
-/// Threads that run the connections; disk and hashing have their own. Two sessions, the outer and the inner, work at once.
-const WORKERS: usize = 4;
+/// Threads that run the connections; disk and hashing have their own. Two sessions, the outer and the inner, work at once, and
+/// more of them than processors only wake each other (measured on two: four threads took 10 % more CPU and time than two).
+const WORKERS: std::ops::RangeInclusive<usize> = 2..=4;
 
 /// Parses the process's own arguments and runs them.
 pub fn main() -> ExitCode {
@@ -149,7 +150,8 @@ fn runtime(share: bool) -> io::Result<tokio::runtime::Runtime> {
         tokio::runtime::Builder::new_current_thread()
     } else {
         let mut builder = tokio::runtime::Builder::new_multi_thread();
-        builder.worker_threads(WORKERS);
+        let processors = std::thread::available_parallelism().map_or(*WORKERS.start(), usize::from);
+        builder.worker_threads(processors.clamp(*WORKERS.start(), *WORKERS.end()));
         builder
     };
     builder.enable_all().build()

@@ -13,9 +13,9 @@ const BYTES: usize = 64 << 20;
 /// with eight channels), and those whose hashes are being made cost nothing but their names.
 const FILES: usize = 2048;
 
-/// Bytes of files that move in pieces and are open, a file counted with [`LARGE_SHARE`] at most. A file keeps to the channels
-/// that it was opened on: were all of them opened at once, those of a lane that is added later would find nothing to do.
-const LARGE: usize = 64 << 20;
+/// Bytes of files that move in pieces and are open, a file counted with [`LARGE_SHARE`] at most. A far end has bounds of its own
+/// below this one, for each of its lanes (`Tree::room`).
+const LARGE: usize = 256 << 20;
 const LARGE_SHARE: u64 = 8 << 20;
 
 /// Shared by everything that holds data or works on files.

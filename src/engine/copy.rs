@@ -248,7 +248,7 @@ async fn pump(
 ) -> Result<Sent, Fault> {
     let size = meta.size;
     let started = tokio::time::Instant::now();
-    let _open = run.budget.large(size).await;
+    let _open = (run.budget.large(size).await, item.source.room(size).await, dest.room(size).await);
     trace.waited += started.elapsed();
     let source = item.source.open_read(&item.source_path, size, item.follow).await?;
     let sink = dest.open_write(temp, size, 0o600, !run.job.options.inplace && from == 0).await?;

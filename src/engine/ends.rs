@@ -310,6 +310,7 @@ async fn connect(job: &Job, login: &Login, settings: &Settings) -> Result<Arc<Re
         identity: options.owner || options.group || !options.perms,
         hashing: options.verify == Verify::Auto || options.checksum,
         traffic: Arc::default(),
+        known: files_to_push(job).await,
     };
     let mut retry = Retry::new(Scope::Connect);
     if let Some(patience) = options.contimeout {
@@ -332,6 +333,21 @@ async fn tree_to_push(job: &Job) -> bool {
         }
     }
     false
+}
+
+/// Bytes of the files that are named as sources here. They may prove to be there already: then lanes were opened for nothing.
+async fn files_to_push(job: &Job) -> u64 {
+    // A file that may be unchanged is rarely named alone; of many only the first are looked at.
+    let mut bytes = 0u64;
+    for place in job.sources.iter().take(pool::STEP) {
+        if let Place::Local(path) = place
+            && let Ok(Some(meta)) = local::stat_operand(path, true).await
+            && meta.is_file()
+        {
+            bytes = bytes.saturating_add(meta.size);
+        }
+    }
+    bytes
 }
 
 async fn state(end: &End, path: &[u8]) -> Result<DestState, Fault> {

@@ -76,17 +76,31 @@ pub struct Peer {
 pub struct Traffic {
     sent: AtomicU64,
     received: AtomicU64,
-    expected: AtomicU64,
+    expected_out: AtomicU64,
+    expected_in: AtomicU64,
+}
+
+/// Which way bytes move, seen from here.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Flow {
+    Out,
+    In,
 }
 
 impl Traffic {
     /// So many bytes of files are to be moved, beside those that were announced before.
-    pub fn expect(&self, bytes: u64) {
-        self.expected.fetch_add(bytes, Ordering::Relaxed);
+    pub fn expect(&self, flow: Flow, bytes: u64) {
+        match flow {
+            Flow::Out => self.expected_out.fetch_add(bytes, Ordering::Relaxed),
+            Flow::In => self.expected_in.fetch_add(bytes, Ordering::Relaxed),
+        };
     }
     /// Bytes of files that were announced and have not moved yet, as far as the bytes on the wire tell.
-    pub fn ahead(&self) -> u64 {
-        self.expected.load(Ordering::Relaxed).saturating_sub(self.sent().max(self.received()))
+    pub fn ahead(&self, flow: Flow) -> u64 {
+        match flow {
+            Flow::Out => self.expected_out.load(Ordering::Relaxed).saturating_sub(self.sent()),
+            Flow::In => self.expected_in.load(Ordering::Relaxed).saturating_sub(self.received()),
+        }
     }
     pub fn sent(&self) -> u64 {
         self.sent.load(Ordering::Relaxed)

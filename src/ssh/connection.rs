@@ -13,7 +13,7 @@ use super::fate::Fate;
 use super::hop::{self, HopSession, Windows};
 use super::prompt::Prompt;
 use super::route::{First, Route};
-use super::socket::{self, Stream};
+use super::socket::{self, Reached, Stream};
 use super::tunnel::Tunnel;
 
 /// For a direct-tcpip channel to be opened: the head connects to the target meanwhile, and TCP alone may take 130 s.
@@ -41,8 +41,8 @@ pub struct Connection {
     /// In order; empty if the target is reached directly.
     jumps: Vec<Arc<HopSession>>,
     windows: Windows,
-    /// The TCP handshake to the first hop; zero for a ProxyCommand, where it cannot be seen.
-    pub round_trip: Duration,
+    /// The TCP handshake to the first hop, where it cannot have been only to something that is nearer than the hop.
+    pub distance: Option<Duration>,
 }
 
 /// A session at the target.
@@ -62,11 +62,11 @@ impl Connection {
     /// As [`Connection::open`], for a further connection, whose first lane has the number `index`.
     pub async fn open_lane(route: &Route, context: &Context, index: u32) -> Result<(Connection, Lane), Fault> {
         let number = index;
-        let (stream, spent, round_trip) = first_stream(route, context).await?;
-        let windows = Windows::for_round_trip(round_trip);
+        let (first, mut spent) = first_stream(route, context).await?;
+        let (windows, distance) = (Windows::for_round_trip(first.round_trip), first.distance);
         let mut connection =
-            Connection { route: route.clone(), context: context.clone(), jumps: Vec::new(), windows, round_trip };
-        let (mut stream, mut spent) = (stream, spent);
+            Connection { route: route.clone(), context: context.clone(), jumps: Vec::new(), windows, distance };
+        let mut stream = first.stream;
         let reached = async {
             let last = route.hops.len() - 1;
             for index in 0..last {
@@ -231,10 +231,7 @@ async fn close(session: &HopSession, lane: Option<u32>, ledger: &Ledger) {
     .await;
 }
 
-async fn first_stream(
-    route: &Route,
-    context: &Context,
-) -> Result<(Box<dyn Stream>, Vec<(Stage, Duration)>, Duration), Fault> {
+async fn first_stream(route: &Route, context: &Context) -> Result<(Reached, Vec<(Stage, Duration)>), Fault> {
     let hop = route
         .hops
         .first()
@@ -242,10 +239,10 @@ async fn first_stream(
     let started = Instant::now();
     match &route.first {
         First::Tcp => {
-            let (stream, round_trip) = socket::connect(hop, context.patience).await?;
-            Ok((stream, vec![(Stage::Tcp, started.elapsed())], round_trip))
+            let reached = socket::connect(hop, context.patience).await?;
+            Ok((reached, vec![(Stage::Tcp, started.elapsed())]))
         }
-        First::ProxyCommand(command) => Ok((socket::proxy(hop, command)?, Vec::new(), Duration::ZERO)),
+        First::ProxyCommand(command) => Ok((socket::proxy(hop, command)?, Vec::new())),
     }
 }
 

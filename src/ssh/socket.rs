@@ -30,8 +30,36 @@ impl<S: AsyncRead + AsyncWrite + Send + Unpin> Stream for S {}
 /// How long a TCP connection may take if neither ssh_config nor `--contimeout` says so.
 const CONNECT_PATIENCE: Duration = Duration::from_secs(60);
 
-/// Resolves and connects to a hop. Returns the stream and how long the TCP handshake took, which is the path's round trip.
-pub async fn connect(hop: &Hop, patience: Option<Duration>) -> Result<(Box<dyn Stream>, Duration), Fault> {
+/// TCP that answers sooner may be a relay that is near, before a server that is not.
+const NEAR: Duration = Duration::from_millis(5);
+
+/// A server that speaks first sends its banner within this time of being connected to, if it is near: sshd takes some 10 ms to
+/// start a process for it.
+const PROMPT: Duration = Duration::from_millis(30);
+
+/// For how long a banner is waited for, to learn that.
+const LOOK: Duration = Duration::from_millis(200);
+
+/// How far the server is, where its banner shows that it is farther than what TCP reached: nothing is read. A near server does
+/// not lose by it, since it reads nothing either before it has a process.
+async fn through_a_relay(stream: &TcpStream) -> Option<Duration> {
+    let started = std::time::Instant::now();
+    let _ = tokio::time::timeout(LOOK, stream.peek(&mut [0])).await;
+    Some(started.elapsed()).filter(|took| *took > PROMPT)
+}
+
+/// A way to the first hop.
+pub struct Reached {
+    pub stream: Box<dyn Stream>,
+    /// What the path's round trip seems to be: the TCP handshake's time, or that until the banner where this shows that TCP only
+    /// reached a relay (and then the server's own delay is in it); zero where nothing can be seen.
+    pub round_trip: Duration,
+    /// The handshake's time, where it cannot have been to a relay nearby.
+    pub distance: Option<Duration>,
+}
+
+/// Resolves and connects to a hop.
+pub async fn connect(hop: &Hop, patience: Option<Duration>) -> Result<Reached, Fault> {
     let patience = hop.connect_timeout.or(patience).unwrap_or(CONNECT_PATIENCE);
     let found = tokio::time::timeout(patience, tokio::net::lookup_host((hop.host.as_str(), hop.port)))
         .await
@@ -67,8 +95,13 @@ pub async fn connect(hop: &Hop, patience: Option<Duration>) -> Result<(Box<dyn S
                 let round_trip = handshake(&stream).unwrap_or_else(|| started.elapsed());
                 // Requests are small and many: Nagle would hold each for the peer's delayed ACK.
                 let _ = stream.set_nodelay(true);
-                let stream = BufReader::with_capacity(READ_BUFFER, Tcp(stream));
-                return Ok((Box::new(stream), round_trip));
+                let distance = Some(round_trip).filter(|took| *took >= NEAR);
+                let round_trip = match distance {
+                    Some(distance) => distance,
+                    None => through_a_relay(&stream).await.unwrap_or(round_trip),
+                };
+                let stream = Box::new(BufReader::with_capacity(READ_BUFFER, Tcp(stream)));
+                return Ok(Reached { stream, round_trip, distance });
             }
             Ok(Err(e)) => last = failed(Cause::Unreachable, format!("cannot connect to {address}: {e}")),
             Err(_) => {
@@ -141,7 +174,7 @@ impl AsyncWrite for Tcp {
 }
 
 /// Runs a ProxyCommand in the user's shell, as ssh does (`$SHELL -c "exec …"`). It ends with the connection.
-pub fn proxy(hop: &Hop, command: &str) -> Result<Box<dyn Stream>, Fault> {
+pub fn proxy(hop: &Hop, command: &str) -> Result<Reached, Fault> {
     let shell = std::env::var_os("SHELL").unwrap_or_else(|| "/bin/sh".into());
     let failed = |text: String| Fault::new(hop.alias.clone(), Stage::Tcp, Cause::Unreachable, text);
     let mut child = Command::new(&shell)
@@ -154,7 +187,8 @@ pub fn proxy(hop: &Hop, command: &str) -> Result<Box<dyn Stream>, Fault> {
         .map_err(|e| failed(format!("cannot run ProxyCommand \"{command}\": {e}")))?;
     match (child.stdin.take(), child.stdout.take()) {
         (Some(stdin), Some(stdout)) => {
-            Ok(Box::new(BufReader::with_capacity(READ_BUFFER, Piped { _child: child, stdin, stdout })))
+            let stream = Box::new(BufReader::with_capacity(READ_BUFFER, Piped { _child: child, stdin, stdout }));
+            Ok(Reached { stream, round_trip: Duration::ZERO, distance: None })
         }
         _ => Err(failed("ProxyCommand has no standard streams".to_owned())),
     }

@@ -12,6 +12,7 @@ pub mod remote;
 use std::sync::Arc;
 
 use bytes::Bytes;
+use tokio::sync::OwnedSemaphorePermit;
 
 use crate::entry::{Entry, Meta};
 use crate::fault::Fault;
@@ -114,6 +115,11 @@ pub trait Tree: Send + Sync {
         mode: u32,
         exclusive: bool,
     ) -> BoxFuture<'a, Result<Box<dyn Sink>>>;
+
+    /// Waits until this end can do with one more file of `size` bytes that moves in pieces; held until its last piece has moved.
+    fn room(&self, _size: u64) -> BoxFuture<'_, Option<OwnedSemaphorePermit>> {
+        Box::pin(std::future::ready(None))
+    }
 
     /// The largest piece that one read or write may have, in bytes; also what is small.
     fn chunk(&self) -> usize;

@@ -1,6 +1,7 @@
 //! What an entry needs, started as a task of its own: a file, a directory, a link, a node, another name.
 
 use super::*;
+use crate::sftp::session::Flow;
 
 impl Scan<'_> {
     /// Another name of a file that was found before.
@@ -191,7 +192,7 @@ impl Scan<'_> {
         run.printer.watch().set_totals(self.files, self.bytes);
         if let Some(remote) = &run.remote {
             if decision.transfers() {
-                remote.traffic().expect(meta.size);
+                remote.traffic().expect(if run.pull { Flow::In } else { Flow::Out }, meta.size);
             }
             if self.files > FEW_FILES || self.bytes > FEW_BYTES {
                 remote.want(run.channels_wanted());

@@ -1,5 +1,6 @@
 //! Remote files: small ones in two round trips, large ones striped over channels.
 
+use std::collections::HashSet;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
 
@@ -15,7 +16,7 @@ use crate::sftp::wire::BoxFuture;
 use crate::sftp::{Attrs, Handle, Pending, Request};
 
 use super::super::{Answer, Result, Sink, Source, Used};
-use super::pool::{Channel, Lease, Pool};
+use super::pool::{Channel, Large, Lease, Pool};
 
 /// From this size on a file is opened on several channels. Below, other files fill them.
 const STRIPED: u64 = 8 << 20;
@@ -154,11 +155,15 @@ pub struct RemoteFile {
     pool: Arc<Pool>,
     /// The first is the one that created it.
     stripes: Mutex<Vec<(Arc<Channel>, Handle)>>,
-    /// How it is opened on lanes that are added meanwhile; `None` if it is not striped.
+    /// How it is opened on other lanes, and of how many it has been; `None` if it is not striped.
     again: Option<(u32, AtomicU32)>,
+    /// The lanes that it is, or was, open on.
+    lanes: Mutex<HashSet<u32>>,
+    /// Stripes on lanes that were given back, and the answers to their CLOSEs.
+    left: Mutex<Vec<(Arc<Channel>, Pending)>>,
     path: Arc<[u8]>,
     used: Used,
-    _lease: Lease,
+    _lease: (Lease, Large),
     /// One for each handle.
     _open: Vec<OwnedSemaphorePermit>,
 }
@@ -166,7 +171,7 @@ pub struct RemoteFile {
 impl RemoteFile {
     pub async fn open(
         pool: Arc<Pool>,
-        lease: Lease,
+        (lease, large): (Lease, Large),
         path: &[u8],
         size: u64,
         flags: u32,
@@ -193,22 +198,31 @@ impl RemoteFile {
         }
         let used = super::used(&lease);
         let reopen = flags & !(open::CREATE | open::EXCLUSIVE | open::TRUNCATE);
-        let again = (size >= STRIPED).then(|| (reopen, AtomicU32::new(pool.lanes())));
-        let stripes = Mutex::new(stripes);
-        Ok(RemoteFile { pool, stripes, again, path: path.into(), used, _lease: lease, _open: held })
+        let again = (size >= STRIPED).then(|| (reopen, AtomicU32::new(0)));
+        let lanes = Mutex::new(HashSet::from([lease.session.peer().lane]));
+        let (path, stripes, lease) = (path.into(), Mutex::new(stripes), (lease, large));
+        let left = Mutex::default();
+        Ok(RemoteFile { pool, stripes, again, lanes, left, path, used, _lease: lease, _open: held })
     }
 
     fn stripes(&self) -> MutexGuard<'_, Vec<(Arc<Channel>, Handle)>> {
         self.stripes.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
     }
 
+    /// Channels of lanes that it is not open on.
+    fn on_other_lanes(&self) -> Vec<Arc<Channel>> {
+        let mut lanes = self.lanes.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
+        let fresh = self.pool.on_other_lanes(&lanes, LANE_STRIPES);
+        lanes.extend(fresh.iter().map(|channel| channel.session.peer().lane));
+        fresh
+    }
+
     /// The stripe with the least under way, on lanes that were added meanwhile too.
     async fn next(&self) -> Result<(Arc<Channel>, Handle)> {
         if let Some((flags, seen)) = &self.again {
-            let lanes = self.pool.lanes();
-            let known = seen.swap(lanes, Ordering::Relaxed);
-            if lanes > known {
-                let fresh = self.pool.on_lanes(known, LANE_STRIPES);
+            let added = self.pool.lanes_added();
+            if added > seen.swap(added, Ordering::Relaxed) {
+                let fresh = self.on_other_lanes();
                 let opened = fresh.iter().map(|channel| {
                     let request = Request::Open { path: &self.path, flags: *flags, attrs: Attrs::default() };
                     channel.session.submit(&request).handle(Stage::Open, &self.path)
@@ -220,21 +234,39 @@ impl RemoteFile {
                 self.stripes().extend(opened);
             }
         }
-        let stripes = self.stripes();
+        let mut stripes = self.stripes();
+        self.leave_retired(&mut stripes);
         // One whose lane is full would hold up what others have room for.
         let least = stripes.iter().min_by_key(|(channel, _)| (!channel.has_room(), channel.outstanding())).cloned();
         least.ok_or_else(|| Fault::new(self.pool.hop(), Stage::Open, Cause::Lost, "the file was closed"))
     }
 
+    /// Closes what is open on lanes that were given back, once nothing is under way there.
+    fn leave_retired(&self, stripes: &mut Vec<(Arc<Channel>, Handle)>) {
+        let over = |channel: &Channel| channel.lane.is_retired() && channel.outstanding() == 0;
+        while stripes.len() > 1
+            && let Some(at) = stripes.iter().position(|(channel, _)| over(channel))
+        {
+            let (channel, handle) = stripes.swap_remove(at);
+            let closing = channel.session.submit(&Request::Close { handle: &handle });
+            self.left.lock().unwrap_or_else(|poisoned| poisoned.into_inner()).push((channel, closing));
+        }
+    }
+
     /// Asks for what the file is by now, and closes every handle; nothing is left for `Drop` to close. (A second CLOSE would
     /// not be harmless: servers use handles again, and it would end somebody else's file.)
-    fn stat_and_close(&mut self) -> (Arc<Channel>, Pending, Vec<Pending>) {
+    ///
+    /// Each answer comes with its channel: one whose lane was given back lives only as long as somebody holds it.
+    fn stat_and_close(&mut self) -> (Arc<Channel>, Pending, Vec<(Arc<Channel>, Pending)>) {
         let stripes = std::mem::take(&mut *self.stripes());
-        let (channel, handle) = &stripes[0];
-        let stating = channel.session.submit(&Request::Fstat { handle });
-        let closing =
-            stripes.iter().map(|(channel, handle)| channel.session.submit(&Request::Close { handle })).collect();
-        (channel.clone(), stating, closing)
+        let (first, handle) = &stripes[0];
+        let stating = first.session.submit(&Request::Fstat { handle });
+        let mut closing = std::mem::take(self.left.get_mut().unwrap_or_else(|poisoned| poisoned.into_inner()));
+        closing.extend(stripes.iter().map(|(channel, handle)| {
+            let closing = channel.session.submit(&Request::Close { handle });
+            (channel.clone(), closing)
+        }));
+        (first.clone(), stating, closing)
     }
 }
 
@@ -265,7 +297,7 @@ impl Source for RemoteFile {
         Box::pin(async move {
             let (channel, stating, closing) = self.stat_and_close();
             let found = stating.attrs(Stage::Read, &self.path).await?;
-            for closing in closing {
+            for (_channel, closing) in closing {
                 closing.done(Stage::Close, &self.path).await?;
             }
             meta(&channel, Stage::Read, &self.path, found)
@@ -296,7 +328,7 @@ impl Sink for RemoteFile {
         Box::pin(async move {
             let (channel, stating, closing) = self.stat_and_close();
             let found = stating.attrs(Stage::Close, &self.path).await;
-            for closing in closing {
+            for (_channel, closing) in closing {
                 closing.done(Stage::Close, &self.path).await?;
             }
             check_size(&channel, &self.path, found?, size)

@@ -1,8 +1,9 @@
-//! Adds lanes while they raise throughput.
+//! Adds lanes while they raise throughput, and gives back those that do not.
 //!
 //! One direct-tcpip channel carries one window per round trip to the jump, 2 MiB with sshd, however many SFTP channels run
-//! inside it (52 MB/s at 40 ms). Where the rate comes near that, a lane with a window of its own is tried; it must have
-//! brought something before the next one is.
+//! inside it (52 MB/s at 40 ms). Where much is known to come that way, further lanes with windows of their own are opened at
+//! once; later the rate tells whether one more would help, and whether the last one did. What comes *to* us is bound by the
+//! window that we offer, which is larger than what TCP carries: there a second lane is rarely tried.
 
 use std::sync::{Arc, Weak};
 use std::time::Duration;
@@ -10,30 +11,42 @@ use std::time::Duration;
 use futures::StreamExt;
 use tokio::time::Instant;
 
+use crate::sftp::session::Flow;
+
 use super::pool::Pool;
 
 /// sshd's window for a direct-tcpip channel: 64 × 32 KiB (channels.h), and it is fixed.
 const WINDOW: f64 = (2 << 20) as f64;
 
-/// Connections that are begun at once.
+/// Logins that are begun at once: MaxStartups counts those that are not done yet, ten before it drops any.
 const STARTS: usize = 3;
 
-/// Lanes at most: one TCP connection stops carrying more long before (measured: 70 MB/s at 50 ms, with two).
+/// Lanes at most: one TCP connection stops carrying more long before.
 const MOST: u32 = 8;
 
+/// Lanes of a connection that are opened as soon as much is known to come. Linux gives a TCP connection 4 MiB to send from
+/// (tcp_wmem), two windows; one more keeps them full while an adjustment of a window is under way (measured over 40 ms, MB/s:
+/// one lane 38, two 75, three 85, four 85).
+const EARLY: u32 = 3;
+
+/// Seconds that one lane at its best would take for what is known to come, from which on others are not waited for: each takes
+/// half a second to open.
+const LONG: f64 = 1.5;
+
 /// The share of what the windows allow from which on they are taken to be what binds.
-const BOUND: f64 = 0.5;
+const BOUND: f64 = 0.6;
 
 /// A lane is worth its login if the rate grew by this much.
 const WORTH: f64 = 1.1;
 
-/// Seconds that one lane at its best would take for what is known to come, from which on the second is not waited for: it
-/// takes half of one to open, and TCP's slow start is half as long for two. (Measured: 2 s of 15.)
-const LONG: f64 = 1.5;
+/// The share of what one lane less would allow, below which that one would do.
+const SPARE: f64 = 0.5;
 
-/// How often, and how many times, it is looked whether so much has come to be known.
-const LOOK: Duration = Duration::from_millis(50);
-const LOOKS: u32 = 40;
+/// So many periods in a row it must have been so.
+const SPARED: u32 = 4;
+
+/// How often it is looked whether so much has come to be known.
+const LOOK: Duration = Duration::from_millis(20);
 
 /// Bytes moved, or known to come, below which nobody asks how far away the jump is: where less moves a lane is not worth its
 /// login at any distance, and at the servers the answer takes a place that other answers wait for (Nagle, RFC 896: one
@@ -46,17 +59,59 @@ const NEAR: Duration = Duration::from_millis(2);
 /// Questions to the jump, of which the one answered soonest tells the distance: a busy host answers late, but not each time.
 const PINGS: usize = 3;
 
+/// How long a rate is measured: in round trips, and at least.
+const PERIOD: u32 = 10;
+const LEAST: Duration = Duration::from_millis(400);
+
 /// Watches the rate of a pool, for as long as it lives.
 pub fn adapt(pool: &Arc<Pool>) {
     tokio::spawn(watch(Arc::downgrade(pool)));
 }
 
-/// The round trip to the first jump, by SSH's own clock: a relay or a ProxyCommand before it answers TCP at once.
+async fn watch(pool: Weak<Pool>) {
+    let Some(asked) = pool.upgrade().map(|pool| pool.connections() as u32) else { return };
+    add(&pool, asked.saturating_sub(1)).await;
+    if !is_much(&pool).await {
+        return;
+    }
+    let Some(round_trip) = distance(&pool).await else { return };
+    if round_trip < NEAR && asked <= 1 {
+        return;
+    }
+    let Some(living) = pool.upgrade() else { return };
+    if living.ahead(Flow::Out) as f64 > LONG * f64::from(living.lanes()) * WINDOW / round_trip.as_secs_f64() {
+        // Each connection has a TCP of its own to fill.
+        let early = (EARLY * asked).min(MOST).saturating_sub(living.lanes());
+        drop(living);
+        add(&pool, early).await;
+    } else {
+        drop(living);
+    }
+    follow(&pool, round_trip, asked).await;
+}
+
+/// Waits until much has moved, or is known to come. False if the pool has ended.
+async fn is_much(pool: &Weak<Pool>) -> bool {
+    loop {
+        let Some(living) = pool.upgrade().filter(|pool| !pool.link.is_over()) else { return false };
+        let (sent, received) = living.moved();
+        if living.ahead(Flow::Out) + living.ahead(Flow::In) + sent + received >= MUCH {
+            return true;
+        }
+        drop(living);
+        tokio::time::sleep(LOOK).await;
+    }
+}
+
+/// The round trip to the first jump: TCP's, or SSH's own where a relay or a ProxyCommand before it may answer TCP at once.
 async fn distance(pool: &Weak<Pool>) -> Option<Duration> {
     let mut least: Option<Duration> = None;
     for _ in 0..PINGS {
-        let link = pool.upgrade().filter(|pool| pool.is_alive())?.link.clone();
-        let took = link.round_trips().await.first().copied()?;
+        let link = pool.upgrade().filter(|pool| !pool.link.is_over())?.link.clone();
+        if let Some(known) = link.distance() {
+            return Some(known);
+        }
+        let Some(took) = link.round_trips().await.first().copied() else { return Some(Duration::ZERO) };
         least = Some(least.map_or(took, |least| least.min(took)));
         if took < NEAR {
             break;
@@ -65,76 +120,109 @@ async fn distance(pool: &Weak<Pool>) -> Option<Duration> {
     least
 }
 
-async fn watch(pool: Weak<Pool>) {
-    let asked = pool.upgrade().map_or(1, |pool| pool.connections());
-    // A few at a time: MaxStartups counts connections that are not logged in yet, ten before it drops any.
-    let starts = futures::stream::iter(1..asked).map(|_| add(&pool)).buffer_unordered(STARTS);
-    starts.for_each(|_| std::future::ready(())).await;
-    loop {
-        let Some(living) = pool.upgrade().filter(|pool| pool.is_alive()) else { return };
-        let (sent, received) = living.moved();
-        if living.ahead() + sent + received >= MUCH {
-            break;
+/// What the rate says of the lanes that there are.
+#[derive(Debug, PartialEq, Eq, Clone, Copy)]
+enum Verdict {
+    /// The windows bind: one more.
+    More,
+    /// The last one brought nothing.
+    Less,
+    Stay,
+}
+
+/// Decides by rates alone: no clock, no pool.
+struct Judge {
+    /// What one lane's window allows, bytes a second.
+    lane: f64,
+    /// The lanes that are not given back: those that were asked for.
+    least: u32,
+    /// The rate before the last lane was added, until it is judged.
+    before: Option<f64>,
+    /// One was given back: no more are tried.
+    settled: bool,
+    spare: u32,
+}
+
+impl Judge {
+    fn new(lane: f64, least: u32) -> Judge {
+        Judge { lane, least: least.max(1), before: None, settled: false, spare: 0 }
+    }
+
+    /// `rate` in bytes a second, over a period in which there was always something to send, with `lanes` lanes.
+    fn look(&mut self, rate: f64, lanes: u32) -> Verdict {
+        if let Some(before) = self.before.take()
+            && rate < before * WORTH
+        {
+            return self.less(lanes);
         }
-        drop(living);
-        tokio::time::sleep(LOOK).await;
+        let spare = lanes > self.least && rate < SPARE * self.lane * f64::from(lanes - 1);
+        self.spare = if spare { self.spare + 1 } else { 0 };
+        if self.spare >= SPARED {
+            return self.less(lanes);
+        }
+        if !self.settled && lanes < MOST && rate >= BOUND * self.lane * f64::from(lanes) {
+            self.before = Some(rate);
+            return Verdict::More;
+        }
+        Verdict::Stay
     }
-    let round_trip = distance(&pool).await.unwrap_or_default();
-    if asked <= 1 && round_trip < NEAR {
-        return;
+
+    fn less(&mut self, lanes: u32) -> Verdict {
+        (self.settled, self.spare) = (true, 0);
+        if lanes > self.least { Verdict::Less } else { Verdict::Stay }
     }
-    let period = (round_trip * 10).max(Duration::from_millis(400));
-    if asked <= 1 && !early(&pool, round_trip).await {
-        return;
-    }
-    let mut before: Option<f64> = None;
-    let Some((mut last, mut since)) = pool.upgrade().map(|pool| (pool.moved(), Instant::now())) else { return };
+}
+
+/// Measures, and does what the judge says.
+async fn follow(pool: &Weak<Pool>, round_trip: Duration, asked: u32) {
+    let period = (round_trip * PERIOD).max(LEAST);
+    let mut judge: Option<(Flow, Judge)> = None;
+    let mut start = None;
     loop {
+        let Some(living) = pool.upgrade().filter(|pool| !pool.link.is_over()) else { return };
+        let begun = *start.get_or_insert_with(|| (living.moved(), Instant::now()));
+        drop(living);
         tokio::time::sleep(period).await;
-        let Some(living) = pool.upgrade().filter(|pool| pool.is_alive()) else { return };
-        let (now, elapsed) = (living.moved(), since.elapsed().as_secs_f64());
-        let (sent, received) = ((now.0 - last.0) as f64 / elapsed, (now.1 - last.1) as f64 / elapsed);
-        (last, since) = (now, Instant::now());
-        let window = if sent >= received { WINDOW } else { living.link.receive_window() as f64 };
-        let rate = sent.max(received);
-        let lanes = living.lanes();
-        let allowed = f64::from(lanes) * window / round_trip.as_secs_f64().max(0.001);
-        tracing::debug!(rate, allowed, lanes, "lanes");
-        if rate < BOUND * allowed {
+        let Some(living) = pool.upgrade().filter(|pool| !pool.link.is_over()) else { return };
+        let ((sent, received), now, elapsed) = (begun.0, living.moved(), begun.1.elapsed().as_secs_f64());
+        start = Some((now, Instant::now()));
+        let (out, back) = ((now.0 - sent) as f64 / elapsed, (now.1 - received) as f64 / elapsed);
+        let (flow, rate) = if out >= back { (Flow::Out, out) } else { (Flow::In, back) };
+        if living.ahead(flow) == 0 {
+            // Nothing waits to be moved: the rate says nothing of the lanes.
             continue;
         }
-        if before.is_some_and(|before| rate < before * WORTH) || lanes >= MOST {
-            return;
+        let window = if flow == Flow::Out { WINDOW } else { living.link.receive_window() as f64 };
+        if judge.as_ref().is_none_or(|(of, _)| *of != flow) {
+            judge = Some((flow, Judge::new(window / round_trip.as_secs_f64().max(0.001), asked)));
         }
-        before = Some(rate);
-        drop(living);
-        if !add(&pool).await {
-            return;
+        let lanes = living.lanes();
+        let verdict = judge.as_mut().map_or(Verdict::Stay, |(_, judge)| judge.look(rate, lanes));
+        tracing::debug!(rate, lanes, ?verdict, "lanes");
+        match verdict {
+            Verdict::Stay => {}
+            Verdict::Less => living.retire_lane(),
+            Verdict::More => {
+                drop(living);
+                if !add(pool, 1).await {
+                    return;
+                }
+                // The first period with a new lane shows it ramping up.
+                tokio::time::sleep(period).await;
+                start = None;
+            }
         }
-        // The first period with a new lane shows it ramping up.
-        tokio::time::sleep(period).await;
-        let Some(living) = pool.upgrade() else { return };
-        (last, since) = (living.moved(), Instant::now());
     }
 }
 
-/// Adds the second lane as soon as it is known that much is to come. False if the pool has ended, or gives no lanes.
-async fn early(pool: &Weak<Pool>, round_trip: Duration) -> bool {
-    for _ in 0..LOOKS {
-        let Some(living) = pool.upgrade().filter(|pool| pool.is_alive()) else { return false };
-        if living.ahead() as f64 > LONG * WINDOW / round_trip.as_secs_f64() {
-            drop(living);
-            return add(pool).await;
-        }
-        drop(living);
-        tokio::time::sleep(LOOK).await;
-    }
-    true
+/// Opens so many lanes, a few at a time. False if there is one that is not to be had: what is there carries on.
+async fn add(pool: &Weak<Pool>, lanes: u32) -> bool {
+    let added = futures::stream::iter(0..lanes).map(|_| add_one(pool)).buffer_unordered(STARTS);
+    added.all(std::future::ready).await
 }
 
-/// False if there is no lane to be had: what is there carries on.
-async fn add(pool: &Weak<Pool>) -> bool {
-    let Some(pool) = pool.upgrade().filter(|pool| pool.is_alive()) else { return false };
+async fn add_one(pool: &Weak<Pool>) -> bool {
+    let Some(pool) = pool.upgrade().filter(|pool| !pool.link.is_over()) else { return false };
     match pool.add_lane().await {
         Ok(added) => added,
         Err(fault) => {
@@ -144,5 +232,49 @@ async fn add(pool: &Weak<Pool>) -> bool {
             }
             false
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const LANE: f64 = 50e6;
+
+    /// Lanes in the end, where `carries` tells the rate that so many carry.
+    fn settle(least: u32, mut lanes: u32, carries: impl Fn(u32) -> f64) -> u32 {
+        let mut judge = Judge::new(LANE, least);
+        for _ in 0..100 {
+            match judge.look(carries(lanes), lanes) {
+                Verdict::More => lanes += 1,
+                Verdict::Less => lanes -= 1,
+                Verdict::Stay => {}
+            }
+        }
+        lanes
+    }
+
+    #[test]
+    fn lanes_are_added_while_the_windows_bind() {
+        assert_eq!(settle(1, 1, |lanes| 0.75 * LANE * f64::from(lanes)), MOST);
+        assert_eq!(settle(1, 1, |lanes| (0.75 * LANE * f64::from(lanes)).min(85e6)), 3);
+    }
+
+    #[test]
+    fn one_that_brings_nothing_is_given_back() {
+        assert_eq!(settle(1, 1, |_| 0.75 * LANE), 1);
+        assert_eq!(settle(1, 3, |_| 10e6), 1);
+        assert_eq!(settle(1, 3, |_| 85e6), 3);
+    }
+
+    #[test]
+    fn what_was_asked_for_stays() {
+        assert_eq!(settle(4, 4, |_| 10e6), 4);
+        assert_eq!(settle(4, 8, |_| 10e6), 4);
+    }
+
+    #[test]
+    fn where_the_windows_do_not_bind_nothing_changes() {
+        assert_eq!(settle(1, 1, |_| 20e6), 1);
     }
 }

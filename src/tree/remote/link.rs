@@ -72,6 +72,14 @@ pub trait Link: Send + Sync {
     fn add_lane(&self) -> BoxFuture<'_, Result<Option<u32>, Fault>> {
         Box::pin(std::future::ready(Ok(None)))
     }
+    /// Closes a lane that was added.
+    fn drop_lane(&self, _lane: u32) -> BoxFuture<'_, ()> {
+        Box::pin(std::future::ready(()))
+    }
+    /// The round trip to the first hop as the kernel saw it, where that is what the path is like.
+    fn distance(&self) -> Option<Duration> {
+        None
+    }
     /// As [`Link::sftp`], on a lane that was added.
     fn sftp_on(&self, _lane: u32) -> BoxFuture<'_, Result<(Wire, u32), Fault>> {
         self.sftp()
@@ -182,6 +190,23 @@ impl Link for SshLink {
 
     fn add_lane(&self) -> BoxFuture<'_, Result<Option<u32>, Fault>> {
         Box::pin(self.add())
+    }
+
+    fn drop_lane(&self, lane: u32) -> BoxFuture<'_, ()> {
+        let found = {
+            let lanes = &mut self.added().lanes;
+            lanes.iter().position(|(added, _)| added.index == lane).map(|at| lanes.swap_remove(at))
+        };
+        Box::pin(async move {
+            if let Some((lane, _)) = found {
+                lane.session.fate.leave();
+                self.connection.close_lane(&lane).await;
+            }
+        })
+    }
+
+    fn distance(&self) -> Option<Duration> {
+        self.connection.distance
     }
 
     fn sftp_on(&self, lane: u32) -> BoxFuture<'_, Result<(Wire, u32), Fault>> {

@@ -13,6 +13,7 @@ use std::sync::{Arc, Mutex, MutexGuard, OnceLock};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
+use tokio::sync::OwnedSemaphorePermit;
 
 use crate::engine::retry::{Decision, Retry, Scope};
 use crate::entry::Meta;
@@ -29,7 +30,7 @@ use crate::verify::{Algorithm, Digest};
 use super::{Change, How, Identity, Listing, Result, Sink, Source, Tree, Used, join};
 use foresight::Foresight;
 use link::{Connector, State};
-use pool::{Channel, Lease, Pool, Settings};
+use pool::{Channel, Large, Lease, Pool, Settings};
 
 /// The lowest rung of the ladder, in the ledger's words.
 pub const READBACK: &str = "read-back";
@@ -165,6 +166,16 @@ impl Remote {
         loop {
             let pool = self.pool().await?;
             if let Some(lease) = pool.lease() {
+                return Ok((pool, lease));
+            }
+        }
+    }
+
+    /// As [`Remote::lease`], for a file of `size` bytes that moves in pieces.
+    async fn lease_large(&self, size: u64) -> Result<(Arc<Pool>, (Lease, Large))> {
+        loop {
+            let pool = self.pool().await?;
+            if let Some(lease) = pool.lease_large(size) {
                 return Ok((pool, lease));
             }
         }
@@ -464,7 +475,7 @@ impl Tree for RemoteTree {
     fn open_read<'a>(&'a self, path: &'a [u8], size: u64, _follow: bool) -> BoxFuture<'a, Result<Box<dyn Source>>> {
         Box::pin(async move {
             let path = self.at(path);
-            let (pool, lease) = self.remote.lease().await?;
+            let (pool, lease) = self.remote.lease_large(size).await?;
             let file = file::RemoteFile::open(pool, lease, &path, size, open::READ, Attrs::default()).await?;
             Ok(Box::new(file) as Box<dyn Source>)
         })
@@ -479,13 +490,17 @@ impl Tree for RemoteTree {
     ) -> BoxFuture<'a, Result<Box<dyn Sink>>> {
         Box::pin(async move {
             let path = self.at_change(path);
-            let (pool, lease) = self.remote.lease().await?;
+            let (pool, lease) = self.remote.lease_large(size).await?;
             let only = if exclusive { open::EXCLUSIVE } else { 0 };
             let flags = open::WRITE | open::CREATE | only;
             let attrs = Attrs { permissions: Some(mode & 0o777), ..Attrs::default() };
             let file = file::RemoteFile::open(pool, lease, &path, size, flags, attrs).await?;
             Ok(Box::new(file) as Box<dyn Sink>)
         })
+    }
+
+    fn room(&self, size: u64) -> BoxFuture<'_, Option<OwnedSemaphorePermit>> {
+        Box::pin(async move { self.remote.living()?.large_room(size).await })
     }
 
     fn chunk(&self) -> usize {

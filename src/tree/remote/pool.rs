@@ -1,5 +1,7 @@
 //! The channels of one link: opened as work comes until the server refuses, each with its budget, handed out by load.
 
+mod lane;
+
 use std::collections::{HashMap, HashSet};
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock};
@@ -9,7 +11,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 
 use crate::fault::{Cause, Fault, Stage};
 use crate::ledger::{Event, Ledger, Purpose, What};
-use crate::sftp::session::{Peer, Traffic};
+use crate::sftp::session::{Flow, Peer, Traffic};
 use crate::sftp::{Extensions, Limits, Session};
 use crate::ssh::hop::BLAME_PATIENCE;
 use crate::verify::ladder::{self, FarEnd};
@@ -17,15 +19,13 @@ use crate::verify::remote::{self, RemoteHasher};
 
 use super::lanes;
 use super::link::Link;
+use lane::LaneState;
+pub use lane::Large;
 
 /// Bytes of WRITEs that may be unacknowledged on one channel. sshd's window is 2 MiB (channels.h), renewed with 96 KiB of
 /// lag at most; while this stays below it, no channel ever blocks on its window, and russh, which stops taking anything for
 /// any channel while one is blocked, never has to.
 const WRITE_BUDGET: usize = (2 << 20) - (192 << 10);
-
-/// Bytes of WRITEs that may be unacknowledged on one lane, all its channels together: one window of its tunnel under way, one
-/// that waits for it. More would only age: what is asked meanwhile comes after it.
-const LANE_BUDGET: usize = 4 << 20;
 
 /// What OpenSSH takes in one WRITE (`limits@openssh.com`, 261,120), rounded up.
 const LARGEST_WRITE: usize = 256 << 10;
@@ -47,9 +47,6 @@ pub const ENOUGH: usize = 16;
 /// Channels opened together. A refused one costs the server nothing, a step costs several round trips.
 pub const STEP: usize = 8;
 
-/// Channels opened on a lane that was added: what one large file is striped over.
-const LANE_CHANNELS: usize = 4;
-
 /// What the pool is told.
 #[derive(Clone)]
 pub struct Settings {
@@ -69,14 +66,15 @@ pub struct Settings {
     /// Whether the far end's user, groups and umask matter.
     pub identity: bool,
     pub traffic: Arc<Traffic>,
+    /// Bytes that are known to be pushed before anything was compared: what lanes are opened for while the ends are looked at.
+    pub known: u64,
 }
 
 /// One SFTP channel with its budget and load.
 pub struct Channel {
     pub session: Session,
     writes: Arc<Semaphore>,
-    /// Of its lane.
-    lane_writes: Arc<Semaphore>,
+    pub lane: Arc<LaneState>,
     handles: Arc<Semaphore>,
     /// Jobs that use it now.
     load: AtomicUsize,
@@ -89,7 +87,7 @@ impl Channel {
     pub async fn write_budget(&self, len: usize) -> [OwnedSemaphorePermit; 2] {
         let len = len.min(WRITE_BUDGET) as u32;
         let here = self.writes.clone().acquire_many_owned(len).await;
-        let lane = self.lane_writes.clone().acquire_many_owned(len).await;
+        let lane = self.lane.writes.clone().acquire_many_owned(len).await;
         match (here, lane) {
             (Ok(here), Ok(lane)) => [here, lane],
             // Semaphores are never closed: waiting on one fails for no reason but that.
@@ -99,7 +97,7 @@ impl Channel {
 
     /// Whether the largest WRITE could go at once.
     pub fn has_room(&self) -> bool {
-        self.writes.available_permits().min(self.lane_writes.available_permits()) >= LARGEST_WRITE
+        self.writes.available_permits().min(self.lane.writes.available_permits()) >= LARGEST_WRITE
     }
 
     /// Waits until one more handle may be open here (OpenSSH: RLIMIT_NOFILE − 5, told by `limits@openssh.com`); beyond its
@@ -180,9 +178,14 @@ pub struct Pool {
     settings: Settings,
     channels: Mutex<Vec<Arc<Channel>>>,
     next_index: AtomicU32,
-    /// Lanes in use.
+    /// Lanes in use, and how many were ever added to the first.
     lanes: AtomicU32,
-    lane_budgets: Mutex<HashMap<u32, Arc<Semaphore>>>,
+    lanes_added: AtomicU32,
+    lane_states: Mutex<HashMap<u32, Arc<LaneState>>>,
+    /// Room for large files that are open, all lanes together.
+    large: Arc<Semaphore>,
+    /// Lanes that were given back, and their channels, for as long as files are open on them.
+    leaving: Mutex<Vec<(u32, u32)>>,
     /// Lanes that were lost, and counted.
     lost_lanes: Mutex<HashSet<u32>>,
     /// The first channel is open.
@@ -216,7 +219,10 @@ impl Pool {
             channels: Mutex::default(),
             next_index: AtomicU32::new(0),
             lanes: AtomicU32::new(1),
-            lane_budgets: Mutex::default(),
+            lanes_added: AtomicU32::new(0),
+            lane_states: Mutex::default(),
+            large: Arc::new(Semaphore::new(lane::room(&*link))),
+            leaving: Mutex::default(),
             lost_lanes: Mutex::default(),
             first: watch::Sender::new(false),
             wanted: AtomicUsize::new(1),
@@ -242,6 +248,7 @@ impl Pool {
         } else {
             pool.far.send_replace(Some(Far::default()));
         }
+        lanes::adapt(&pool);
         let opened = match early {
             std::task::Poll::Ready(opened) => opened,
             std::task::Poll::Pending => first.await,
@@ -251,7 +258,6 @@ impl Pool {
         opened?;
         // Not before: each is a process at the server, which the first one's answer would wait for.
         pool.want(pool.settings.eager);
-        lanes::adapt(&pool);
         Ok(pool)
     }
 
@@ -279,7 +285,7 @@ impl Pool {
             session,
             handles: Arc::new(Semaphore::new(handles)),
             writes: Arc::new(Semaphore::new(WRITE_BUDGET)),
-            lane_writes: self.lane_writes(lane),
+            lane: self.lane_state(lane),
             load: AtomicUsize::new(0),
             bytes: AtomicUsize::new(0),
         };
@@ -287,12 +293,6 @@ impl Pool {
         let elapsed = started.elapsed();
         ledger.event(Event::ChannelOpened { hop, lane, channel: index, purpose: Purpose::Files, elapsed });
         Ok(())
-    }
-
-    /// The budget that the channels of a lane share.
-    fn lane_writes(&self, lane: u32) -> Arc<Semaphore> {
-        let mut budgets = self.lane_budgets.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
-        budgets.entry(lane).or_insert_with(|| Arc::new(Semaphore::new(LANE_BUDGET))).clone()
     }
 
     /// Starts the far end's script, and with it the hasher, on a channel of its own.
@@ -375,9 +375,10 @@ impl Pool {
         Some(lease)
     }
 
-    /// Further channels for a file that is `first`'s already: the least loaded ones, `most` in all.
+    /// Further channels of its lane for a file that is `first`'s already: the least loaded ones, `most` in all.
     pub fn beside(&self, first: &Arc<Channel>, most: usize) -> Vec<Arc<Channel>> {
-        let mut others: Vec<_> = self.channels().iter().filter(|c| !Arc::ptr_eq(c, first)).cloned().collect();
+        let on_its_lane = |c: &&Arc<Channel>| Arc::ptr_eq(&c.lane, &first.lane) && !Arc::ptr_eq(c, first);
+        let mut others: Vec<_> = self.channels().iter().filter(on_its_lane).cloned().collect();
         others.sort_by_key(|c| c.load.load(Ordering::Relaxed));
         others.truncate(most.saturating_sub(1));
         others
@@ -430,6 +431,11 @@ impl Pool {
         self.channels().len()
     }
 
+    /// Those that the server's limit for one connection binds; each further lane has its own.
+    fn count_first_lane(&self) -> usize {
+        self.channels().iter().filter(|channel| channel.session.peer().lane == 0).count()
+    }
+
     /// The work could use this many channels.
     pub fn want(self: &Arc<Self>, channels: usize) {
         let most = self.link.channels().unwrap_or(usize::MAX).min(self.settings.most);
@@ -450,7 +456,7 @@ impl Pool {
                     break;
                 }
                 // The first one is about to come, if it is not there.
-                let before = pool.count().max(1);
+                let before = pool.count_first_lane().max(1);
                 let opened = futures::future::join_all((0..step).map(|_| pool.open(0))).await;
                 let open = before + opened.iter().filter(|opened| opened.is_ok()).count();
                 // The first channel was asked for before these, but may be answered after them.
@@ -460,7 +466,7 @@ impl Pool {
                 let Failed { refused, lost } = pool.count_failed(opened);
                 if lost > 0 {
                     // Never again on this link: what is open carries on.
-                    pool.wanted.store(pool.count(), Ordering::Relaxed);
+                    pool.wanted.store(pool.count_first_lane(), Ordering::Relaxed);
                 }
                 if refused > 0 {
                     // The hashing channel is asked for before any second one and counts if it was granted.
@@ -496,7 +502,7 @@ impl Pool {
     fn room(&self) -> usize {
         let limit = self.limit.lock().unwrap_or_else(|p| p.into_inner()).unwrap_or(usize::MAX);
         // The first channel counts although it may still be opening.
-        self.wanted.load(Ordering::Relaxed).min(limit).saturating_sub(self.count().max(1))
+        self.wanted.load(Ordering::Relaxed).min(limit).saturating_sub(self.count_first_lane().max(1))
     }
 
     /// The server allows this many channels for files beside the hashing one; `refused` that were asked for were beyond it.
@@ -516,43 +522,6 @@ impl Pool {
         }
     }
 
-    /// Lanes in use.
-    pub fn lanes(&self) -> u32 {
-        self.lanes.load(Ordering::Relaxed)
-    }
-
-    /// Opens a lane and channels on it. False if there is none to be had.
-    pub(super) async fn add_lane(&self) -> Result<bool, Fault> {
-        let Some(lane) = self.link.add_lane().await? else { return Ok(false) };
-        let opened = futures::future::join_all((0..LANE_CHANNELS).map(|_| self.open(lane))).await;
-        let none = opened.iter().all(Result::is_err);
-        let Failed { refused, .. } = self.count_failed(opened);
-        if refused > 0 {
-            let Settings { hop, ledger, .. } = &self.settings;
-            let files = LANE_CHANNELS as u32 - refused.min(LANE_CHANNELS as u32);
-            ledger.event(Event::LimitFound { hop, sessions: files, files, hashing: 0, refused });
-        }
-        if none {
-            return Ok(false);
-        }
-        self.reads.add_permits(self.read_budget);
-        self.lanes.fetch_add(1, Ordering::Relaxed);
-        Ok(true)
-    }
-
-    /// Up to `most` channels of each lane from `lane` on.
-    pub fn on_lanes(&self, lane: u32, most: usize) -> Vec<Arc<Channel>> {
-        let mut taken = HashMap::new();
-        let channels = self.channels();
-        let fresh = channels.iter().filter(|channel| {
-            let on = channel.session.peer().lane;
-            let count = taken.entry(on).or_insert(0);
-            *count += 1;
-            on >= lane && *count <= most
-        });
-        fresh.cloned().collect()
-    }
-
     pub fn hop(&self) -> Arc<str> {
         self.settings.hop.clone()
     }
@@ -563,8 +532,12 @@ impl Pool {
     }
 
     /// Bytes known to be moved yet.
-    pub(super) fn ahead(&self) -> u64 {
-        self.settings.traffic.ahead()
+    pub(super) fn ahead(&self, flow: Flow) -> u64 {
+        let ahead = self.settings.traffic.ahead(flow);
+        match flow {
+            Flow::Out => ahead.max(self.settings.known.saturating_sub(self.settings.traffic.sent())),
+            Flow::In => ahead,
+        }
     }
 
     pub(super) fn connections(&self) -> usize {
@@ -590,6 +563,7 @@ impl Pool {
     /// Ends all channels, then the link.
     pub async fn close(&self) {
         self.bury();
+        self.large.close();
         self.far.send_replace(Some(Far::default()));
         let channels = std::mem::take(&mut *self.channels());
         let Settings { hop, ledger, .. } = &self.settings;
@@ -602,6 +576,7 @@ impl Pool {
             ledger.event(Event::ChannelClosed { hop, lane: 0, channel: *channel, why: None });
         }
         drop(channels);
+        self.tell_left(None);
         self.link.close().await;
     }
 }
