@@ -103,7 +103,10 @@ const WRONG: &str = r#"<!DOCTYPE html><html><body style="background:#fff;color:#
 <p>wide and pale</p><script>harmed = true</script><img src="data:,x" alt=""><figure class="drawn">
 <svg class="figure" id="bad-wide" width="300" height="50"><title></title><desc></desc><text x="0" y="20">over</text>
 <text x="5" y="20">each</text><text x="290" y="40">beyond it</text>
-<rect class="bar ok" data-n="1" data-of="2" width="0" height="9"></rect></svg></figure><table></table></body></html>"#;
+<rect class="bar ok" data-n="1" data-of="2" width="0" height="9"></rect>
+<rect class="bar red" y="10" width="9" height="9" fill="rgb(192,0,0)" stroke="rgb(192,0,0)" data-of="0"></rect>
+<rect class="bar blue" y="20" width="9" height="9" fill="rgb(48,48,255)" stroke="rgb(48,48,255)" data-of="0"></rect>
+<path class="curve" d="M0 0L50 50" stroke="red"></path><path class="other" d="M0 50L50 0" stroke="blue"></path></svg></figure><table></table></body></html>"#;
 
 fn found_out(wrong: &Measured) {
     let problems = wrong.problems.join("\n");
@@ -115,6 +118,8 @@ fn found_out(wrong: &Measured) {
         "wider than its window",
         "hardly be read",
         "no room",
+        "two lines differ by colour alone",
+        "bars \"red\" and \"blue\" differ by colour alone",
     ] {
         assert!(problems.contains(problem), "{problem} is not found: {problems}");
     }
