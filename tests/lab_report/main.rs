@@ -268,5 +268,6 @@ fn what_can_not_be_read_is_told_in_one_sentence() -> Tried {
     assert_eq!(code, 0, "{said}");
     let page = fs::read_to_string(dir.path().join("page.html"))?;
     assert!(page.contains("The run is not finished") && page.contains("had no result yet"), "it is not told");
+    assert!(!page.contains("file arrived"), "it had no result");
     Ok(())
 }
