@@ -11,7 +11,7 @@ use std::time::Duration;
 use hopsync::lab::bed::{Bed, Embedded, Knobs, SshdPair, TARGET};
 use hopsync::lab::run::run;
 use rustix::process::{Pid, Signal, kill_process};
-use serde_json::Value;
+use serde_json::{Value, json};
 
 type Tried = Result<(), Box<dyn Error>>;
 
@@ -105,17 +105,21 @@ fn a_probe_finds_the_limits_that_were_set_at_both_pairs() -> Tried {
     for sessions in [1, 3, 20] {
         let embedded = Embedded::target(|config| config.max_sessions = sessions)?;
         let real = SshdPair::target(&Knobs { max_sessions: Some(sessions as u32), ..Knobs::default() })?;
-        for bed in [&embedded as &dyn Bed, &real] {
+        // The real head lets its users in; the embedded one only forwards.
+        for (bed, at_head) in [(&embedded as &dyn Bed, false), (&real, true)] {
             let found = probed(bed, &[])?;
             assert_eq!(found["sessions"]["open"], sessions, "{found}");
             assert_eq!(found["sessions"]["refused"], true, "{found}");
             assert_eq!(bed.counts().head_connections, 1);
             let hops: Vec<_> = found["hops"].as_array().into_iter().flatten().map(|hop| hop["hop"].clone()).collect();
             assert_eq!(hops, ["head", TARGET]);
-            assert!(
-                found["speed"]["up"].as_f64() > Some(1e6) && found["speed"]["down"].as_f64() > Some(1e6),
-                "{found}"
-            );
+            let fast = |hop: usize| {
+                let speed = &found["hops"][hop]["speed"];
+                speed["up"].as_f64() > Some(1e6) && speed["down"].as_f64() > Some(1e6)
+            };
+            assert_eq!([fast(0), fast(1)], [at_head, true], "{found}");
+            assert_eq!(found["hops"][0]["speed"].is_object(), at_head, "{found}");
+            assert_eq!(found["windows"], json!({"offered": 2 << 20, "openssh": 2 << 20}), "{found}");
             let has = |list: &str, name: &str| found[list].as_array().is_some_and(|all| all.iter().any(|n| n == name));
             // With one session there is none left for a command.
             assert!(sessions == 1 || has("hashers", "sha256sum"), "{found}");
@@ -165,9 +169,14 @@ fn a_probe_tells_in_words_what_it_found() -> Tried {
     let mut said = String::new();
     child.stdout.take().ok_or("no output")?.read_to_string(&mut said)?;
     assert!(child.wait()?.success());
-    for told in
-        ["10 on one connection: the next one was refused", "round trip", "OpenSSH_9.2 lab", "MB/s", "--intrusive"]
-    {
+    for told in [
+        "10 on one connection: the next one was refused",
+        "round trip",
+        "OpenSSH_9.2 lab",
+        "up MB/s",
+        "what we offer; 2097152 up: the target's, a constant of OpenSSH",
+        "--intrusive",
+    ] {
         assert!(said.contains(told), "{told}: {said}");
     }
     Ok(())

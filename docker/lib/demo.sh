@@ -92,13 +92,25 @@ account() {
             if (!length(seen)) print "  no drop" }' | sort
 }
 
-# Where --reports DIR was given: hopsync's reports, a file for each run.
+# Where --reports DIR was given: hopsync's reports, a file for each run, and a page of them where there is what makes it.
 keep_reports() {
-  [[ -n $reports ]] || return 0
-  local name worker
+  if [[ -z $reports ]]; then
+    say "with --reports DIR hopsync's reports are kept, and drawn as a page"
+    return
+  fi
+  local name worker lab
   for name in hopsync hopsync--no-share; do
     mkdir -p "$reports/$name"
     for worker in worker1 worker2; do docker cp "${id[$worker]}:/data/$name.reports/." "$reports/$name" >/dev/null; done
   done
   say "reports: $reports"
+  for lab in "${CARGO_TARGET_DIR:-$checkout/target}"/{release,debug}/hopsync-lab; do
+    [[ -x $lab ]] || continue
+    for name in hopsync hopsync--no-share; do
+      timeout --foreground 60 "$lab" report "$reports/$name" --out "$reports/$name.html" &&
+        say "a page of them: $reports/$name.html"
+    done
+    return 0
+  done
+  say "a page of them: cargo run --release --bin hopsync-lab -- report $reports/hopsync --out $reports/hopsync.html"
 }

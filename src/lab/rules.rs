@@ -14,7 +14,7 @@ Faults, each with a --fault of its own:
   head|target: cut [connection WHICH] after SIZE [in|out]   reset; in: what the server was sent
   head|target: silent [connection WHICH] after SIZE [in|out]  open, but nothing passes any more
   head|target: deny login [WHICH]                           although the key is right
-  head: refuse tunnel [WHICH] [as prohibited] [saying TEXT] as when the target is down, or forwarding forbidden
+  head: refuse tunnel [WHICH] [as prohibited] [saying TEXT]  as when the target is down, or forwarding forbidden
   target: drop session [WHICH]                              as beyond MaxSessions
   target: close channel [WHICH] after N requests            an SFTP channel
   target: answer REQUEST [WHICH] with STATUS [saying TEXT]  SFTP, without doing it

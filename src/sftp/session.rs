@@ -245,7 +245,8 @@ pub fn cause_of(status: &Status) -> Cause {
         status::NO_SUCH_FILE => Cause::NotFound,
         status::PERMISSION_DENIED => Cause::Permission,
         status::OP_UNSUPPORTED => Cause::Unsupported,
-        status::EOF => Cause::Changed,
+        // READ and READDIR, whose end it is, have taken it before.
+        status::EOF => Cause::Protocol,
         // OpenSSH folds ENOSPC, EDQUOT and EIO into "Failure" (sftp-server.c errno_to_portable); other servers say strerror's
         // words.
         _ if ["No space left on device", "Disk quota exceeded"].contains(&status.text.as_str()) => Cause::NoSpace,

@@ -128,6 +128,11 @@ impl Connection {
         times
     }
 
+    /// The sessions that carry the lanes, in order.
+    pub fn jumps(&self) -> &[Arc<HopSession>] {
+        &self.jumps
+    }
+
     /// A stream to hop `to` by the jump before it, on which nothing has been said.
     pub async fn stream(&self, to: usize) -> Result<Box<dyn Stream>, Fault> {
         Ok(self.tunnel(to).await?.0)

@@ -49,11 +49,16 @@ pub fn bench(folder: &Path, reports: &[std::path::PathBuf]) -> Result<(), Box<dy
     let row = |hop: &str, stage: &str, cause: &str, files: u64| json!({"hop": hop, "stage": stage, "cause": cause, "files": files, "example": EVIL});
     let storm = [row("head", "banner", "start-limit", 312), row("user-container", "session", "session-limit", 25)];
     let rest = [row("unknown", "unknown", "unknown", 3)];
-    let mut cells: [(Value, &[Value]); 3] = [
+    let mut cells: [(Value, &[Value]); 4] = [
         (cell("10:30:100", "10", false), &storm),
         (cell("1000:30:6000", "1000", false), &[]),
         (cell("10:30:100", "10", true), &rest),
+        // As the first, but for where the programs ran.
+        (cell("10:30:100", "10", false), &[]),
     ];
+    if let Value::Object(cell) = &mut cells[3].0 {
+        cell.insert("from".to_owned(), "head".into());
+    }
     // The bench does not say it of one process for all files.
     if let Value::Object(cell) = &mut cells[1].0 {
         cell.remove("at_once");
@@ -67,11 +72,12 @@ pub fn bench(folder: &Path, reports: &[std::path::PathBuf]) -> Result<(), Box<dy
                 ("hopsync-each", 4.9, &[][..]),
                 ("rsync", 31.0, &[][..]),
                 ("rsync-each", 19.0, *missing),
+                ("scp-each", 23.0, &[][..]),
             ] {
                 let wall = wall * (1.0 + 0.03 * round as f64);
                 lines += &format!("{}\n", run(cell, program, round, wall, missing));
                 // The second of three by their times.
-                if round == 2 && program == "hopsync-each" && number < 16 {
+                if round == 2 && program == "hopsync-each" && number < 20 {
                     let inside = folder.join(format!("reports/{number}"));
                     fs::create_dir_all(&inside)?;
                     for report in reports {

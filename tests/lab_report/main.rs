@@ -103,7 +103,10 @@ const WRONG: &str = r#"<!DOCTYPE html><html><body style="background:#fff;color:#
 <p>wide and pale</p><script>harmed = true</script><img src="data:,x" alt=""><figure class="drawn">
 <svg class="figure" id="bad-wide" width="300" height="50"><title></title><desc></desc><text x="0" y="20">over</text>
 <text x="5" y="20">each</text><text x="290" y="40">beyond it</text>
-<rect class="bar ok" data-n="1" data-of="2" width="0" height="9"></rect></svg></figure><table></table></body></html>"#;
+<rect class="bar ok" data-n="1" data-of="2" width="0" height="9"></rect>
+<rect class="bar red" y="10" width="9" height="9" fill="rgb(192,0,0)" stroke="rgb(192,0,0)" data-of="0"></rect>
+<rect class="bar blue" y="20" width="9" height="9" fill="rgb(48,48,255)" stroke="rgb(48,48,255)" data-of="0"></rect>
+<path class="curve" d="M0 0L50 50" stroke="red"></path><path class="other" d="M0 50L50 0" stroke="blue"></path></svg></figure><table></table></body></html>"#;
 
 fn found_out(wrong: &Measured) {
     let problems = wrong.problems.join("\n");
@@ -115,6 +118,8 @@ fn found_out(wrong: &Measured) {
         "wider than its window",
         "hardly be read",
         "no room",
+        "two lines differ by colour alone",
+        "bars \"red\" and \"blue\" differ by colour alone",
     ] {
         assert!(problems.contains(problem), "{problem} is not found: {problems}");
     }
@@ -215,15 +220,17 @@ fn pages_are_drawn_as_their_numbers_are_in_light_and_dark_and_on_a_telephone() -
     // The bench: as it was made up.
     let lost: u64 = MISSING.iter().sum::<u64>() + 3 * 3;
     assert_eq!(number(&measured[8], "delivered", "lost"), lost as f64);
-    assert_eq!(number(&measured[8], "delivered", "ok"), (4 * 3 * 3 * FILES - lost) as f64);
+    assert_eq!(number(&measured[8], "delivered", "ok"), (5 * 4 * 3 * FILES - lost) as f64);
     assert_eq!(number(&measured[8], "drops", "lost"), lost as f64);
     assert_eq!(number(&measured[8], "inside1-files", "ok"), 12.0, "hopsync's own reports of the run in the middle");
 
     // The other forms say the same.
     let markdown = page("bench.md")?;
-    assert!(markdown.contains("1,020 of 3,600 files did not arrive: 936 dropped by head's start limit"), "{markdown}");
+    assert!(markdown.contains("1,020 of 4,800 files did not arrive: 936 dropped by head's start limit"), "{markdown}");
     assert!(!markdown.contains("<script>"));
     assert!(markdown.contains("| one process |") && markdown.contains("| 400 at once |"), "{markdown}");
+    assert!(markdown.contains("| from the head ") && markdown.contains("| through the head |"), "{markdown}");
+    assert!(pages[2].contains("D: from the head, 400 at once"), "the cells' headings do not tell them apart");
     let csv = page("bench-drops.csv")?;
     let lost_rows: u64 = csv.lines().skip(1).filter_map(|row| row.split(',').nth(5)?.parse::<u64>().ok()).sum();
     assert_eq!(lost_rows, lost, "{csv}");
@@ -261,5 +268,6 @@ fn what_can_not_be_read_is_told_in_one_sentence() -> Tried {
     assert_eq!(code, 0, "{said}");
     let page = fs::read_to_string(dir.path().join("page.html"))?;
     assert!(page.contains("The run is not finished") && page.contains("had no result yet"), "it is not told");
+    assert!(!page.contains("file arrived"), "it had no result");
     Ok(())
 }

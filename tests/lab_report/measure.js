@@ -42,6 +42,29 @@ function figure(svg, window, ground, told) {
     return { kind: bar.classList[1], n: Number(bar.dataset.n), of: Number(bar.dataset.of), length };
   });
   told.figures[id] = bars;
+  alike(svg, window, wrong);
+}
+
+// Whoever sees no colours tells the lines of one plot by their strokes, and kinds of bar by pattern or by lightness.
+function alike(svg, window, wrong) {
+  const lines = [...svg.querySelectorAll("path.curve, path.other")].map((path) => ({
+    box: path.getBoundingClientRect(), stroke: window.getComputedStyle(path).strokeDasharray,
+  }));
+  for (const [index, one] of lines.entries())
+    for (const other of lines.slice(index + 1))
+      if (one.stroke === other.stroke && overlap(one.box, other.box)) wrong(`two lines differ by colour alone: ${one.stroke}`);
+  const kinds = new Map();
+  for (const bar of svg.querySelectorAll("rect.bar")) {
+    const style = window.getComputedStyle(bar);
+    kinds.set(bar.classList[1], style.fill);
+  }
+  const known = [...kinds];
+  for (const [index, [kind, one]] of known.entries())
+    for (const [other, two] of known.slice(index + 1)) {
+      const patterned = one.startsWith("url") || two.startsWith("url");
+      if (patterned ? one === two : contrast(one, two) < 1.3)
+        wrong(`bars "${kind}" and "${other}" differ by colour alone: ${one}, ${two}`);
+    }
 }
 
 function page(frame) {

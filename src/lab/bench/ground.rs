@@ -315,7 +315,7 @@ impl Executor for Ground {
                     jump: jump.is,
                     jump_speaks: jump.speaks && program.jump_speaks(),
                 },
-                hops: Names { target: self.site.target().to_owned() },
+                hops: Names::new(self.site.target()),
                 reports: &reports,
                 logged: servers
                     .map(|served| Logged { head: served.head_start_drops, target: served.target_start_drops }),

@@ -13,10 +13,15 @@ use super::attribute::{Hop, TriedAgain, Why, short};
 /// How the far end and the hops before it are called in reports.
 #[derive(Debug, Clone)]
 pub struct Names {
-    pub target: String,
+    target: String,
 }
 
 impl Names {
+    /// `target` as ssh is asked for it: reports name a host without the user.
+    pub fn new(target: &str) -> Names {
+        Names { target: target.rsplit_once('@').map_or(target, |(_, host)| host).to_owned() }
+    }
+
     pub fn hop(&self, name: &str) -> Hop {
         match name {
             "local" => Hop::Local,
@@ -118,7 +123,7 @@ mod tests {
 
     #[test]
     fn failures_drops_and_arrivals_are_read() {
-        let names = Names { target: "far".into() };
+        let names = Names::new("far");
         let told = read(REPORT.as_bytes(), &names);
         let full = (Why::new(Hop::Target, Stage::Open, Cause::NoSpace), "full".to_owned());
         assert_eq!(told.why(Path::new("000/b"), false), Some(&full));
@@ -134,8 +139,17 @@ mod tests {
     fn what_befell_the_whole_run_befell_each_file() {
         let line =
             r#"{"t":0.1,"event":"failure","fault":{"hop":"jump","stage":"tunnel","cause":"unreachable","text":"no"}}"#;
-        let told = read(line.as_bytes(), &Names { target: "far".into() });
+        let told = read(line.as_bytes(), &Names::new("far"));
         let why = Why::new(Hop::Head, Stage::Tunnel, Cause::Unreachable);
         assert_eq!(told.why(Path::new("x"), false), Some(&(why, "no".to_owned())));
+    }
+
+    #[test]
+    fn a_target_with_a_user_is_the_target_that_reports_name_without() {
+        for target in ["far", "me@far", "me@home@far"] {
+            let names = Names::new(target);
+            let hops = ["far", "jump", "local"].map(|name| names.hop(name));
+            assert_eq!(hops, [Hop::Target, Hop::Head, Hop::Local], "{target}");
+        }
     }
 }

@@ -21,7 +21,11 @@ pub const PATIENCE: Duration = Duration::from_secs(30);
 const LONGEST: Duration = Duration::from_secs(2);
 const MOST: u64 = 64 << 20;
 
-/// Bytes under way meanwhile: below sshd's window of 2 MiB.
+/// The window that OpenSSH offers on a channel, whatever the distance (channels.h, CHAN_SES_WINDOW_DEFAULT and
+/// CHAN_TCP_WINDOW_DEFAULT).
+pub const OPENSSH_WINDOW: u32 = 2 << 20;
+
+/// Bytes under way meanwhile: below that window.
 const AHEAD: u64 = 1792 << 10;
 
 /// Sessions that are asked for together.
@@ -46,6 +50,24 @@ pub struct Sftp {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub handles: Option<u64>,
     pub extensions: Vec<&'static str>,
+}
+
+/// Bytes that may be under way on one channel.
+#[derive(Debug, Clone, Copy, serde::Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub struct Windows {
+    /// Downwards, as we let every server.
+    pub offered: u32,
+    /// Upwards, as the target lets us: OpenSSH's constant; absent where it is another server, which does not tell.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub openssh: Option<u32>,
+}
+
+impl Windows {
+    pub fn of(session: &HopSession) -> Windows {
+        let openssh = session.fate.is_openssh().then_some(OPENSSH_WINDOW);
+        Windows { offered: session.windows.receive, openssh }
+    }
 }
 
 /// Bytes per second over one channel, to `/dev/null` and from `/dev/zero`; absent where the account may not.
@@ -135,6 +157,15 @@ pub async fn sessions(session: &Arc<HopSession>, most: usize) -> Sessions {
         let _ = tokio::time::timeout(PATIENCE, gone).await;
     }
     Sessions { open, refused }
+}
+
+/// At a jump, on a session of its own; none where the jump only forwards.
+pub async fn speed_at(jump: &Arc<HopSession>) -> Option<Speed> {
+    let opened = sftp(jump).await.inspect_err(|fault| tracing::debug!(%fault, "no session to measure on"));
+    let (_, sftp) = opened.ok()?;
+    let speed = speed(&sftp).await;
+    sftp.close(PATIENCE).await;
+    Some(speed)
 }
 
 pub async fn speed(sftp: &Session) -> Speed {

@@ -54,11 +54,9 @@ struct Found {
     hops: Vec<Hop>,
     sessions: measure::Sessions,
     sftp: measure::Sftp,
-    /// Bytes that we let a server send ahead on one channel.
-    window: u32,
+    windows: measure::Windows,
     /// Those present, the best first; hopsync takes the first that works.
     hashers: Vec<String>,
-    speed: measure::Speed,
     #[serde(skip_serializing_if = "Vec::is_empty")]
     starts: Vec<starts::Starts>,
     advice: Vec<String>,
@@ -70,6 +68,9 @@ struct Hop {
     #[serde(flatten)]
     facts: HopFacts,
     round_trip_seconds: f64,
+    /// From here to this hop, over one channel; absent where it allows no session.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    speed: Option<measure::Speed>,
 }
 
 /// Probes, and prints what was found.
@@ -149,9 +150,15 @@ async fn find(options: &Options, shell: &[OsString], login: &Login, context: &Co
     let (sftp, first) = measure::sftp(session).await?;
     let mut round_trips = connection.round_trips().await;
     round_trips.push(measure::round_trip(&first).await);
-    let hops = connection.facts(&lane).into_iter().zip(round_trips);
-    let hops: Vec<Hop> = hops.map(|(facts, time)| Hop { facts, round_trip_seconds: time.as_secs_f64() }).collect();
-    let speed = measure::speed(&first).await;
+    // One after the other: they share the way.
+    let mut speeds = Vec::new();
+    for jump in connection.jumps() {
+        speeds.push(measure::speed_at(jump).await);
+    }
+    speeds.push(Some(measure::speed(&first).await));
+    let hops = connection.facts(&lane).into_iter().zip(round_trips).zip(speeds);
+    let hops: Vec<Hop> =
+        hops.map(|((facts, time), speed)| Hop { facts, round_trip_seconds: time.as_secs_f64(), speed }).collect();
     let hashers = measure::hashers(session).await;
     // One is open: the one that was measured on.
     let sessions = measure::sessions(session, options.sessions).await;
@@ -162,10 +169,10 @@ async fn find(options: &Options, shell: &[OsString], login: &Login, context: &Co
             starts.push(starts::find(&route, &connection, index, &hop.facts).await);
         }
     }
-    let window = session.windows.receive;
+    let windows = measure::Windows::of(session);
     connection.close_lane(&lane).await;
     connection.close().await;
-    let mut found = Found { hops, sessions, sftp, window, hashers, speed, starts, advice: Vec::new() };
+    let mut found = Found { hops, sessions, sftp, windows, hashers, starts, advice: Vec::new() };
     found.advice = tell::advice(&found);
     Ok(found)
 }

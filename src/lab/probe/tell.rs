@@ -15,12 +15,14 @@ fn shown(text: &str) -> String {
 }
 
 pub fn text(found: &Found) -> String {
-    let head = ["hop", "round trip ms", "login", "cipher", "key exchange", "server"].map(str::to_owned).to_vec();
-    let mut rows = vec![head];
+    let head = ["hop", "round trip ms", "up MB/s", "down MB/s", "login", "cipher", "key exchange", "server"];
+    let mut rows = vec![head.map(str::to_owned).to_vec()];
+    let rate = |rate: Option<f64>| rate.map_or("-".to_owned(), |rate| format!("{:.0}", rate / 1e6));
     for hop in &found.hops {
         let time = format!("{:.2}", hop.round_trip_seconds * 1e3);
-        let facts = &hop.facts;
-        let cells = [&facts.hop, &time, &facts.method, &facts.cipher, &facts.kex, &facts.banner];
+        let (up, down) = hop.speed.as_ref().map_or((None, None), |speed| (speed.up, speed.down));
+        let (facts, up, down) = (&hop.facts, rate(up), rate(down));
+        let cells = [&facts.hop, &time, &up, &down, &facts.method, &facts.cipher, &facts.kex, &facts.banner];
         rows.push(cells.iter().map(|text| shown(text)).collect());
     }
     let mut text = table(&rows);
@@ -30,19 +32,23 @@ pub fn text(found: &Found) -> String {
         false => format!("{open} on one connection, and none refused: no more were tried"),
     };
     let handles = found.sftp.handles.map_or("not told".to_owned(), |handles| handles.to_string());
-    let rate = |rate: Option<f64>| rate.map_or("not allowed".to_owned(), |rate| format!("{:.0} MB/s", rate / 1e6));
     let hashers = match found.hashers.is_empty() {
         true => "none: files are read back".to_owned(),
         false => found.hashers.join(", "),
     };
+    let theirs = match found.windows.openssh {
+        Some(theirs) => format!("{theirs} up: the target's, a constant of OpenSSH"),
+        None => "the target does not tell its own".to_owned(),
+    };
+    let windows = format!("bytes on a channel: {} down: what we offer; {theirs}", found.windows.offered);
     let (read, write) = (found.sftp.read_bytes, found.sftp.write_bytes);
     for (what, value) in [
         ("sessions", sessions),
         ("read, write", format!("{read}, {write} bytes a request")),
         ("open handles", handles),
         ("extensions", found.sftp.extensions.join(", ")),
-        ("window", format!("{} bytes offered on a channel", found.window)),
-        ("speed", format!("up {}, down {}, on one channel", rate(found.speed.up), rate(found.speed.down))),
+        ("up, down", "from here to that hop, over one channel; -: not allowed there".to_owned()),
+        ("windows", windows),
         ("hashers", hashers),
     ] {
         let _ = writeln!(text, "{what:<14} {value}");
@@ -114,8 +120,8 @@ pub fn advice(found: &Found) -> Vec<String> {
     if found.hops.len() > 1 && near > 0.002 {
         let bound = 2.0 * 1.048576 / near;
         all.push(format!(
-            "At {:.0} ms one tunnel through the head carries at most {bound:.0} MB/s upwards (a window of 2 MiB for each round \
-             trip); hopsync adds lanes where that binds.",
+            "At {:.0} ms one tunnel through the head carries at most {bound:.0} MB/s upwards (OpenSSH's window, which is always \
+             2 MiB, for each round trip); hopsync adds lanes where that binds.",
             near * 1e3
         ));
     }

@@ -183,13 +183,18 @@ impl Bench {
         }
     }
 
-    /// A bench that starts many processes at once says so of those cells alone; the others have one process for all files.
+    /// A bench that starts many processes at once, or from the head, says so of those cells alone; the others have one process
+    /// for all files, and go through the head.
     fn complete_axes(&mut self) {
-        let told = |cell: &Cell| cell.axes.iter().any(|axis| axis.0 == "at once");
-        if self.cells.iter().any(told) {
-            for cell in self.cells.iter_mut().filter(|cell| !told(cell)) {
-                let after = cell.axes.iter().position(|axis| axis.0 == "round trip").unwrap_or(cell.axes.len());
-                cell.axes.insert(after, ("at once", "one process".to_owned()));
+        for (name, value, before) in [("from", "through the head", "at once"), ("at once", "one process", "round trip")]
+        {
+            let told = |cell: &Cell| cell.axes.iter().any(|axis| axis.0 == name);
+            if self.cells.iter().any(told) {
+                for cell in self.cells.iter_mut().filter(|cell| !told(cell)) {
+                    let at = |name: &str| cell.axes.iter().position(|axis| axis.0 == name);
+                    let at = at(before).or_else(|| at("round trip")).unwrap_or(cell.axes.len());
+                    cell.axes.insert(at, (name, value.to_owned()));
+                }
             }
         }
     }

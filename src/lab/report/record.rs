@@ -86,6 +86,10 @@ pub fn axes(record: &Record) -> Result<Vec<(&'static str, String)>, String> {
         axes.push(("unchanged", "all there already".to_owned()));
     }
     axes.push(("direction", record.text("direction").unwrap_or_default()));
+    // A bench says it only of cells whose programs did not run on a worker.
+    if let Some(from) = record.text("from").filter(|from| from != "worker") {
+        axes.push(("from", format!("from the {from}")));
+    }
     axes.push((
         "at once",
         record.number("at_once").ok().map_or(String::new(), |n| match n {

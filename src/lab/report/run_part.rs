@@ -45,7 +45,12 @@ pub fn headline(runs: &Runs) -> (String, Vec<String>) {
         };
         lede.push(text + &open);
     }
-    (words::arrived(counts.failed(), counts.planned, &runs.tally), lede)
+    let headline = match (counts.failed(), counts.open()) {
+        // Nothing is known to be lost, and not everything to have arrived.
+        (0, open) if open > 0 => format!("{} of {} had no result yet.", count(open), counted(counts.planned, "file")),
+        (failed, _) => words::arrived(failed, counts.planned, &runs.tally),
+    };
+    (headline, lede)
 }
 
 /// When, what, by whom.

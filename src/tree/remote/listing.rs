@@ -131,7 +131,13 @@ async fn complete(
     let targets = future::join_all(reads).await;
     for (index, target) in links.iter().zip(targets) {
         match target {
-            Ok(names) => entries[*index].target = one_name(names),
+            Ok(names) => match one_name(names) {
+                Some(target) => entries[*index].target = Some(target),
+                None => {
+                    let name = &entries[*index].name;
+                    faults.push(fault(channel, Cause::Protocol, name, "READLINK was answered without a name"));
+                }
+            },
             Err(e) if channel.is_alive() => faults.push(e),
             Err(e) => return Err(e),
         }

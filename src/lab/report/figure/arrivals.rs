@@ -7,6 +7,8 @@ use crate::lab::report::units::{count, seconds};
 
 const HEIGHT: f64 = 190.0;
 const TOP: f64 = 12.0;
+/// Strokes that `figure.css` has: more than a bench measures side by side, so that no two lines differ by colour alone.
+const STROKES: usize = 16;
 
 /// One program's run.
 #[derive(Debug)]
@@ -57,11 +59,32 @@ pub fn arrivals(svg: &mut Svg, lines: &[Line], files: u64) {
 }
 
 fn class(line: &Line, index: usize) -> String {
-    format!("{} dash{}", if line.ours { "curve" } else { "other" }, index % 4)
+    format!("{} dash{}", if line.ours { "curve" } else { "other" }, index % STROKES)
 }
 
 impl Line {
     fn last(&self) -> (f64, u64) {
         self.points.last().copied().unwrap_or_default()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::HashSet;
+
+    use super::STROKES;
+    use crate::lab::report::svg::STYLE;
+
+    #[test]
+    fn every_stroke_is_another() {
+        let dashes = |index: usize| {
+            let (_, rest) = STYLE.split_once(&format!(".dash{index} {{ stroke-dasharray: "))?;
+            rest.split_once(';').map(|(dashes, _)| dashes)
+        };
+        // The first is solid.
+        assert_eq!(dashes(0), None);
+        let seen: HashSet<_> =
+            (1..STROKES).map(|index| dashes(index).unwrap_or_else(|| panic!("no .dash{index}"))).collect();
+        assert_eq!(seen.len(), STROKES - 1);
     }
 }
