@@ -188,13 +188,16 @@ async fn follow(pool: &Weak<Pool>, round_trip: Duration, asked: u32) {
         start = Some((now, Instant::now()));
         let (out, back) = ((now.0 - sent) as f64 / elapsed, (now.1 - received) as f64 / elapsed);
         let (flow, rate) = if out >= back { (Flow::Out, out) } else { (Flow::In, back) };
-        if living.ahead(flow) == 0 {
+        let announced = living.is_announced();
+        if announced && living.ahead(flow) == 0 {
             // Nothing waits to be moved: the rate says nothing of the lanes.
             continue;
         }
         let window = if flow == Flow::Out { WINDOW } else { living.link.receive_window() as f64 };
         if judge.as_ref().is_none_or(|(of, _)| *of != flow) {
-            judge = Some((flow, Judge::new(window / round_trip.as_secs_f64().max(0.001), asked)));
+            // Where nobody tells what is to come (a shared connection's holder), a low rate says nothing: all lanes stay.
+            let least = if announced { asked } else { MOST };
+            judge = Some((flow, Judge::new(window / round_trip.as_secs_f64().max(0.001), least)));
         }
         let lanes = living.lanes();
         let verdict = judge.as_mut().map_or(Verdict::Stay, |(_, judge)| judge.look(rate, lanes));
@@ -218,7 +221,8 @@ async fn follow(pool: &Weak<Pool>, round_trip: Duration, asked: u32) {
 /// Opens so many lanes, a few at a time. False if there is one that is not to be had: what is there carries on.
 async fn add(pool: &Weak<Pool>, lanes: u32) -> bool {
     let added = futures::stream::iter(0..lanes).map(|_| add_one(pool)).buffer_unordered(STARTS);
-    added.all(std::future::ready).await
+    // To the last, whatever comes of one: a login that is left half-way is what servers punish.
+    added.fold(true, |all, added| std::future::ready(all && added)).await
 }
 
 async fn add_one(pool: &Weak<Pool>) -> bool {

@@ -540,6 +540,11 @@ impl Pool {
         }
     }
 
+    /// Whether anybody tells what is to be moved before it is.
+    pub(super) fn is_announced(&self) -> bool {
+        self.settings.known > 0 || self.settings.traffic.is_announced()
+    }
+
     pub(super) fn connections(&self) -> usize {
         self.settings.connections
     }
