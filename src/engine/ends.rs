@@ -39,6 +39,8 @@ pub struct Ends {
     pub roots: Roots,
     /// Sources that are not there, or cannot be looked at.
     pub missing: Vec<Fault>,
+    /// One of them may be there all the same: then nothing is extraneous for sure.
+    pub unsure: bool,
 }
 
 /// Why nothing can begin.
@@ -182,17 +184,17 @@ async fn find_rooted(
         }
     }
     let Some(dest) = &job.dest else {
-        let operands::Looked { there, missing, .. } = operands::look(job, end).await?;
+        let operands::Looked { there, missing, unsure, .. } = operands::look(job, end).await?;
         let (brought, sources) = operands::bring(job, end, &there).await?;
         let nowhere = End::Local.tree(b"").await?;
         let roots = Roots { brought, renamed: None, dest_is_new: true, absent: Vec::new() };
-        return Ok(Ends { run: Run::new(job.clone(), settings, nowhere, &sources, remote), roots, missing });
+        return Ok(Ends { run: Run::new(job.clone(), settings, nowhere, &sources, remote), roots, missing, unsure });
     };
     let dest_end = end(dest);
     let dest_path = path_of(dest)?;
     // Both ends are looked at together: each look is a round trip.
     let (looked, dest_state) = tokio::join!(operands::look(job, end), state(&dest_end, &dest_path));
-    let (operands::Looked { there, missing, absent }, dest_state) = (looked?, dest_state?);
+    let (operands::Looked { there, missing, unsure, mut absent }, dest_state) = (looked?, dest_state?);
     if let Some(remote) = &remote
         && options.share
         && matches!(dest, Place::Local(_))
@@ -207,7 +209,14 @@ async fn find_rooted(
         remote.want(pool::STEP);
     }
     let (brought, sources) = operands::bring(job, end, &there).await?;
-    let items = items(job, end, &there, &brought, dest_state).await?;
+    let items = match there.is_empty() || absent.is_empty() {
+        true => items(job, end, &there, &brought, dest_state).await?,
+        // As rsync counts: what is to be deleted at the destination is an item too.
+        false => Items::Many,
+    };
+    if dest_state != DestState::Dir {
+        absent.clear();
+    }
     let roots = there.iter().map(|operand| operand.root.clone()).collect();
     let is_dir = there.iter().any(|operand| operand.meta.is_dir());
     let target = Dest { path: &dest_path, state: dest_state };
@@ -216,7 +225,7 @@ async fn find_rooted(
     let made = create(&dest_end, &mapping, settings, options.dry_run).await?;
     let dest_dir = if made.missing { split(&mapping.dest_dir).0.to_vec() } else { mapping.dest_dir.clone() };
     // With nothing to deliver, nothing was made, and the destination need not be there.
-    let here = dest_dir == b"." || there.is_empty();
+    let here = dest_dir == b"." || there.is_empty() && absent.is_empty();
     let dest_tree = dest_end.dest(if here { b"" } else { &dest_dir }, options.keep_dirlinks).await?;
     let renamed = mapping.roots.first().filter(|_| mapping.renamed).map(|root| root.dest_name.clone());
     let roots = Roots { brought, renamed, dest_is_new: made.new, absent };
@@ -231,7 +240,7 @@ async fn find_rooted(
     {
         return Err(usage(1, format!("The temp-dir does not exist: {}", String::from_utf8_lossy(dir))));
     }
-    Ok(Ends { run, roots, missing })
+    Ok(Ends { run, roots, missing, unsure })
 }
 
 /// What there is to pull, as far as a look at each source tells: files, and what lies directly in directories.

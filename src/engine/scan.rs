@@ -264,7 +264,7 @@ impl Scan<'_> {
         }
         if !plan.delete.is_empty() {
             let (path, shown, filter) = (dest_path.clone(), shown_dir.clone(), protect.clone());
-            self.left.extraneous.push(Extraneous { path, shown, entries: plan.delete, filter });
+            self.left.extraneous.push(Extraneous { path, shown, entries: plan.delete, filter, named: false });
         }
         let first_new = self.waiting.len();
         for step in plan.steps {
