@@ -39,7 +39,7 @@ impl Scan<'_> {
                     let options = &run.job.options;
                     if options.remove_source_files && matches!(class, Class::Verified(_)) {
                         let (origin, follow) = (&place.origin, options.copy_links);
-                        removal::remove_file(&run, origin, &entry.meta, follow, &place.shown).await;
+                        removal::remove_file(&run, origin, &entry.meta, follow, &place.dest_path, &place.shown).await;
                     }
                     run.ledger.class(id, &place.shown, class);
                 }
