@@ -486,11 +486,21 @@ fn backup(
             String::from_utf8_lossy(&suffix)
         )));
     }
+    // `.` in all its spellings.
+    let is_dest = |dir: &[u8]| dir != b"/" && dir.split(|byte| *byte == b'/').all(|part| part.is_empty() || part == b".");
+    if suffix.is_empty() {
+        match &dir {
+            None => return Err(UsageError::syntax("--suffix cannot be empty without a --backup-dir")),
+            Some(dir) if is_dest(dir) => {
+                return Err(UsageError::syntax(
+                    "--suffix cannot be empty when --backup-dir is the same as the dest dir",
+                ));
+            }
+            Some(_) => {}
+        }
+    }
     if !on && dir.is_none() {
         return Ok(None);
-    }
-    if suffix.is_empty() && dir.is_none() {
-        return Err(UsageError::syntax("--suffix cannot be empty without a --backup-dir"));
     }
     // Backups change the times of the directories that they are put into (rsync: the same).
     options.omit_dir_times |= dir.is_none();
