@@ -122,6 +122,8 @@ pub struct Delete {
 pub struct Options {
     // what is copied
     pub recursive: bool,
+    /// rsync would make its list of files piece by piece: only the heading tells.
+    pub incremental: bool,
     pub dirs: bool,
     pub links: bool,
     pub copy_links: bool,
@@ -258,7 +260,7 @@ pub struct Info {
     pub backup: u8,
     /// Deletions.
     pub del: u8,
-    /// `sending incremental file list`.
+    /// `sending incremental file list` and the like.
     pub flist: u8,
     pub misc: u8,
     /// 1: what is updated, 2: what is up to date too.

@@ -66,6 +66,7 @@ pub fn resolve(
             human_readable: 1,
             connections: 1,
             implied_dirs: true,
+            incremental: true,
             share: env("HOPSYNC_SHARE").is_none_or(|value| value != "0"),
             ..Options::default()
         },
@@ -374,6 +375,10 @@ impl Fold {
             ));
         }
         options.dirs |= names_given;
+        let whole = matches!(self.delete_when, Some("before" | "after"))
+            || options.delay_updates
+            || options.prune_empty_dirs;
+        options.incremental &= options.recursive && !whole;
         options.backup = backup(self.backup, self.backup_dir, self.suffix, &mut options)?;
         if options.remove_source_files && options.delay_updates {
             return Err(UsageError::syntax(

@@ -130,7 +130,7 @@ pub const ROWS: &[Row] = &[
     row("checksum", Some('c'), "skip based on checksum, not mod-time & size", On(|o| &mut o.checksum)).no(&["checksum", "c"]),
     row("archive", Some('a'), "archive mode is -rlptgoD (no -A,-X,-U,-N,-H)", Meaning::Archive),
     row("recursive", Some('r'), "recurse into directories", Meaning::Recursive).no(&["recursive", "r"]),
-    row("inc-recursive", None, "", Ignored).also(&["i-r"]).no(&["inc-recursive", "i-r"]),
+    row("inc-recursive", None, "accepted: only the heading of -v tells it apart", On(|o| &mut o.incremental)).also(&["i-r"]).no(&["inc-recursive", "i-r"]),
     row("relative", Some('R'), "use relative path names", Meaning::Relative).no(&["relative", "R"]),
     row("implied-dirs", None, "", On(|o| &mut o.implied_dirs)).also(&["i-d"]).no(&["implied-dirs", "i-d"]),
     row("backup", Some('b'), "make backups (see --suffix & --backup-dir)", Meaning::Backup).no(&["backup"]),

@@ -185,6 +185,7 @@ async fn find_rooted(
     }
     let Some(dest) = &job.dest else {
         let operands::Looked { there, missing, unsure, .. } = operands::look(job, end).await?;
+        settings.printer.heading();
         let (brought, sources) = operands::bring(job, end, &there).await?;
         let nowhere = End::Local.tree(b"").await?;
         let roots = Roots { brought, renamed: None, dest_is_new: true, absent: Vec::new() };
@@ -194,7 +195,7 @@ async fn find_rooted(
     let dest_path = path_of(dest)?;
     // Both ends are looked at together: each look is a round trip.
     let (looked, dest_state) = tokio::join!(operands::look(job, end), state(&dest_end, &dest_path));
-    let (operands::Looked { there, missing, unsure, mut absent }, dest_state) = (looked?, dest_state?);
+    let operands::Looked { there, missing, unsure, mut absent } = looked?;
     if let Some(remote) = &remote
         && options.share
         && matches!(dest, Place::Local(_))
@@ -203,6 +204,8 @@ async fn find_rooted(
     {
         return Err(Failed::Large(leave));
     }
+    settings.printer.heading();
+    let dest_state = dest_state?;
     if let Some(remote) = &remote
         && there.iter().any(|operand| operand.meta.is_dir())
     {
@@ -343,16 +346,24 @@ async fn tree_to_push(job: &Job) -> bool {
     false
 }
 
-async fn state(end: &End, path: &[u8]) -> Result<DestState, Fault> {
-    Ok(match end.stat(path, true).await? {
-        Some(meta) if meta.is_dir() => DestState::Dir,
-        Some(_) => DestState::NonDir,
-        None => {
-            let parent = parent(path);
-            let parent_exists = end.stat(parent, true).await?.is_some_and(|meta| meta.is_dir());
-            DestState::Absent { parent_exists }
-        }
-    })
+async fn state(end: &End, path: &[u8]) -> Result<DestState, Failed> {
+    match end.stat(path, true).await? {
+        Some(meta) if meta.is_dir() => return Ok(DestState::Dir),
+        Some(_) => return Ok(DestState::NonDir),
+        None => {}
+    }
+    let not_directory = || {
+        let shown = String::from_utf8_lossy(path);
+        usage(3, format!("ERROR: cannot stat destination \"{shown}\": Not a directory (20)"))
+    };
+    // With a slash, a file is no more there than nothing is.
+    if strip(path) != path && end.stat(strip(path), true).await?.is_some_and(|meta| !meta.is_dir()) {
+        return Err(not_directory());
+    }
+    match end.stat(parent(path), true).await? {
+        Some(meta) if !meta.is_dir() => Err(not_directory()),
+        found => Ok(DestState::Absent { parent_exists: found.is_some() }),
+    }
 }
 
 /// The directory that it is in; empty is the login's home.
@@ -408,19 +419,26 @@ async fn create(end: &End, mapping: &Mapping, settings: &Settings, dry_run: bool
         settings.printer.created_directory(path, 1);
         return Ok(Made { new: true, missing: true });
     }
-    let mut made = 1;
-    if deep {
-        made = make_path(end.tree(if path.starts_with(b"/") { b"/" } else { b"" }).await?.as_ref(), path).await?;
-    } else {
+    let making = async {
+        if deep {
+            return make_path(end.tree(if path.starts_with(b"/") { b"/" } else { b"" }).await?.as_ref(), path).await;
+        }
         let (_, name) = split(strip(path));
         let tree = end.tree(parent(path)).await?;
         if let Err(fault) = tree.mkdir(name, 0o777).await {
             // Another run that stages to the same place may have made it meanwhile.
             if !tree.stat(name, true).await?.is_some_and(|meta| meta.is_dir()) {
-                return Err(fault.into());
+                return Err(fault);
             }
         }
-    }
+        Ok(1)
+    };
+    let made = making.await.map_err(|fault| match fault.cause {
+        Cause::Permission | Cause::NoSpace | Cause::NotFound | Cause::Io => {
+            usage(11, format!("{}: mkdir {} failed", fault.hop, fault.text))
+        }
+        _ => fault.into(),
+    })?;
     settings.printer.created_directory(path, made);
     settings.ledger.event(crate::ledger::Event::DirectoryMade { path });
     Ok(Made { new: true, missing: false })

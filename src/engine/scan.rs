@@ -141,7 +141,6 @@ pub async fn scan(run: &Arc<Run>, roots: Roots) -> Left {
         files: 0,
         bytes: 0,
     };
-    run.printer.heading();
     scan.top(roots).await;
     while let Some(next) = scan.next() {
         match next {

@@ -180,17 +180,22 @@ impl Printer {
         self.streams().out_failed
     }
 
-    /// `sending incremental file list`, or `receiving`.
+    /// `sending incremental file list`, or as rsync says it of a list that it makes at once; of a lone file, nothing.
     pub fn heading(&self) {
         let log: &[u8] = if self.push { b"building file list" } else { b"receiving file list" };
         self.log(log);
-        if self.options.info.flist >= 1 {
-            let verb = if self.push { "sending" } else { "receiving" };
-            self.shown(format!("{verb} incremental file list").as_bytes());
+        let o = &self.options;
+        if o.info.flist >= 1 && (o.recursive || o.dirs) {
+            let heading: &[u8] = match (o.incremental, self.push) {
+                (true, true) => b"sending incremental file list",
+                (true, false) => b"receiving incremental file list",
+                (false, true) => b"building file list ... done",
+                (false, false) => b"receiving file list ... done",
+            };
+            self.shown(heading);
         }
     }
 
-    /// The destination itself was created.
     /// `count` directories were made for the destination; of several the last is `path`.
     pub fn created_directory(&self, path: &[u8], count: usize) {
         if self.options.info.name >= 1 || self.options.itemize {
