@@ -336,7 +336,6 @@ pub async fn run(job: Job, settings: Settings) -> Outcome {
             return list::list(&run, roots.brought).await;
         }
         let left = scan::scan(&run, roots).await;
-        run.scanning.store(false, Ordering::Relaxed);
         finish::finish(&run, left).await;
     };
     let interrupted = tokio::select! {

@@ -156,6 +156,7 @@ pub async fn scan(run: &Arc<Run>, roots: Roots) -> Left {
             return scan.left;
         }
     }
+    run.scanning.store(false, Ordering::Relaxed);
     while scan.tasks.join_next().await.is_some() {}
     scan.left
 }
