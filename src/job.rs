@@ -212,6 +212,8 @@ pub struct Options {
     /// Count of `-v`.
     pub verbose: u8,
     pub quiet: bool,
+    /// `--stderr=all`: nothing goes to standard output.
+    pub all_to_stderr: bool,
     /// `-h` count + 1 as rsync counts: 0 plain digits, 1 separators (default), 2 powers of 1000, 3 powers of 1024.
     pub human_readable: u8,
     pub itemize: bool,

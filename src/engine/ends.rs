@@ -212,10 +212,10 @@ async fn find_rooted(
         remote.want(pool::STEP);
     }
     let (brought, sources) = operands::bring(job, end, &there).await?;
-    let items = match there.is_empty() || absent.is_empty() {
-        true => items(job, end, &there, &brought, dest_state).await?,
-        // As rsync counts: what is to be deleted at the destination is an item too.
-        false => Items::Many,
+    // As rsync counts: what is to be deleted at the destination is an item too.
+    let items = match !absent.is_empty() && there.len() + absent.len() > 1 {
+        true => Items::Many,
+        false => items(job, end, &there, &brought, dest_state).await?,
     };
     if dest_state != DestState::Dir {
         absent.clear();
@@ -388,7 +388,7 @@ async fn items(
     Ok(match there {
         [] => Items::None,
         // Only where the destination is no directory does it matter what a lone directory has in it.
-        [only] if only.meta.is_dir() && dest_state != DestState::Dir && job.options.recursive => {
+        [only] if only.meta.is_dir() && dest_state != DestState::Dir && is_walked(job, only) => {
             let (end, path) = (end(only.place), strip(&only.path));
             let listing = end.tree(path).await?.list(b"", false).await?;
             let items = if listing.entries.is_empty() && brought.count() <= 1 { Items::One } else { Items::Many };
@@ -400,6 +400,11 @@ async fn items(
         _ if brought.count() + brought.contents.len() > 1 => Items::Many,
         _ => Items::One,
     })
+}
+
+/// With `-d`, what is in a directory comes only where its contents were asked for.
+fn is_walked(job: &Job, operand: &Operand<'_>) -> bool {
+    job.options.recursive || job.options.dirs && operand.root.name.is_empty()
 }
 
 struct Made {

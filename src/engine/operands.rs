@@ -151,7 +151,8 @@ async fn ask<'a>(job: &'a Job, end: &impl Fn(&Place) -> End) -> Result<Vec<Asked
     let names = match files {
         FilesFrom::Names(names) => names,
         FilesFrom::Remote { path, nul_separated } => {
-            let content = read_names(&end(place), path).await?;
+            let far = job.sources.iter().chain(&job.dest).find(|place| place.is_remote()).unwrap_or(place);
+            let content = read_names(&end(far), path).await?;
             read = FilesFrom::split(&content, *nul_separated);
             &read
         }

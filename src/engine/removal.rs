@@ -6,14 +6,28 @@ use crate::fault::{Cause, Fault, Stage};
 use crate::tree::How;
 
 use super::brought::Origin;
+use super::delay::Source;
 use super::deliver::FileItem;
 use super::run::Run;
 
-/// Removes a file whose delivery was verified, unless it has changed since it was listed.
-pub async fn remove(run: &Run, item: &FileItem) {
+/// Removes a file whose delivery was verified, unless it has changed since it was listed. `waits`: what was delivered may not
+/// be in its place yet.
+pub async fn remove(run: &Run, item: &FileItem, waits: bool) {
     let origin =
         Origin { source: item.source.clone(), path: item.source_path.clone(), filter: std::sync::Arc::default() };
-    remove_file(run, &origin, &item.meta, item.follow, &item.dest_path, &item.shown).await;
+    match waits {
+        true => remove_delivered(run, &origin, &item.meta, item.follow, &item.dest_path, &item.shown).await,
+        false => remove_file(run, &origin, &item.meta, item.follow, &item.dest_path, &item.shown).await,
+    }
+}
+
+/// As [`remove_file`], of a file that was just delivered; with `--delay-updates` once that is in its place.
+pub async fn remove_delivered(run: &Run, origin: &Origin, meta: &Meta, follow: bool, dest_path: &[u8], shown: &[u8]) {
+    if !run.job.options.delay_updates {
+        return remove_file(run, origin, meta, follow, dest_path, shown).await;
+    }
+    let source = Source { origin: origin.clone(), meta: meta.clone(), follow, shown: shown.to_vec() };
+    run.delayed.remove_later(dest_path, source);
 }
 
 /// As [`remove`], of a file that is described by `meta`.
@@ -68,13 +82,7 @@ pub async fn remove_link(run: &Run, origin: &Origin, entry: &Entry, dest_path: &
 }
 
 /// Two operands may lead to one place, and then the source's file is the destination's.
-async fn apart(
-    run: &Run,
-    origin: &Origin,
-    source: Option<&Meta>,
-    dest_path: &[u8],
-    shown: &[u8],
-) -> Result<(), Fault> {
+async fn apart(run: &Run, origin: &Origin, source: Option<&Meta>, dest_path: &[u8], shown: &[u8]) -> Result<(), Fault> {
     let (Some(source), Some(_), Some(_)) = (source, origin.source.as_local(), run.dest.as_local()) else {
         return Ok(());
     };
