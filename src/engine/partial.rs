@@ -88,15 +88,16 @@ pub async fn forget(run: &Run, dest_path: &[u8]) -> Result<(), Fault> {
     }
 }
 
-/// Removes an unfinished file, and its directory if that is empty then.
+/// Removes an unfinished file, and its directory if that is empty then; not one that was named by all of its path (rsync).
 async fn discard(run: &Run, path: &[u8]) -> Result<(), Fault> {
     let (tree, name) = place(run, path).await?;
     match tree.remove(name).await {
         Err(fault) if fault.cause != Cause::NotFound => return Err(fault),
         _ => {}
     }
-    let (tree, dir) = place(run, split(path).0).await?;
-    if let Err(fault) = tree.rmdir(dir).await {
+    if !path.starts_with(b"/")
+        && let Err(fault) = tree.rmdir(split(path).0).await
+    {
         tracing::debug!(%fault, "the partial directory stays");
     }
     Ok(())
