@@ -122,6 +122,8 @@ pub struct Delete {
 pub struct Options {
     // what is copied
     pub recursive: bool,
+    /// rsync would make its list of files piece by piece: only the heading tells.
+    pub incremental: bool,
     pub dirs: bool,
     pub links: bool,
     pub copy_links: bool,
@@ -210,6 +212,8 @@ pub struct Options {
     /// Count of `-v`.
     pub verbose: u8,
     pub quiet: bool,
+    /// `--stderr=all`: nothing goes to standard output.
+    pub all_to_stderr: bool,
     /// `-h` count + 1 as rsync counts: 0 plain digits, 1 separators (default), 2 powers of 1000, 3 powers of 1024.
     pub human_readable: u8,
     pub itemize: bool,
@@ -258,7 +262,7 @@ pub struct Info {
     pub backup: u8,
     /// Deletions.
     pub del: u8,
-    /// `sending incremental file list`.
+    /// `sending incremental file list` and the like.
     pub flist: u8,
     pub misc: u8,
     /// 1: what is updated, 2: what is up to date too.

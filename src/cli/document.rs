@@ -1,6 +1,6 @@
 //! docs/options.md is the option table in words: what is taken, and what is refused and why.
 
-use super::refused::REFUSED;
+use super::refused::{ANYWAY, REFUSED};
 use super::table::{Meaning, ROWS};
 
 const FILE: &str = include_str!("../../docs/options.md");
@@ -31,7 +31,8 @@ fn taken() -> String {
             ("", _) => "as rsync",
             (help, _) => help,
         };
-        text += &format!("| {} | {what} |\n", names.join(", ")).replace("N|L|B", "N\\|L\\|B");
+        text +=
+            &format!("| {} | {what} |\n", names.join(", ")).replace("N|L|B", "N\\|L\\|B").replace("e|a|c", "e\\|a\\|c");
     }
     text
 }
@@ -44,6 +45,8 @@ fn refused() -> String {
         let names: Vec<String> = long.into_iter().chain(short).collect();
         text += &format!("| {} | {} | {} |\n", names.join(", "), refused.why, refused.exit.code());
     }
+    let anyway: Vec<String> = ANYWAY.iter().map(|name| format!("`--{name}`")).collect();
+    text += &format!("\nTaken, as they ask for what is so anyway: {}.\n", anyway.join(", "));
     text
 }
 

@@ -14,6 +14,8 @@ pub enum Exit {
     SocketIo,
     FileIo,
     StreamIo,
+    /// The remote shell could not be run.
+    Ipc,
     Signal,
     Partial,
     Vanished,
@@ -36,6 +38,7 @@ impl Exit {
             Exit::SocketIo => 10,
             Exit::FileIo => 11,
             Exit::StreamIo => 12,
+            Exit::Ipc => 14,
             Exit::Signal => 20,
             Exit::Partial => 23,
             Exit::Vanished => 24,
@@ -58,6 +61,7 @@ impl Exit {
             Exit::SocketIo => "error in socket IO",
             Exit::FileIo => "error in file IO",
             Exit::StreamIo => "error in data stream",
+            Exit::Ipc => "error in IPC code",
             Exit::Signal => "received SIGINT, SIGTERM, or SIGHUP",
             Exit::Partial => "some files/attrs were not transferred (see previous errors)",
             Exit::Vanished => "some files vanished before they could be transferred",
@@ -81,6 +85,7 @@ impl Exit {
             SocketIo,
             FileIo,
             StreamIo,
+            Ipc,
             Signal,
             Partial,
             Vanished,
@@ -168,6 +173,7 @@ fn of(fault: &Fault, connected: bool) -> Exit {
         Cause::Timeout if fault.stage <= Stage::Tunnel && !connected => Exit::ConnectTimeout,
         Cause::Timeout => Exit::Timeout,
         _ if fault.stage <= Stage::Tunnel && !connected => Exit::Ssh,
+        Cause::Unreachable if fault.stage == Stage::Session => Exit::Ipc,
         Cause::Unreachable => Exit::SocketIo,
         Cause::Lost if fault.stage <= Stage::Tcp => Exit::SocketIo,
         Cause::Lost => Exit::StreamIo,
@@ -194,11 +200,12 @@ fn rank(exit: Exit) -> u8 {
         Exit::SocketIo => 8,
         Exit::Protocol => 9,
         Exit::StartClient => 10,
-        Exit::Timeout => 11,
-        Exit::ConnectTimeout => 12,
-        Exit::Ssh => 13,
-        Exit::Syntax => 14,
-        Exit::Signal => 15,
+        Exit::Ipc => 11,
+        Exit::Timeout => 12,
+        Exit::ConnectTimeout => 13,
+        Exit::Ssh => 14,
+        Exit::Syntax => 15,
+        Exit::Signal => 16,
     }
 }
 
@@ -302,6 +309,11 @@ mod tests {
         assert_eq!(code(&[], Ended { listing_errors: true, vanished: true, ..AFTER }), 23);
         assert_eq!(code(&[fault(Stage::Hash, Cause::Mismatch)], AFTER), 23);
         assert_eq!(code(&[fault(Stage::Hash, Cause::Unverified)], AFTER), 23);
+    }
+
+    #[test]
+    fn a_remote_shell_that_cannot_be_run_is_14() {
+        assert_eq!(code(&[fault(Stage::Session, Cause::Unreachable)], BEFORE), 14);
     }
 
     #[test]

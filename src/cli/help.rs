@@ -49,7 +49,7 @@ pub fn capabilities() -> String {
         ("hardlink_specials", false),
         ("hardlink_symlinks", false),
         ("IPv6", true),
-        ("atimes", false),
+        ("atimes", true),
         ("batchfiles", false),
         ("inplace", true),
         ("append", true),
@@ -57,7 +57,7 @@ pub fn capabilities() -> String {
         ("xattrs", false),
         ("iconv", false),
         ("prealloc", false),
-        ("stop_at", false),
+        ("stop_at", true),
         ("crtimes", false),
     ];
     let capabilities: serde_json::Map<String, serde_json::Value> =

@@ -12,6 +12,23 @@ const ITEMS: [&str; 13] = [
     "symsafe",
 ];
 
+/// What they mention, in the same order.
+const WORDS: [&str; 13] = [
+    "What --backup keeps",
+    "Nothing here: copies of --copy-dest are told as names",
+    "Deletions",
+    "The heading of the list of files",
+    "Nothing here",
+    "Nothing here: what -x leaves out",
+    "Names: 1 of what is updated, 2 of what is up to date too",
+    "Non-regular files that are left out (on unless 0)",
+    "Progress: 1 of each file, 2 of the whole run",
+    "Sources that --remove-source-files removes",
+    "Files that options leave out",
+    "The end of a run: 1 its last lines, 2 the block of --stats",
+    "Links that --safe-links leaves out",
+];
+
 fn level<'a>(info: &'a mut Info, item: &str) -> Option<&'a mut u8> {
     Some(match item {
         "backup" => &mut info.backup,
@@ -27,6 +44,37 @@ fn level<'a>(info: &'a mut Info, item: &str) -> Option<&'a mut u8> {
         "symsafe" => &mut info.symsafe,
         _ => return None,
     })
+}
+
+/// rsync's items of `--debug`: known, and nothing is told of them.
+const DEBUG: [&str; 24] = [
+    "acl", "backup", "bind", "chdir", "connect", "cmd", "del", "deltasum", "dup", "exit", "filter", "flist", "fuzzy",
+    "genr", "hash", "hlink", "iconv", "io", "nstr", "own", "proto", "recv", "send", "time",
+];
+
+/// What `--info=help` or `--debug=help` answers, if a value asks for it.
+pub fn help(flags: &str, debug: bool) -> Option<String> {
+    flags.split(',').find(|word| word.eq_ignore_ascii_case("help"))?;
+    if debug {
+        return Some("The items of --debug are rsync's and tell of nothing here; HOPSYNC_LOG=debug does.\n".to_owned());
+    }
+    let mut text = String::from("Use ITEM or ITEM1 for the first level, ITEM2 for the second; ITEM0 is silence.\n\n");
+    for (item, what) in ITEMS.iter().zip(WORDS) {
+        text += &format!("{:<10} {what}\n", item.to_ascii_uppercase());
+    }
+    text += "\nALL        All of them (as in all2)\nNONE       None of them\nHELP       This text\n";
+    Some(text)
+}
+
+/// Takes the value of `--debug`.
+pub fn debug(flags: &str) -> Result<(), UsageError> {
+    for word in flags.split(',').filter(|word| !word.is_empty()) {
+        let stem = word.trim_end_matches(|c: char| c.is_ascii_digit()).to_ascii_lowercase();
+        if !["all", "none"].contains(&stem.as_str()) && !DEBUG.contains(&stem.as_str()) {
+            return Err(UsageError::syntax(format!("Unknown --debug item: \"{word}\"")));
+        }
+    }
+    Ok(())
 }
 
 /// The `--info` words, in order: item and level.
@@ -46,9 +94,6 @@ impl Asked {
             match stem.as_str() {
                 "all" => self.0.extend(ITEMS.map(|item| (item, level))),
                 "none" => self.0.extend(ITEMS.map(|item| (item, 0))),
-                "help" => {
-                    return Err(UsageError::syntax(format!("--info items: {}, all, none", ITEMS.join(", "))));
-                }
                 _ => match ITEMS.iter().find(|item| **item == stem) {
                     Some(item) => self.0.push((item, level)),
                     None => return Err(UsageError::syntax(format!("Unknown --info item: \"{word}\""))),
@@ -108,6 +153,14 @@ mod tests {
         let info = of("", Options { progress: true, stats: true, ..Options::default() });
         assert_eq!((info.name, info.progress, info.flist, info.stats), (1, 1, 2, 2));
         assert_eq!(of("progress2", Options { progress: true, ..Options::default() }).progress, 2);
+    }
+
+    #[test]
+    fn help_is_a_text_and_debugs_items_are_known() {
+        assert!(help("name,HELP", false).is_some_and(|text| text.contains("\nSYMSAFE ")));
+        assert!(help("name", false).is_none() && help("help", true).is_some());
+        assert!(debug("all4,none,FILTER2").is_ok());
+        assert_eq!(debug("foo").expect_err("is unknown").text, "Unknown --debug item: \"foo\"");
     }
 
     #[test]

@@ -13,6 +13,7 @@ mod document;
 pub mod exit;
 mod help;
 mod info;
+mod moment;
 mod operand;
 mod options;
 mod refused;

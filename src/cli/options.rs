@@ -36,6 +36,9 @@ pub struct Raw {
 
 const OPERANDS: &str = "operands";
 
+/// What is taken and changes nothing.
+const ANYWAY: &str = "anyway";
+
 /// Cuts `args` (without the program's name).
 ///
 /// # Errors
@@ -83,6 +86,10 @@ fn command() -> Command {
         .disable_help_flag(true)
         .disable_version_flag(true)
         .arg(Arg::new(OPERANDS).num_args(0..).value_parser(ValueParser::os_string()).action(ArgAction::Append));
+    if let Some((first, others)) = refused::ANYWAY.split_first() {
+        let anyway = Arg::new(ANYWAY).long(*first).aliases(others).num_args(0).default_missing_value("");
+        command = command.arg(anyway.action(ArgAction::Append).value_parser(ValueParser::os_string()));
+    }
     for row in ROWS {
         let mut arg = Arg::new(id(row)).action(ArgAction::Append).value_parser(ValueParser::os_string());
         // A flag is an option whose value is always missing: only so does clap keep one index for each time it was given.
@@ -230,7 +237,7 @@ mod tests {
         assert_eq!(text(&["-e"]), "--rsh: missing argument");
         assert_eq!(text(&["-aA"]), "-A: SFTP does not carry ACLs");
         assert_eq!(text(&["--xattrs"]), "--xattrs: SFTP does not carry extended attributes");
-        assert_eq!(text(&["--no-A"]), "--no-A: SFTP does not carry ACLs");
+        assert!(cut_words(&["-a", "--no-A", "--no-xattrs", "--no-old-args"]).is_ok());
         assert_eq!(cut_words(&["-aA"]).expect_err("is refused").code, 4);
         assert_eq!(cut_words(&["--daemon"]).expect_err("is refused").code, 1);
         assert!(text(&["--server", "."]).contains("no rsync server"));

@@ -24,25 +24,20 @@ const fn cannot(long: &'static str, short: Option<char>, why: &'static str) -> R
 const DAEMON: &str = "hopsync does not speak to rsync daemons";
 const SERVER: &str = "hopsync speaks SFTP and is no rsync server; run rsync itself at this end";
 const BATCH: &str = "batch files hold rsync's own protocol, which is not spoken here";
-const LATER: &str = "not done yet";
 const WIRE: &str = "it changes rsync's own protocol, which is not spoken here";
 
 #[rustfmt::skip]
 pub const REFUSED: &[Refused] = &[
-    no("debug", None, "its words are of rsync's inside; HOPSYNC_LOG=debug tells of ours"),
-    no("old-dirs", None, "it is for rsync servers before 2.6.4"),
-    no("old-d", None, "it is for rsync servers before 2.6.4"),
-    no("insecure-links", None, LATER),
-    no("confine-root", None, LATER),
-    no("munge-links", None, LATER),
+    no("insecure-links", None, "links in the paths that are given are followed as the system does, and those below them never"),
+    no("confine-root", None, "links in the paths that are given are followed as the system does, and those below them never"),
+    no("munge-links", None, "links keep their targets, or are left out with --safe-links"),
     cannot("acls", Some('A'), "SFTP does not carry ACLs"),
     cannot("xattrs", Some('X'), "SFTP does not carry extended attributes"),
-    no("copy-devices", None, LATER),
+    no("copy-devices", None, "a device does not tell its size, and so a copy of it cannot be proven whole"),
     no("write-devices", None, "a device cannot be replaced at once, and so not be proven before it is changed"),
-    no("drop-D", None, LATER),
+    no("drop-D", None, "it is for a receiver at the far end; leave devices out with --no-D"),
     no("open-noatime", None, "SFTP has no means to open a file so"),
     cannot("crtimes", Some('N'), "SFTP does not carry creation times"),
-    no("super", None, "what may be set is found out from who one is at the destination"),
     cannot("fake-super", None, "it stores attributes in extended attributes, which SFTP does not carry"),
     no("preallocate", None, "SFTP has no request for it"),
     no("old-args", None, "remote names are never given to a shell"),
@@ -53,18 +48,29 @@ pub const REFUSED: &[Refused] = &[
     no("remote-option", Some('M'), "there is no rsync at the far end to take it"),
     no("password-file", None, DAEMON),
     no("early-input", None, DAEMON),
-    no("stop-at", None, "not done yet; --stop-after is"),
     no("write-batch", None, BATCH),
     no("only-write-batch", None, BATCH),
     no("read-batch", None, BATCH),
     no("protocol", None, WIRE),
-    cannot("iconv", None, "names are bytes at both ends, and are not converted"),
-    no("msgs2stderr", None, "messages have their own stream already"),
     no("daemon", None, SERVER),
     no("server", None, SERVER),
     no("sender", None, SERVER),
     no("config", None, DAEMON),
     no("detach", None, DAEMON),
+];
+
+/// The `--no-` forms of refused options that ask for what is so anyway.
+pub const ANYWAY: &[&str] = &[
+    "no-acls",
+    "no-A",
+    "no-xattrs",
+    "no-X",
+    "no-crtimes",
+    "no-N",
+    "no-open-noatime",
+    "no-munge-links",
+    "no-write-devices",
+    "no-old-args",
 ];
 
 /// The entry of an option as typed (`--long`, `--no-long`, `-s`), if it is one of rsync's that is refused.
@@ -93,9 +99,10 @@ mod tests {
 
     #[test]
     fn an_option_is_found_in_all_its_forms() {
-        for option in ["--acls", "--no-acls", "--no-A", "-A"] {
+        for option in ["--acls", "-A"] {
             assert_eq!(find(option).map(|refused| refused.long), Some("acls"), "{option}");
         }
+        assert_eq!(find("--no-drop-D").map(|refused| refused.long), Some("drop-D"));
         for option in ["--", "-", "--A", "--archive", "-a", "--no-"] {
             assert!(find(option).is_none(), "{option}");
         }

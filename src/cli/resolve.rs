@@ -6,10 +6,10 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use super::info::Asked;
+use super::info::{self, Asked};
 use super::options::{Raw, Typed};
 use super::table::Meaning;
-use super::{Command, UsageError, help, operand, rsync_path, shell, size};
+use super::{Command, UsageError, help, moment, operand, rsync_path, shell, size};
 use crate::fault::errno_text;
 use crate::job::{Backup, Basis, FilesFrom, Job, Options, Place, Verify};
 use crate::output::format_has;
@@ -19,6 +19,12 @@ use crate::plan::owners::IdMap;
 
 /// Directories of `--link-dest` and its kin at most (rsync: MAX_BASIS_DIRS).
 const BASES: usize = 20;
+
+/// What `--block-size` may be, in bytes (rsync: MAX_BLOCK_SIZE).
+const BLOCK_MAX: u64 = 128 << 10;
+
+/// What `--max-alloc` has to be, in bytes, unless it is 0 (rsync(1)).
+const ALLOC_MIN: u64 = 1 << 20;
 
 /// What is only needed while folding.
 #[derive(Default)]
@@ -66,6 +72,7 @@ pub fn resolve(
             human_readable: 1,
             connections: 1,
             implied_dirs: true,
+            incremental: true,
             share: env("HOPSYNC_SHARE").is_none_or(|value| value != "0"),
             ..Options::default()
         },
@@ -78,6 +85,10 @@ pub fn resolve(
                 let asked = raw.options.iter().filter(|typed| matches!(typed.meaning, Meaning::Version)).count();
                 return Ok(Command::Version(if asked > 1 { help::capabilities() } else { help::version() }));
             }
+            Meaning::Info | Meaning::Debug => match info::help(text(typed)?, matches!(typed.meaning, Meaning::Debug)) {
+                Some(text) => return Ok(Command::Help(text)),
+                None => fold.take(typed)?,
+            },
             Meaning::ExcludeFrom | Meaning::IncludeFrom => {
                 let action =
                     if matches!(typed.meaning, Meaning::ExcludeFrom) { Action::Exclude } else { Action::Include };
@@ -104,7 +115,7 @@ pub fn resolve(
         return Err(UsageError::syntax(format!("no source and no destination given\n{}", help::usage())));
     }
     let (sources, dest) = operand::places(&raw.operands)?;
-    fold.take_names(&sources, &read)?;
+    fold.take_names(&sources, dest.as_ref(), &read)?;
     if fold.cvs_exclude {
         for rule in Rule::cvs_exclude() {
             fold.options.rules.extend(merged(rule, false, &env, &read, 0)?);
@@ -133,7 +144,7 @@ impl Fold {
                 basis.dirs.push(typed.value.as_bytes().to_vec());
             }
             Meaning::HardLinks => o.hard_links = on,
-            Meaning::AppendVerify => (o.append_verify, o.inplace) = (true, true),
+            Meaning::AppendVerify => o.append_verify = on,
             Meaning::Atimes if on && o.atimes => {
                 return Err(UsageError::syntax(
                     "--atimes given twice means --open-noatime, which is not supported by hopsync: give it once",
@@ -146,13 +157,17 @@ impl Fold {
             }
             Meaning::PartialDir => {
                 let dir: &[u8] = typed.value.as_bytes();
-                let dir = &dir[..dir.iter().rposition(|byte| *byte != b'/').map_or(0, |last| last + 1)];
-                if dir.is_empty() || dir.contains(&b'/') || dir == b".." || dir == b"." {
+                let parts: Vec<&[u8]> =
+                    dir.split(|byte| *byte == b'/').filter(|part| !part.is_empty() && *part != b".").collect();
+                if parts.contains(&b"..".as_slice()) {
                     return Err(UsageError::syntax(
-                        "--partial-dir: give a single name, of a directory beside each file; no other is supported by hopsync",
+                        "--partial-dir: \"..\" is not supported by hopsync; name a directory beside each file, or all of its path",
                     ));
                 }
-                o.partial_dir = Some(dir.to_vec());
+                let root: &[u8] = if dir.starts_with(b"/") { b"/" } else { b"" };
+                // As rsync has it, the directory itself is --partial.
+                o.partial = true;
+                o.partial_dir = Some([root, &parts.join(&b'/')].concat()).filter(|dir| !dir.is_empty());
             }
             Meaning::UserMap => {
                 only_once(&o.usermap, "usermap")?;
@@ -201,6 +216,50 @@ impl Fold {
                 })?;
                 o.stop_after = Some(Duration::from_secs(minutes * 60));
             }
+            Meaning::StopAt => {
+                let (value, now) = (text(typed)?, moment::now());
+                o.stop_after = match moment::parse(value, now) {
+                    None => return Err(UsageError::syntax(format!("invalid {} format: {value}", typed.name))),
+                    Some(at) if at <= now => {
+                        return Err(UsageError::syntax(format!("{} time is not in the future: {value}", typed.name)));
+                    }
+                    Some(at) => Some(Duration::from_secs(at.abs_diff(now))),
+                };
+            }
+            Meaning::BlockSize => {
+                let size = size::size(text(typed)?, b'b').ok_or_else(|| invalid(typed))?;
+                if size > BLOCK_MAX {
+                    let value = typed.value.display();
+                    let text = format!("{}={value} is too large (max: {}K)", typed.name, BLOCK_MAX >> 10);
+                    return Err(UsageError::syntax(text));
+                }
+            }
+            Meaning::MaxAlloc => {
+                let size = size::size(text(typed)?, b'b').ok_or_else(|| invalid(typed))?;
+                if size > 0 && size < ALLOC_MIN {
+                    let value = typed.value.display();
+                    let text = format!("{}={value} is too small (min: 1M or 0 for unlimited)", typed.name);
+                    return Err(UsageError::syntax(text));
+                }
+            }
+            Meaning::Number => {
+                let value = text(typed)?;
+                let digits = value.strip_prefix(['-', '+']).unwrap_or(value);
+                let radix = digits.strip_prefix("0x").or_else(|| digits.strip_prefix("0X"));
+                let number = radix.map_or_else(|| digits.parse::<u32>().ok(), |hex| u32::from_str_radix(hex, 16).ok());
+                number.ok_or_else(|| not_a_number(typed))?;
+            }
+            Meaning::Iconv if !on => {}
+            Meaning::Iconv => match text(typed)? {
+                "-" => {}
+                _ => {
+                    return Err(UsageError {
+                        text: "--iconv: names are bytes at both ends, and are not converted".to_owned(),
+                        code: super::exit::Exit::Unsupported.code(),
+                    });
+                }
+            },
+            Meaning::Debug => info::debug(text(typed)?)?,
             Meaning::Relative => self.relative = Some(on),
             Meaning::FilesFrom => self.files_from = on.then(|| typed.value.clone()),
             Meaning::Archive => {
@@ -292,9 +351,17 @@ impl Fold {
                 Some(b'N' | b'L' | b'B' | b'U' | b'F') => {}
                 _ => return Err(UsageError::syntax("Invalid --outbuf setting -- specify N, L, or B.")),
             },
+            Meaning::ToStderr => o.all_to_stderr = on,
             Meaning::Stderr => match text(typed)? {
-                "errors" | "e" => {}
-                _ => return Err(UsageError::syntax("--stderr: only \"errors\" is supported by hopsync")),
+                mode if !mode.is_empty() && "all".starts_with(mode) => o.all_to_stderr = true,
+                // Whose process writes to the same stream makes no difference where there is only one.
+                mode if !mode.is_empty() && ("errors".starts_with(mode) || "client".starts_with(mode)) => {
+                    o.all_to_stderr = false;
+                }
+                mode => {
+                    let text = format!("--stderr mode \"{mode}\" is not one of errors, all, or client");
+                    return Err(UsageError::syntax(text));
+                }
             },
             Meaning::Verify => {
                 o.verify = match text(typed)? {
@@ -322,6 +389,7 @@ impl Fold {
     fn take_names(
         &mut self,
         sources: &[Place],
+        dest: Option<&Place>,
         read: impl Fn(&OsStr) -> io::Result<Vec<u8>>,
     ) -> Result<(), UsageError> {
         let Some(file) = &self.files_from else { return Ok(()) };
@@ -330,7 +398,11 @@ impl Fold {
         }
         self.options.files_from = Some(match operand::far_file(file) {
             Some((host, path)) => {
-                let Some(Place::Remote { login, .. }) = sources.first() else {
+                let login = sources.first().into_iter().chain(dest).find_map(|place| match place {
+                    Place::Remote { login, .. } => Some(login),
+                    Place::Local(_) => None,
+                });
+                let Some(login) = login else {
                     return Err(UsageError::syntax("The --files-from hostname is not the transfer hostname"));
                 };
                 if !host.is_empty() && operand::host(host)? != *login {
@@ -374,13 +446,11 @@ impl Fold {
             ));
         }
         options.dirs |= names_given;
+        options.inplace |= options.append_verify;
+        let whole =
+            matches!(self.delete_when, Some("before" | "after")) || options.delay_updates || options.prune_empty_dirs;
+        options.incremental &= options.recursive && !whole;
         options.backup = backup(self.backup, self.backup_dir, self.suffix, &mut options)?;
-        if options.remove_source_files && options.delay_updates {
-            return Err(UsageError::syntax(
-                "--remove-source-files removes what is in its place, and with --delay-updates nothing is before the end: \
-                 leave out one of them",
-            ));
-        }
         if options.remove_source_files && options.verify == Verify::Off {
             return Err(UsageError::syntax(
                 "--remove-source-files removes only what is proven to have arrived: leave out --verify=off",
@@ -398,7 +468,8 @@ impl Fold {
             return Err(UsageError::syntax("--append cannot be used with --whole-file"));
         }
         // What waits beside the files is nobody's extraneous file.
-        let beside = [options.partial_dir.clone(), options.delay_updates.then(|| b".~tmp~".to_vec())];
+        let partial_dir = options.partial_dir.clone().filter(|dir| !dir.starts_with(b"/"));
+        let beside = [partial_dir, options.delay_updates.then(|| b".~tmp~".to_vec())];
         for dir in beside.into_iter().flatten() {
             let rule = [b"-p ", dir.as_slice(), b"/"].concat();
             options.rules.push(Rule::parse(&rule).map_err(UsageError::syntax)?);
@@ -486,12 +557,24 @@ fn backup(
             String::from_utf8_lossy(&suffix)
         )));
     }
+    // `.` in all its spellings.
+    let is_dest =
+        |dir: &[u8]| dir != b"/" && dir.split(|byte| *byte == b'/').all(|part| part.is_empty() || part == b".");
+    if suffix.is_empty() {
+        match &dir {
+            None => return Err(UsageError::syntax("--suffix cannot be empty without a --backup-dir")),
+            Some(dir) if is_dest(dir) => {
+                return Err(UsageError::syntax(
+                    "--suffix cannot be empty when --backup-dir is the same as the dest dir",
+                ));
+            }
+            Some(_) => {}
+        }
+    }
     if !on && dir.is_none() {
         return Ok(None);
     }
-    if suffix.is_empty() && dir.is_none() {
-        return Err(UsageError::syntax("--suffix cannot be empty without a --backup-dir"));
-    }
+    let dir = dir.filter(|dir| !is_dest(dir));
     // Backups change the times of the directories that they are put into (rsync: the same).
     options.omit_dir_times |= dir.is_none();
     // Backups beside the files are not to be deleted as extraneous by the next run.
@@ -499,7 +582,7 @@ fn backup(
         let rule = [b"P *", suffix.as_slice()].concat();
         options.rules.push(Rule::parse(&rule).map_err(UsageError::syntax)?);
     }
-    Ok(Some(Backup { dir: dir.filter(|dir| !dir.is_empty()), suffix }))
+    Ok(Some(Backup { dir, suffix }))
 }
 
 /// The remote shell's words: `-e`, `RSYNC_RSH`, or ssh.

@@ -87,7 +87,13 @@ async fn target(run: &Run, path: &[u8]) -> Result<Option<Target>, Fault> {
     };
     let tree = run.backups.0.get_or_try_init(|| async {
         make(run, run.dest.beside(b"").await?.as_ref(), dir).await?;
-        run.dest.beside(dir).await
+        let tree = run.dest.beside(dir).await?;
+        if backup.suffix.is_empty() && is_dest(run, tree.as_ref()).await? {
+            // A file would be its own backup, and make way for itself.
+            let text = "--backup-dir leads to the destination itself: give another one, or a --suffix";
+            return Err(Fault::new(run.dest.hop().clone(), Stage::Rename, Cause::Io, text));
+        }
+        Ok(tree)
     });
     let tree = tree.await?.clone();
     // The directories on the way get the modes of those that they stand for.
@@ -104,6 +110,15 @@ async fn target(run: &Run, path: &[u8]) -> Result<Option<Target>, Fault> {
         at += 1;
     }
     Ok(Some(Target { tree, shown: crate::tree::join(dir, &name), path: name }))
+}
+
+/// Whether a tree is the destination's, however it was named.
+async fn is_dest(run: &Run, tree: &dyn Tree) -> Result<bool, Fault> {
+    if tree.as_local().is_none() {
+        return Ok(tree.absolute().await? == run.dest.absolute().await?);
+    }
+    let (there, dest) = (tree.stat(b"", true).await?, run.dest.stat(b"", true).await?);
+    Ok(there.zip(dest).is_some_and(|(there, dest)| (there.dev, there.ino) == (dest.dev, dest.ino)))
 }
 
 /// Makes a directory that is relative to `from`, or absolute, with those above it.

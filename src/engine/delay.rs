@@ -1,14 +1,16 @@
 //! `--delay-updates`: proven files wait in a directory of their own beside their names, and are all renamed at the end. What
-//! is kept meanwhile is one path for each directory, not for each file.
+//! is kept meanwhile is one path for each directory, not for each file; with `--remove-source-files` each file's source too.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use tokio::sync::OnceCell;
 
+use crate::entry::Meta;
 use crate::fault::{Cause, Fault};
 use crate::tree::{join, split};
 
+use super::brought::Origin;
 use super::run::Run;
 
 /// rsync's own name for it.
@@ -16,7 +18,35 @@ pub const DIR: &[u8] = b".~tmp~";
 
 /// The directories that have files waiting.
 #[derive(Default)]
-pub struct Delayed(Mutex<HashMap<Vec<u8>, Arc<OnceCell<()>>>>);
+pub struct Delayed(Mutex<HashMap<Vec<u8>, Arc<OnceCell<()>>>>, Mutex<HashMap<Vec<u8>, Source>>);
+
+/// `--remove-source-files`: what goes once the file that it was delivered to is in its place.
+pub struct Source {
+    pub origin: Origin,
+    pub meta: Meta,
+    pub follow: bool,
+    pub shown: Vec<u8>,
+}
+
+impl Delayed {
+    /// The source of what waits for its name `dest_path` is to be removed then.
+    pub fn remove_later(&self, dest_path: &[u8], source: Source) {
+        self.1.lock().unwrap_or_else(PoisonError::into_inner).insert(dest_path.to_vec(), source);
+    }
+}
+
+/// Makes `path` another name of what waits for the name `first`. False if that does not wait: it is in its place.
+pub async fn link(run: &Run, first: &[u8], path: &[u8]) -> Result<bool, Fault> {
+    let waiting = {
+        let (parent, name) = split(first);
+        join(&if parent.is_empty() { DIR.to_vec() } else { join(parent, DIR) }, name)
+    };
+    if run.dest.stat(&waiting, false).await?.is_none() {
+        return Ok(false);
+    }
+    let to = place(run, path).await?;
+    run.dest.hard_link(&waiting, run.dest.as_ref(), &to).await.map(|()| true)
+}
 
 /// Where a file waits. The directory is made, or emptied of what an earlier run left: only what this one proved goes on.
 pub async fn place(run: &Run, dest_path: &[u8]) -> Result<Vec<u8>, Fault> {
@@ -63,6 +93,10 @@ pub async fn release(run: &Run) {
                 let path = if parent.is_empty() { entry.name.clone() } else { join(&parent, &entry.name) };
                 super::backup::keep(run, &path).await?;
                 run.dest.move_to(&join(&dir, &entry.name), run.dest.as_ref(), &path).await?;
+                let source = run.delayed.1.lock().unwrap_or_else(PoisonError::into_inner).remove(&path);
+                if let Some(Source { origin, meta, follow, shown }) = source {
+                    super::removal::remove_file(run, &origin, &meta, follow, &path, &shown).await;
+                }
             }
             match run.dest.rmdir(&dir).await {
                 Err(fault) if fault.cause != Cause::NotFound => Err(fault),

@@ -58,7 +58,7 @@ pub async fn deliver(run: &Run, item: FileItem) {
         _ => false,
     };
     if removes && proven {
-        removal::remove(run, &item).await;
+        removal::remove(run, &item, matches!(class, Ok(Class::Verified(_)))).await;
     }
     let class = match class {
         Ok(class) => class,

@@ -39,6 +39,8 @@ pub struct Ends {
     pub roots: Roots,
     /// Sources that are not there, or cannot be looked at.
     pub missing: Vec<Fault>,
+    /// One of them may be there all the same: then nothing is extraneous for sure.
+    pub unsure: bool,
 }
 
 /// Why nothing can begin.
@@ -182,17 +184,18 @@ async fn find_rooted(
         }
     }
     let Some(dest) = &job.dest else {
-        let operands::Looked { there, missing, .. } = operands::look(job, end).await?;
+        let operands::Looked { there, missing, unsure, .. } = operands::look(job, end).await?;
+        settings.printer.heading();
         let (brought, sources) = operands::bring(job, end, &there).await?;
         let nowhere = End::Local.tree(b"").await?;
         let roots = Roots { brought, renamed: None, dest_is_new: true, absent: Vec::new() };
-        return Ok(Ends { run: Run::new(job.clone(), settings, nowhere, &sources, remote), roots, missing });
+        return Ok(Ends { run: Run::new(job.clone(), settings, nowhere, &sources, remote), roots, missing, unsure });
     };
     let dest_end = end(dest);
     let dest_path = path_of(dest)?;
     // Both ends are looked at together: each look is a round trip.
     let (looked, dest_state) = tokio::join!(operands::look(job, end), state(&dest_end, &dest_path));
-    let (operands::Looked { there, missing, absent }, dest_state) = (looked?, dest_state?);
+    let operands::Looked { there, missing, unsure, mut absent } = looked?;
     if let Some(remote) = &remote
         && options.share
         && matches!(dest, Place::Local(_))
@@ -201,13 +204,22 @@ async fn find_rooted(
     {
         return Err(Failed::Large(leave));
     }
+    settings.printer.heading();
+    let dest_state = dest_state?;
     if let Some(remote) = &remote
         && there.iter().any(|operand| operand.meta.is_dir())
     {
         remote.want(pool::STEP);
     }
     let (brought, sources) = operands::bring(job, end, &there).await?;
-    let items = items(job, end, &there, &brought, dest_state).await?;
+    // As rsync counts: what is to be deleted at the destination is an item too.
+    let items = match !absent.is_empty() && there.len() + absent.len() > 1 {
+        true => Items::Many,
+        false => items(job, end, &there, &brought, dest_state).await?,
+    };
+    if dest_state != DestState::Dir {
+        absent.clear();
+    }
     let roots = there.iter().map(|operand| operand.root.clone()).collect();
     let is_dir = there.iter().any(|operand| operand.meta.is_dir());
     let target = Dest { path: &dest_path, state: dest_state };
@@ -216,7 +228,7 @@ async fn find_rooted(
     let made = create(&dest_end, &mapping, settings, options.dry_run).await?;
     let dest_dir = if made.missing { split(&mapping.dest_dir).0.to_vec() } else { mapping.dest_dir.clone() };
     // With nothing to deliver, nothing was made, and the destination need not be there.
-    let here = dest_dir == b"." || there.is_empty();
+    let here = dest_dir == b"." || there.is_empty() && absent.is_empty();
     let dest_tree = dest_end.dest(if here { b"" } else { &dest_dir }, options.keep_dirlinks).await?;
     let renamed = mapping.roots.first().filter(|_| mapping.renamed).map(|root| root.dest_name.clone());
     let roots = Roots { brought, renamed, dest_is_new: made.new, absent };
@@ -231,7 +243,7 @@ async fn find_rooted(
     {
         return Err(usage(1, format!("The temp-dir does not exist: {}", String::from_utf8_lossy(dir))));
     }
-    Ok(Ends { run, roots, missing })
+    Ok(Ends { run, roots, missing, unsure })
 }
 
 /// What there is to pull, as far as a look at each source tells: files, and what lies directly in directories.
@@ -350,16 +362,24 @@ async fn files_to_push(job: &Job) -> u64 {
     bytes
 }
 
-async fn state(end: &End, path: &[u8]) -> Result<DestState, Fault> {
-    Ok(match end.stat(path, true).await? {
-        Some(meta) if meta.is_dir() => DestState::Dir,
-        Some(_) => DestState::NonDir,
-        None => {
-            let parent = parent(path);
-            let parent_exists = end.stat(parent, true).await?.is_some_and(|meta| meta.is_dir());
-            DestState::Absent { parent_exists }
-        }
-    })
+async fn state(end: &End, path: &[u8]) -> Result<DestState, Failed> {
+    match end.stat(path, true).await? {
+        Some(meta) if meta.is_dir() => return Ok(DestState::Dir),
+        Some(_) => return Ok(DestState::NonDir),
+        None => {}
+    }
+    let not_directory = || {
+        let shown = String::from_utf8_lossy(path);
+        usage(3, format!("ERROR: cannot stat destination \"{shown}\": Not a directory (20)"))
+    };
+    // With a slash, a file is no more there than nothing is.
+    if strip(path) != path && end.stat(strip(path), true).await?.is_some_and(|meta| !meta.is_dir()) {
+        return Err(not_directory());
+    }
+    match end.stat(parent(path), true).await? {
+        Some(meta) if !meta.is_dir() => Err(not_directory()),
+        found => Ok(DestState::Absent { parent_exists: found.is_some() }),
+    }
 }
 
 /// The directory that it is in; empty is the login's home.
@@ -384,7 +404,7 @@ async fn items(
     Ok(match there {
         [] => Items::None,
         // Only where the destination is no directory does it matter what a lone directory has in it.
-        [only] if only.meta.is_dir() && dest_state != DestState::Dir && job.options.recursive => {
+        [only] if only.meta.is_dir() && dest_state != DestState::Dir && is_walked(job, only) => {
             let (end, path) = (end(only.place), strip(&only.path));
             let listing = end.tree(path).await?.list(b"", false).await?;
             let items = if listing.entries.is_empty() && brought.count() <= 1 { Items::One } else { Items::Many };
@@ -396,6 +416,11 @@ async fn items(
         _ if brought.count() + brought.contents.len() > 1 => Items::Many,
         _ => Items::One,
     })
+}
+
+/// With `-d`, what is in a directory comes only where its contents were asked for.
+fn is_walked(job: &Job, operand: &Operand<'_>) -> bool {
+    job.options.recursive || job.options.dirs && operand.root.name.is_empty()
 }
 
 struct Made {
@@ -415,19 +440,26 @@ async fn create(end: &End, mapping: &Mapping, settings: &Settings, dry_run: bool
         settings.printer.created_directory(path, 1);
         return Ok(Made { new: true, missing: true });
     }
-    let mut made = 1;
-    if deep {
-        made = make_path(end.tree(if path.starts_with(b"/") { b"/" } else { b"" }).await?.as_ref(), path).await?;
-    } else {
+    let making = async {
+        if deep {
+            return make_path(end.tree(if path.starts_with(b"/") { b"/" } else { b"" }).await?.as_ref(), path).await;
+        }
         let (_, name) = split(strip(path));
         let tree = end.tree(parent(path)).await?;
         if let Err(fault) = tree.mkdir(name, 0o777).await {
             // Another run that stages to the same place may have made it meanwhile.
             if !tree.stat(name, true).await?.is_some_and(|meta| meta.is_dir()) {
-                return Err(fault.into());
+                return Err(fault);
             }
         }
-    }
+        Ok(1)
+    };
+    let made = making.await.map_err(|fault| match fault.cause {
+        Cause::Permission | Cause::NoSpace | Cause::NotFound | Cause::Io => {
+            usage(11, format!("{}: mkdir {} failed", fault.hop, fault.text))
+        }
+        _ => fault.into(),
+    })?;
     settings.printer.created_directory(path, made);
     settings.ledger.event(crate::ledger::Event::DirectoryMade { path });
     Ok(Made { new: true, missing: false })

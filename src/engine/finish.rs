@@ -43,6 +43,8 @@ pub struct Extraneous {
     pub entries: Vec<Entry>,
     /// The rules that hold in the directory.
     pub filter: Arc<Filter>,
+    /// They were named, and are known to be missing: no listing says so.
+    pub named: bool,
 }
 
 /// A directory whose attributes come last.
@@ -67,25 +69,26 @@ pub async fn finish(run: &Run, mut left: Left) {
         return;
     }
     if left.deletes || !left.extraneous.is_empty() {
-        if run.tally().listing_errors && !run.job.options.ignore_errors {
+        let disabled = run.tally().listing_errors && !run.job.options.ignore_errors;
+        if disabled && left.deletes {
             run.printer.deletion_disabled();
-        } else {
-            let mut deleted = Deleted::default();
-            for Extraneous { path, shown, entries, filter } in &mut left.extraneous {
-                entries.retain(|entry| {
-                    let path = below(path, &entry.name);
-                    let concerned = left.led_to.iter().any(|led| is_within(led, &path) || is_within(&path, led));
-                    if concerned {
-                        run.printer.not_empty(&below(shown, &entry.name));
-                    }
-                    !concerned
-                });
-                delete_all(run, filter, path, shown, entries, &mut deleted).await;
-            }
-            if deleted.skipped > 0 {
-                run.tally().max_delete = true;
-                run.printer.max_delete_reached(deleted.skipped);
-            }
+        }
+        left.extraneous.retain(|extraneous| extraneous.named || !disabled);
+        let mut deleted = Deleted::default();
+        for Extraneous { path, shown, entries, filter, .. } in &mut left.extraneous {
+            entries.retain(|entry| {
+                let path = below(path, &entry.name);
+                let concerned = left.led_to.iter().any(|led| is_within(led, &path) || is_within(&path, led));
+                if concerned {
+                    run.printer.not_empty(&below(shown, &entry.name));
+                }
+                !concerned
+            });
+            delete_all(run, filter, path, shown, entries, &mut deleted).await;
+        }
+        if deleted.skipped > 0 {
+            run.tally().max_delete = true;
+            run.printer.max_delete_reached(deleted.skipped);
         }
     }
     if run.job.options.dry_run {

@@ -118,6 +118,10 @@ impl Links {
 /// Makes `path` another name of the first. What was there is replaced at once.
 pub async fn link(run: &Run, first: &First, path: &[u8], old: Option<&Meta>) -> Result<Class, Fault> {
     let proven = first.ready().await?;
+    let class = if proven { Class::Verified("hard link") } else { Class::Sent };
+    if run.job.options.delay_updates && super::delay::link(run, &first.path, path).await? {
+        return Ok(class);
+    }
     match old {
         None => run.dest.hard_link(&first.path, run.dest.as_ref(), path).await?,
         Some(_) => {
@@ -132,7 +136,7 @@ pub async fn link(run: &Run, first: &First, path: &[u8], old: Option<&Meta>) -> 
             }
         }
     }
-    Ok(if proven { Class::Verified("hard link") } else { Class::Sent })
+    Ok(class)
 }
 
 #[cfg(test)]

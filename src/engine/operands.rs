@@ -48,6 +48,8 @@ pub struct Looked<'a> {
     pub there: Vec<Operand<'a>>,
     /// What is wrong with the others.
     pub missing: Vec<Fault>,
+    /// One of those may be there all the same: only its name's absence from a directory that could be looked into is sure.
+    pub unsure: bool,
     /// `--delete-missing-args`: the names of those that are not there.
     pub absent: Vec<Vec<u8>>,
 }
@@ -67,6 +69,7 @@ pub async fn look<'a>(job: &'a Job, end: &(impl Fn(&Place) -> End + Sync)) -> Re
     }));
     let looked: Vec<_> = looks.buffered(LOOKS).collect().await;
     let (mut missing, mut there, mut absent) = (Vec::new(), Vec::new(), Vec::new());
+    let mut unsure = false;
     for (asked, found) in looked {
         let Asked { place, path, root, top } = asked;
         match found {
@@ -75,16 +78,53 @@ pub async fn look<'a>(job: &'a Job, end: &(impl Fn(&Place) -> End + Sync)) -> Re
                     root.unwrap_or_else(|| names::roots::root(&names::Source { path: &path, is_dir: meta.is_dir() }));
                 there.push(Operand { place, path, root, meta, top });
             }
-            Ok(None) if job.options.delete_missing_args => {
+            Ok(None) => {
                 let root = root.unwrap_or_else(|| names::roots::root(&names::Source { path: &path, is_dir: false }));
-                absent.extend(Some(root.name).filter(|name| !name.is_empty()));
+                match why_missing(&end(place), &root).await {
+                    Ok(None) if job.options.delete_missing_args => absent.push(root.name),
+                    Ok(None) if job.options.ignore_missing_args => {}
+                    Ok(None) => missing.push(not_there(place, "link_stat", &path, "No such file or directory (2)")),
+                    Ok(Some((what, path, why))) => {
+                        missing.push(not_there(place, what, &path, why));
+                        unsure = true;
+                    }
+                    Err(fault) => {
+                        missing.push(fault);
+                        unsure = true;
+                    }
+                }
             }
-            Ok(None) if job.options.ignore_missing_args => {}
-            Ok(None) => missing.push(link_stat(place, &path)),
-            Err(fault) => missing.push(fault),
+            Err(fault) => {
+                missing.push(fault);
+                unsure = true;
+            }
         }
     }
-    Ok(Looked { there, missing, absent })
+    Ok(Looked { there, missing, unsure, absent })
+}
+
+/// Why there is nothing under a name: rsync's call, its path and its complaint; `None` where the directory is there and
+/// has no such name.
+async fn why_missing(end: &End, root: &Root) -> Result<Option<(&'static str, Vec<u8>, &'static str)>, Fault> {
+    const NONE: &str = "No such file or directory (2)";
+    const NO_DIRECTORY: &str = "Not a directory (20)";
+    let dir = &root.source_dir;
+    match end.stat(dir, true).await? {
+        Some(meta) if meta.is_dir() => {}
+        found => {
+            let why = if found.is_some() { NO_DIRECTORY } else { NONE };
+            return Ok(Some(("change_dir", dir.clone(), why)));
+        }
+    }
+    let parents = split(&root.name).0;
+    for prefix in prefixes(parents).collect::<Vec<_>>().into_iter().rev() {
+        match end.stat(&join(dir, prefix), true).await? {
+            Some(meta) if meta.is_dir() => return Ok(None),
+            Some(_) => return Ok(Some(("link_stat", join(dir, &root.name), NO_DIRECTORY))),
+            None => {}
+        }
+    }
+    Ok(None)
 }
 
 async fn ask<'a>(job: &'a Job, end: &impl Fn(&Place) -> End) -> Result<Vec<Asked<'a>>, Failed> {
@@ -111,7 +151,8 @@ async fn ask<'a>(job: &'a Job, end: &impl Fn(&Place) -> End) -> Result<Vec<Asked
     let names = match files {
         FilesFrom::Names(names) => names,
         FilesFrom::Remote { path, nul_separated } => {
-            let content = read_names(&end(place), path).await?;
+            let far = job.sources.iter().chain(&job.dest).find(|place| place.is_remote()).unwrap_or(place);
+            let content = read_names(&end(far), path).await?;
             read = FilesFrom::split(&content, *nul_separated);
             &read
         }
@@ -179,12 +220,12 @@ pub async fn read_list(tree: &dyn Tree, name: &[u8], size: u64) -> Result<Vec<u8
     Ok(content)
 }
 
-fn link_stat(place: &Place, path: &[u8]) -> Fault {
+fn not_there(place: &Place, call: &str, path: &[u8], why: &str) -> Fault {
     let hop = match place {
         Place::Local(_) => "local",
         Place::Remote { login, .. } => login.host.as_str(),
     };
-    let text = format!("link_stat \"{}\" failed: No such file or directory (2)", String::from_utf8_lossy(path));
+    let text = format!("{call} \"{}\" failed: {why}", String::from_utf8_lossy(path));
     Fault::new(hop, Stage::List, Cause::NotFound, text)
 }
 

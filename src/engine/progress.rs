@@ -20,8 +20,13 @@ const TICK: Duration = Duration::from_secs(1);
 
 /// The lines of the files under way.
 #[derive(Default)]
-pub struct Lines {
-    alone: Mutex<Option<Alone>>,
+pub struct Lines(Mutex<Told>);
+
+#[derive(Default)]
+struct Told {
+    /// Files that were told to be whole: their numbers have neither gaps nor repeats, in whatever order they get their class.
+    whole: u64,
+    alone: Option<Alone>,
 }
 
 /// A file that was announced because nothing else was under way.
@@ -34,8 +39,8 @@ struct Alone {
 }
 
 impl Lines {
-    fn alone(&self) -> MutexGuard<'_, Option<Alone>> {
-        self.alone.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
+    fn told(&self) -> MutexGuard<'_, Told> {
+        self.0.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
     }
 }
 
@@ -51,7 +56,7 @@ pub fn begins(run: &Run, item: &FileItem) -> bool {
     }
     let moved = run.moved_bytes();
     let alone = Alone { file: item.id.number(), size: item.meta.size, began: Instant::now(), moved };
-    *run.lines.alone() = Some(alone);
+    run.lines.told().alone = Some(alone);
     true
 }
 
@@ -60,22 +65,27 @@ pub fn whole(run: &Run, item: &FileItem, elapsed: Duration, name: impl FnOnce())
     if !by_file(run) {
         return;
     }
-    let mut alone = run.lines.alone();
-    match &*alone {
-        Some(announced) if announced.file == item.id.number() => *alone = None,
+    let mut told = run.lines.told();
+    match &told.alone {
+        Some(announced) if announced.file == item.id.number() => told.alone = None,
         _ => name(),
     }
-    run.printer.file_done(item.meta.size, elapsed, &tally(run));
+    told.whole += 1;
+    run.printer.file_done(item.meta.size, elapsed, &tally(run, told.whole));
 }
 
-fn tally(run: &Run) -> Tally {
+/// `whole` files are told of; their classes may come a moment later.
+fn tally(run: &Run, whole: u64) -> Tally {
     let total = run.tally().stats.files.total();
     let counts = run.ledger.counts();
+    let delivered = counts.delivered();
+    let settled = counts.done() - delivered + delivered.max(whole);
     Tally {
-        transferred: counts.delivered() + u64::from(by_file(run)),
-        left: counts.planned.saturating_sub(counts.done() + u64::from(by_file(run))),
+        transferred: if by_file(run) { whole } else { delivered },
+        left: counts.planned.saturating_sub(settled),
         total,
-        scanning: run.scanning.load(Ordering::Relaxed),
+        // rsync has the whole list first where it does not make it piece by piece.
+        scanning: run.job.options.incremental && run.scanning.load(Ordering::Relaxed),
     }
 }
 
@@ -90,7 +100,7 @@ pub async fn tick(run: &Run) {
         tokio::time::sleep(TICK).await;
         if level >= 2 {
             total(run, began.elapsed());
-        } else if let Some(alone) = &*run.lines.alone() {
+        } else if let Some(alone) = &run.lines.told().alone {
             let done = run.moved_bytes().saturating_sub(alone.moved).min(alone.size);
             let rate = done as f64 / alone.began.elapsed().as_secs_f64().max(0.001);
             run.printer.file_progress(done, alone.size, rate);
@@ -102,5 +112,5 @@ pub async fn tick(run: &Run) {
 /// The line of `--info=progress2`.
 pub fn total(run: &Run, elapsed: Duration) {
     let size = run.tally().stats.total_size;
-    run.printer.total_progress(run.moved_bytes(), size, elapsed, &tally(run));
+    run.printer.total_progress(run.moved_bytes(), size, elapsed, &tally(run, 0));
 }

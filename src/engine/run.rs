@@ -325,8 +325,9 @@ pub async fn run(job: Job, settings: Settings) -> Outcome {
             return end_early(&settings, exit);
         }
     };
-    let ends::Ends { run, roots, missing } = ends;
+    let ends::Ends { run, roots, missing, unsure } = ends;
     let run = Arc::new(run);
+    run.tally().listing_errors |= unsure;
     for fault in &missing {
         run.trouble(fault, None);
     }
@@ -335,7 +336,6 @@ pub async fn run(job: Job, settings: Settings) -> Outcome {
             return list::list(&run, roots.brought).await;
         }
         let left = scan::scan(&run, roots).await;
-        run.scanning.store(false, Ordering::Relaxed);
         finish::finish(&run, left).await;
     };
     let interrupted = tokio::select! {

@@ -141,7 +141,6 @@ pub async fn scan(run: &Arc<Run>, roots: Roots) -> Left {
         files: 0,
         bytes: 0,
     };
-    run.printer.heading();
     scan.top(roots).await;
     while let Some(next) = scan.next() {
         match next {
@@ -157,6 +156,7 @@ pub async fn scan(run: &Arc<Run>, roots: Roots) -> Left {
             return scan.left;
         }
     }
+    run.scanning.store(false, Ordering::Relaxed);
     while scan.tasks.join_next().await.is_some() {}
     scan.left
 }
@@ -264,7 +264,7 @@ impl Scan<'_> {
         }
         if !plan.delete.is_empty() {
             let (path, shown, filter) = (dest_path.clone(), shown_dir.clone(), protect.clone());
-            self.left.extraneous.push(Extraneous { path, shown, entries: plan.delete, filter });
+            self.left.extraneous.push(Extraneous { path, shown, entries: plan.delete, filter, named: false });
         }
         let first_new = self.waiting.len();
         for step in plan.steps {

@@ -128,11 +128,13 @@ impl Printer {
     pub fn new(job: &Job) -> Printer {
         let o = &job.options;
         let shown = io::stderr().is_terminal() && !o.quiet && o.info.progress == 0 && !o.list_only && !o.dry_run;
-        let stdout = io::stdout();
-        let terminal = stdout.is_terminal();
+        let (out, terminal): (Sink, bool) = match o.all_to_stderr {
+            true => (Box::new(io::stderr()), io::stderr().is_terminal()),
+            false => (Box::new(io::stdout()), io::stdout().is_terminal()),
+        };
         let charset =
             if o.eight_bit_output { Charset::EightBit } else { Charset::of_locale(|name| std::env::var_os(name)) };
-        Printer::on(job, charset, Watch::new(shown), Box::new(stdout), Box::new(io::stderr()), terminal)
+        Printer::on(job, charset, Watch::new(shown), out, Box::new(io::stderr()), terminal)
     }
 
     fn on(job: &Job, charset: Charset, watch: Watch, out: Sink, err: Sink, terminal: bool) -> Printer {
@@ -180,17 +182,22 @@ impl Printer {
         self.streams().out_failed
     }
 
-    /// `sending incremental file list`, or `receiving`.
+    /// `sending incremental file list`, or as rsync says it of a list that it makes at once; of a lone file, nothing.
     pub fn heading(&self) {
         let log: &[u8] = if self.push { b"building file list" } else { b"receiving file list" };
         self.log(log);
-        if self.options.info.flist >= 1 {
-            let verb = if self.push { "sending" } else { "receiving" };
-            self.shown(format!("{verb} incremental file list").as_bytes());
+        let o = &self.options;
+        if o.info.flist >= 1 && (o.recursive || o.dirs) {
+            let heading: &[u8] = match (o.incremental, self.push) {
+                (true, true) => b"sending incremental file list",
+                (true, false) => b"receiving incremental file list",
+                (false, true) => b"building file list ... done",
+                (false, false) => b"receiving file list ... done",
+            };
+            self.shown(heading);
         }
     }
 
-    /// The destination itself was created.
     /// `count` directories were made for the destination; of several the last is `path`.
     pub fn created_directory(&self, path: &[u8], count: usize) {
         if self.options.info.name >= 1 || self.options.itemize {
@@ -356,7 +363,7 @@ impl Printer {
 
     /// `--progress`: the file whose name was printed last is whole, after `elapsed`.
     pub fn file_done(&self, size: u64, elapsed: Duration, tally: &progress::Tally) {
-        if self.options.info.progress == 1 && !self.options.dry_run {
+        if self.options.info.progress == 1 && !self.options.dry_run && !self.options.quiet {
             let level = self.options.human_readable;
             let text = progress::line(size, size, progress::rate(size, elapsed), Some(elapsed), level);
             let last = format!("{text}  {text}{}\n", progress::tally(tally));

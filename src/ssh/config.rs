@@ -81,11 +81,17 @@ pub async fn ask(query: &Query) -> Result<Settings, Fault> {
     }
 }
 
-/// What ssh does when nothing is configured, to tell what is; empty where there is no ssh.
-pub async fn defaults(program: &OsStr) -> Result<Settings, Fault> {
+/// What ssh does when nothing is configured, to tell what is; empty where there is no ssh, `None` where the program only
+/// has its name: asked so, no user's mistake can make ssh itself fail.
+pub async fn defaults(program: &OsStr) -> Result<Option<Settings>, Fault> {
     let words = vec![OsString::from("-F"), OsString::from("/dev/null")];
     let query = Query { program: program.to_owned(), words, host: "localhost".to_owned() };
-    Ok(run(&query).await?.unwrap_or_default())
+    match run(&query).await {
+        Ok(Some(settings)) => Ok(Some(settings).filter(|settings| settings.one("hostname").is_some())),
+        Ok(None) => Ok(Some(Settings::default())),
+        Err(fault) if fault.cause == Cause::Config => Ok(None),
+        Err(fault) => Err(fault),
+    }
 }
 
 /// Runs `ssh -G`, without a shell; `None` if there is no such program.

@@ -12,7 +12,7 @@ use std::time::Duration;
 
 use crate::fault::{Cause, Fault, Stage};
 use crate::job::Login;
-use crate::ssh::config::{self, Query};
+use crate::ssh::config::{self, Query, Settings};
 use crate::ssh::options::{self, SshOptions};
 use crate::ssh::tokens::Local;
 
@@ -181,14 +181,17 @@ pub async fn resolve(shell: &[OsString], login: &Login) -> Result<Shell, Fault> 
     if let Some(user) = &login.user {
         config::plausible_user(user).map_err(bad)?;
     }
-    match options::parse(shell) {
-        Some(options) => along(&options, login).await.map(Shell::Ssh),
-        None => Ok(Shell::Command(shell.to_vec())),
+    let command = || Ok(Shell::Command(shell.to_vec()));
+    let Some(options) = options::parse(shell) else { return command() };
+    match config::defaults(&options.program).await? {
+        Some(defaults) => along(&options, login, &defaults).await.map(Shell::Ssh),
+        // A wrapper that goes by ssh's name.
+        None => command(),
     }
 }
 
-async fn along(options: &SshOptions, login: &Login) -> Result<Route, Fault> {
-    let (local, defaults) = (Local::here(), config::defaults(&options.program).await?);
+async fn along(options: &SshOptions, login: &Login, defaults: &Settings) -> Result<Route, Fault> {
+    let local = Local::here();
     let mut words = options.words();
     if let (Some(user), false) = (&login.user, options.has_login()) {
         words.extend(["-l".into(), user.into()]);
@@ -198,7 +201,7 @@ async fn along(options: &SshOptions, login: &Login) -> Result<Route, Fault> {
     loop {
         let bad = |text| Fault::new(query.host.as_str(), Stage::Resolve, Cause::Config, text);
         let settings = config::ask(&query).await?;
-        let (hop, tokens) = config::hop(&query.host, &settings, &defaults, &local).map_err(bad)?;
+        let (hop, tokens) = config::hop(&query.host, &settings, defaults, &local).map_err(bad)?;
         hops.push(hop);
         if let Some(jumps) = settings.one("proxyjump") {
             if hops.len() >= MAX_HOPS {

@@ -175,3 +175,21 @@ fn jumps_take_all_their_forms() {
     assert_eq!(Jump::parse("[fe80::1]:3").unwrap(), jump(None, "fe80::1", Some(3)));
     assert_eq!(Jump::parse("fe80::1").unwrap(), jump(None, "fe80::1", None));
 }
+
+#[tokio::test]
+async fn a_program_that_only_has_sshs_name_is_run_as_given() {
+    let directory = tempfile::tempdir().unwrap();
+    let login = Login { user: None, host: "far".to_owned() };
+    // One runs its arguments, as a stand-in for ssh does; one says yes to everything.
+    for (name, script) in [("runs", "#!/bin/sh\nshift\nexec sh -c \"$*\"\n"), ("says", "#!/bin/sh\necho yes\n")] {
+        let program = directory.path().join(name).join("ssh");
+        std::fs::create_dir(program.parent().unwrap()).unwrap();
+        std::fs::write(&program, script).unwrap();
+        std::fs::set_permissions(&program, std::os::unix::fs::PermissionsExt::from_mode(0o755)).unwrap();
+        let shell = vec![program.into_os_string(), "-q".into()];
+        match resolve(&shell, &login).await.unwrap() {
+            Shell::Command(words) => assert_eq!(words, shell),
+            Shell::Ssh(_) => panic!("{name} is no ssh"),
+        }
+    }
+}

@@ -80,6 +80,15 @@ impl Local {
         Ok(Local { root: Arc::new(root), hop })
     }
 
+    /// Whether this process may read what is at `path`.
+    pub async fn may_read(&self, path: &[u8]) -> bool {
+        let read = self.run(Stage::Open, path, |root, path| {
+            let (dir, name) = root.parent(path)?;
+            Ok(fs::accessat(dir, name, fs::Access::READ_OK, AtFlags::empty())?)
+        });
+        read.await.is_ok()
+    }
+
     async fn run<T, F>(&self, stage: Stage, path: &[u8], work: F) -> Result<T>
     where
         T: Send + 'static,

@@ -7,6 +7,7 @@ const ALL: &[Ends] = &[Ends::Local, Ends::Push, Ends::Pull];
 const HERE: &[Ends] = &[Ends::Local];
 const FROM: &[Ends] = &[Ends::Local, Ends::Pull];
 const BACK: &[Ends] = &[Ends::Pull];
+const TO: &[Ends] = &[Ends::Push];
 
 /// Operands, and what decides between sent, skipped and set.
 const BASICS: &[&str] = &[
@@ -182,7 +183,64 @@ const RELATIVE: &[&str] = &[
     "-aiR one dst",
 ];
 
+/// Operands that are not there, or are not what their names say: what is not known to be extraneous stays.
+const ABSENT: &[&str] = &[
+    "-ai --delete src/ missing/ dst",
+    "-ai --delete src/ missing/x dst",
+    "-ai --delete src/ one/ dst",
+    "-ai --delete src/ one/x dst",
+    "-ai --delete src/ src/dangling/x dst",
+    "-ai --delete --ignore-errors src/ missing/ dst",
+    "-ai --delete --ignore-missing-args src/ missing/x dst",
+    "-ai --delete --ignore-missing-args src/ missing dst",
+    "-ai --delete src/ src/missing dst",
+    "-aiR --delete src/./ missing/x dst",
+    "-aiR --delete src/./ one/x dst",
+    "-ai --delete-missing-args src/extra dst",
+    "-ai --delete-missing-args src/one dst",
+    "-ai --delete-missing-args --force src/src2 src/old dst",
+    "-ai --delete-missing-args --files-from=list src/empty dst",
+    "-ani --delete-missing-args src/extra dst",
+    "-ai --delete-missing-args src/one src/two%words new",
+    "-ai --delete-missing-args src/one src/same new",
+    "-ai --delete-missing-args missing/ one dst",
+    "-ai --delete-missing-args missing/ src/extra dst",
+    "-ai --delete-missing-args --delete missing/ src/extra src2/ dst",
+];
+
+/// The source's files are the destination's.
+const ONTO_ITSELF: &[&str] = &[
+    "-a --remove-source-files src/sub/ src/sub/",
+    "-a --remove-source-files src/same src/",
+    "-ai --remove-source-files --exclude=*link --exclude=[aod]*e --exclude=dangling --exclude=circle src/ src/hollow/../",
+    "-ai --remove-source-files src/link src/",
+];
+
+/// What stands before the names.
+const HEADINGS: &[&str] = &[
+    "-v one dst",
+    "-v src dst",
+    "-av one dst",
+    "-dv src/ new",
+    "-av --no-i-r src/ new",
+    "-av --delete-before src/ dst",
+    "-av --delete-delay src/ dst",
+    "-avm src/ new",
+    "-av --delay-updates src/ dst",
+    "-av --files-from=list src new",
+    "-a --info=flist2 src/ new",
+    "-d --info=flist2 src/ new",
+    "-av missing new",
+    "-av src/ one",
+    "-av src/ one/",
+    "-av src/ one/x",
+    "-av one src/same/",
+    "-av src/ no/such/dir",
+];
+
 const REMOVAL: &[&str] = &[
+    "-ai --delay-updates --remove-source-files src/ dst",
+    "-ai --delay-updates --remove-source-files --existing src/ dst",
     "-ai --remove-source-files src/ dst",
     "-ai --remove-source-files src dst",
     "-ai --remove-source-files one dst",
@@ -207,12 +265,20 @@ const WRITING: &[&str] = &[
     "-ai --backup-dir=../kept src/ dst",
     "-ai -b --delete src/ dst",
     "-ai -b --backup-dir=../kept --delete src/ dst",
+    "-ai -b --backup-dir= src/ dst",
+    "-ai -b --backup-dir=./ src/ dst",
+    "-ai -b --backup-dir=. --suffix=.old src/ dst",
+    "-ai --suffix= src/ dst",
+    "-ai -b --backup-dir=../dst --delete src/ dst",
+    "-ai -b --backup-dir=../dst --inplace src/ dst",
     "-ai -b --backup-dir=kept --delete src/ dst",
     "-ani -b --delete src/ dst",
     "-avv -b src/ dst",
     "-ai -b one dst/same",
     "-ai --partial-dir=.parts src/ dst",
     "-ai --partial-dir=.parts --delete src/ dst",
+    "-ai --partial-dir= src/ dst",
+    "-ai --partial-dir=parts/deep --delete src/ dst",
     "-ai --delay-updates src/ dst",
     "-ai --delay-updates --delete src/ dst",
     "-ai --append src/ dst",
@@ -290,6 +356,8 @@ const HARD: &[&str] = &[
     "-aHi --delete src/ dst",
     "-aH --stats src/ new",
     "-aHi --exclude=/a src/ new",
+    "-aH --delay-updates src/ dst",
+    "-aH --delay-updates --remove-source-files src/ dst",
 ];
 
 const OWNERS: &[&str] = &[
@@ -403,6 +471,18 @@ const TAKEN: &[&str] = &[
     "-aiy src/ dst",
     "-ai -B4096 src/ dst",
     "-ai --max-alloc=1G --skip-compress=gz --trust-sender src/ dst",
+    "-ai --no-A --no-X --no-N --no-acls --no-xattrs --no-old-args --no-open-noatime src/ dst",
+    "-ai --no-append --no-munge-links --no-write-devices --iconv=- --super src/ dst",
+    "-ai --stderr=all src/ dst",
+    "-ai --msgs2stderr --stderr=client src/ dst",
+    "-ai --msgs2stderr src/ dst",
+    "-ai --debug=none src/ dst",
+    "-i --old-dirs src/ new",
+    "-ai --stop-at=23:59 src/ dst",
+    "-ai --stop-at=2001-01-01 src/ dst",
+    "-ai --stop-at=:99 src/ dst",
+    "-ai --block-size=200000 src/ dst",
+    "-ai --checksum-seed=x src/ dst",
 ];
 
 /// Found by random cases.
@@ -432,7 +512,12 @@ pub fn table() -> Vec<Case> {
         (Scene::Plain, FROM, LISTING),
         (Scene::Plain, ALL, LISTS),
         (Scene::Plain, BACK, &["-ai --files-from=:list src dst", "-ai --files-from=far:list src dst"]),
+        (Scene::Plain, TO, &["-ai --files-from=:list src dst", "-ai --files-from=far:list src/ new"]),
         (Scene::Plain, ALL, RELATIVE),
+        (Scene::Plain, ALL, ABSENT),
+        (Scene::Plain, ALL, HEADINGS),
+        (Scene::Plain, FROM, &["-av src/", "-v one", "-dv src/"]),
+        (Scene::Plain, HERE, ONTO_ITSELF),
         (Scene::Plain, ALL, REMOVAL),
         (Scene::Plain, ALL, WRITING),
         (Scene::Plain, ALL, OUTPUT),

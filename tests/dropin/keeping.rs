@@ -61,11 +61,18 @@ fn a_source_that_only_looks_like_what_is_there_is_sent_before_it_is_removed() ->
 #[test]
 fn nothing_is_removed_unproven_or_before_it_is_in_its_place() -> Tried {
     let bed = Embedded::start()?;
-    fs::write(bed.client().dir().join("file"), "content")?;
-    for option in ["--verify=off", "--delay-updates"] {
-        go(&bed, ["-a", "--remove-source-files", option, "file", &bed.operand("")])?.exits(1)?;
-        assert!(is_there(&bed.client().dir().join("file")));
-    }
+    let near = bed.client().dir().join("file");
+    fs::write(&near, "content")?;
+    go(&bed, ["-a", "--remove-source-files", "--verify=off", "file", &bed.operand("")])?.exits(1)?;
+    assert!(is_there(&near));
+    let delayed = ["-a", "--remove-source-files", "--delay-updates", "file"];
+    let damaging = target([(Nth::Always, Trouble::CorruptFile)])?;
+    let other = damaging.client().dir().join("file");
+    fs::write(&other, "content")?;
+    let ran = go(&damaging, [&delayed[..], &[&damaging.operand("")]].concat())?.exits(23)?;
+    assert!(is_there(&other) && !is_there(&damaging.far().join("file")), "{}", ran.said());
+    let ran = go(&bed, [&delayed[..], &[&bed.operand("")]].concat())?.well()?;
+    assert!(!is_there(&near) && is_there(&bed.far().join("file")), "{}", ran.said());
     Ok(())
 }
 
@@ -85,7 +92,7 @@ fn a_file_written_in_place_keeps_its_inode_and_is_proven() -> Tried {
 
 #[test]
 fn what_a_partial_directory_keeps_is_gone_on_from_and_proven() -> Tried {
-    for (right, drops) in [(true, 0), (false, 1)] {
+    for (right, drops, whole_path) in [(true, 0, false), (false, 1, false), (true, 0, true)] {
         let bed = Embedded::start()?;
         let near = large(&bed)?;
         let content = fs::read(&near)?;
@@ -93,26 +100,32 @@ fn what_a_partial_directory_keeps_is_gone_on_from_and_proven() -> Tried {
         fs::create_dir(&parts)?;
         let kept = if right { content[..2 << 20].to_vec() } else { vec![0; 2 << 20] };
         fs::write(parts.join("large"), kept)?;
-        let ran = go(&bed, ["-a", "--partial-dir=.parts", "large", &bed.operand("")])?.well()?;
+        let dir = if whole_path { parts.display().to_string() } else { ".parts".to_owned() };
+        let ran = go(&bed, ["-a", &format!("--partial-dir={dir}"), "large", &bed.operand("")])?.well()?;
         same(&near, &bed.far().join("large"), ALL)?;
         assert_eq!(ran.report.drops(), drops, "{}", ran.said());
         if right {
             assert!(ran.report.count("moved-bytes") < 2 << 20, "{}", ran.said());
         }
-        assert!(!is_there(&parts), "an empty partial directory goes");
+        assert!(is_there(&parts) == whole_path, "an empty partial directory goes, unless it was made by somebody");
+        assert!(!is_there(&parts.join("large")));
     }
     Ok(())
 }
 
 #[test]
 fn a_file_that_cannot_be_finished_is_kept_in_its_partial_directory() -> Tried {
-    let failing = Trouble::Answer { request: WRITE, status: PERMISSION_DENIED, text: "" };
-    let bed = target([(Nth::From(6), failing)])?;
-    let near = large(&bed)?;
-    let ran = go(&bed, ["-a", "--partial-dir=.parts", "large", &bed.operand("")])?.exits(23)?;
-    let kept = fs::metadata(bed.far().join(".parts/large")).map_err(|_| ran.said())?;
-    assert!(kept.len() > 0 && kept.len() <= fs::metadata(&near)?.len());
-    assert!(!is_there(&bed.far().join("large")) && temps(bed.far())?.is_empty());
+    for whole_path in [false, true] {
+        let failing = Trouble::Answer { request: WRITE, status: PERMISSION_DENIED, text: "" };
+        let bed = target([(Nth::From(6), failing)])?;
+        let near = large(&bed)?;
+        let parts = bed.far().join(".parts");
+        let dir = if whole_path { parts.display().to_string() } else { ".parts".to_owned() };
+        let ran = go(&bed, ["-a", &format!("--partial-dir={dir}"), "large", &bed.operand("")])?.exits(23)?;
+        let kept = fs::metadata(parts.join("large")).map_err(|_| ran.said())?;
+        assert!(kept.len() > 0 && kept.len() <= fs::metadata(&near)?.len());
+        assert!(!is_there(&bed.far().join("large")) && temps(bed.far())?.is_empty());
+    }
     Ok(())
 }
 

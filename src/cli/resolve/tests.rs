@@ -220,5 +220,21 @@ fn what_changes_no_outcome_is_taken() {
         options(&[word]);
     }
     assert_eq!(error(&["--outbuf=x", "a", "b"]).0, 1);
-    assert_eq!(error(&["--stderr=all", "a", "b"]).0, 1);
+    assert_eq!(error(&["--stderr=some", "a", "b"]).0, 1);
+    for words in [["--block-size=128K"], ["--checksum-seed=-0x1f"], ["--max-alloc=0"], ["--iconv=-"], ["--debug=all"]] {
+        options(&[words[0]]);
+    }
+    for (words, said) in [
+        (["-B200000"], "too large"),
+        (["--checksum-seed=x"], "invalid numeric value"),
+        (["--max-alloc=10"], "too small"),
+        (["--compress-threads=x"], "invalid numeric value"),
+        (["--stop-at=99:99"], "invalid --stop-at format: 99:99"),
+        (["--stop-at=2001-01-01"], "not in the future"),
+    ] {
+        let (code, text) = error(&[words[0], "a", "b"]);
+        assert!(code == 1 && text.contains(said), "{words:?}: {code} {text}");
+    }
+    assert!(options(&["--stop-at=23:59"]).stop_after.is_some_and(|after| after.as_secs() <= 25 * 3600));
+    assert!(!options(&["--append", "--no-append"]).inplace);
 }

@@ -169,7 +169,7 @@ impl Scan<'_> {
         // `--progress`, a file's line comes with the one that says it is whole.
         let told = place.basis.as_ref().is_some_and(|found| found.level >= basis::Level::Data);
         let later = entry.meta.is_file() && !told && decision.transfers() && progress::by_file(run);
-        if !later && !matches!(decision, Decision::NeedHash(_)) {
+        if !later && !matches!(decision, Decision::NeedHash(_)) && self.is_readable(&place, &entry, decision).await {
             self.print(&place, &entry, old_same_kind, update, content).await;
         }
         if let Some(found) = &place.basis
@@ -188,6 +188,18 @@ impl Scan<'_> {
                 run.trouble(&node::refused(run), Some(&place.shown));
             }
             Kind::Device | Kind::Special => self.node(place, entry, decision, old_same_kind_meta).await,
+        }
+    }
+
+    /// False where it is known that a file cannot be sent: rsync tells of none that it could not open.
+    async fn is_readable(&self, place: &Place, entry: &Entry, decision: Decision) -> bool {
+        let open_to_all = entry.meta.mode & 0o444 == 0o444;
+        match place.origin.source.as_local() {
+            Some(local) if !open_to_all && entry.meta.is_file() && place.basis.is_none() => {
+                let opens = decision.transfers() && !self.run.job.options.dry_run;
+                !opens || local.may_read(&place.origin.path).await
+            }
+            _ => true,
         }
     }
 

@@ -22,6 +22,14 @@ impl Scan<'_> {
         if is_same || run.job.options.dry_run {
             let class = if is_same { Class::Unchanged } else { Class::Skipped("dry run") };
             run.ledger.class(id, &place.shown, class);
+            if run.job.options.remove_source_files && !run.job.options.dry_run {
+                self.small_task(async move {
+                    let (origin, follow) = (&place.origin, run.job.options.copy_links);
+                    let path = &place.dest_path;
+                    removal::remove_if_same(&run, origin, &entry.meta, follow, path, &place.shown).await;
+                })
+                .await;
+            }
             return;
         }
         let filter = place.protect.clone();
@@ -38,9 +46,14 @@ impl Scan<'_> {
             match linked.await {
                 Ok(class) => {
                     let options = &run.job.options;
-                    if options.remove_source_files && matches!(class, Class::Verified(_)) {
-                        let (origin, follow) = (&place.origin, options.copy_links);
-                        removal::remove_file(&run, origin, &entry.meta, follow, &place.shown).await;
+                    let (origin, path, follow) = (&place.origin, &place.dest_path, options.copy_links);
+                    match class {
+                        _ if !options.remove_source_files => {}
+                        Class::Verified(_) => {
+                            removal::remove_delivered(&run, origin, &entry.meta, follow, path, &place.shown).await;
+                        }
+                        // Its first name was there before, and nothing was proven of it.
+                        _ => removal::remove_if_same(&run, origin, &entry.meta, follow, path, &place.shown).await,
                     }
                     run.ledger.class(id, &place.shown, class);
                 }

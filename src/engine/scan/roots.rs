@@ -34,7 +34,7 @@ impl Scan<'_> {
                     let (dir, name) = crate::tree::split(&path);
                     let entry = Entry { name: name.to_vec(), meta, target: None };
                     let (path, shown, filter) = (dir.to_vec(), dir.to_vec(), self.protect.clone());
-                    self.left.extraneous.push(Extraneous { path, shown, entries: vec![entry], filter });
+                    self.left.extraneous.push(Extraneous { path, shown, entries: vec![entry], filter, named: true });
                 }
                 Ok(_) => {}
                 Err(fault) => self.run.trouble(&fault, Some(&path)),

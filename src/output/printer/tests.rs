@@ -112,7 +112,11 @@ fn verbose_lists_names_as_rsync_does() {
          skipping non-regular file \"ff\"\n"
     );
     assert!(out("-avv", a_small_run).contains("\nsame is uptodate\n"));
-    assert!(printed("-av", true, Printer::heading).0.starts_with("sending incremental file list\n"));
+    let heading = |options: &str, push| printed(options, push, Printer::heading).0;
+    assert!(heading("-av", true).starts_with("sending incremental file list\n"));
+    assert!(heading("-dv", true).starts_with("building file list ... done\n"));
+    assert!(heading("-av --delay-updates", false).starts_with("receiving file list ... done\n"));
+    assert!(heading("-v", true).is_empty());
 }
 
 #[test]
