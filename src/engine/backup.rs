@@ -64,7 +64,9 @@ pub async fn copy(run: &Run, path: &[u8]) -> Result<(), Fault> {
     super::duplicate::duplicate(run, run.dest.as_ref(), path, &meta, target.tree.as_ref(), &target.path).await?;
     let change =
         crate::tree::Change { mode: Some(meta.mode), mtime: Some((meta.mtime, meta.mtime_nsec)), ..Default::default() };
-    target.tree.set(&target.path, change, false).await
+    target.tree.set(&target.path, change, false).await?;
+    run.printer.backed_up(path, &target.shown);
+    Ok(())
 }
 
 /// An older backup makes way.

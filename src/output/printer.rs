@@ -27,7 +27,9 @@ pub enum Skip {
     /// `-u`: the destination's is newer.
     Newer,
     /// `--ignore-existing`.
-    Exists,
+    Exists {
+        how: &'static str,
+    },
     /// `--existing`: the destination has none.
     NotCreating {
         is_dir: bool,
@@ -318,7 +320,7 @@ impl Printer {
         let name = self.name(path);
         let line = match why {
             Skip::Newer => [&name, b" is newer".as_slice()].concat(),
-            Skip::Exists => [&name, b" exists".as_slice()].concat(),
+            Skip::Exists { how } => [&name, b" exists".as_slice(), how.as_bytes()].concat(),
             Skip::NotCreating { is_dir } => {
                 let what: &[u8] = if is_dir { b"directory" } else { b"file" };
                 [b"not creating new ".as_slice(), what, b" \"", &name, b"\""].concat()

@@ -274,6 +274,7 @@ const WRITING: &[&str] = &[
     "-ai -b --backup-dir=kept --delete src/ dst",
     "-ani -b --delete src/ dst",
     "-avv -b src/ dst",
+    "-avv -b --inplace src/ dst",
     "-ai -b one dst/same",
     "-ai --partial-dir=.parts src/ dst",
     "-ai --partial-dir=.parts --delete src/ dst",
@@ -311,6 +312,7 @@ const WRITING: &[&str] = &[
 ];
 
 const OUTPUT: &[&str] = &[
+    "-a --info=skip2 --ignore-existing src/ dst",
     "-a --out-format=%n src/ dst",
     "-a --out-format=%i|%n|%L src/ dst",
     "-a --out-format=%o|%f|%l|%b src2/ new",

@@ -3,12 +3,13 @@
 use super::*;
 
 impl Scan<'_> {
-    pub(super) fn skip(&mut self, shown: &[u8], meta: &Meta, reason: Reason) {
+    /// `how`: of what is there, in what it differs (`--info=skip2`).
+    pub(super) fn skip(&mut self, shown: &[u8], meta: &Meta, reason: Reason, how: &'static str) {
         let printer = &self.run.printer;
         match reason {
             Reason::NonRegular => printer.skipping_non_regular(shown),
             Reason::Directory => printer.skipping_directory(shown),
-            Reason::Exists => printer.skipped(shown, Skip::Exists),
+            Reason::Exists => printer.skipped(shown, Skip::Exists { how }),
             Reason::NotExisting => printer.skipped(shown, Skip::NotCreating { is_dir: meta.is_dir() }),
             Reason::Newer => printer.skipped(shown, Skip::Newer),
             Reason::TooBig => printer.skipped(shown, Skip::OverMax),
@@ -153,7 +154,11 @@ impl Scan<'_> {
         };
         let (update, content) = match decision {
             Decision::Skip(reason) => {
-                self.skip(&place.shown, &entry.meta, reason);
+                let how = match reason {
+                    Reason::Exists if run.job.options.info.skip >= 2 => self.how_it_differs(&entry, old.as_ref()).await,
+                    _ => "",
+                };
+                self.skip(&place.shown, &entry.meta, reason, how);
                 return if entry.meta.is_dir() {
                     self.only_count(place)
                 };
@@ -188,6 +193,24 @@ impl Scan<'_> {
                 run.trouble(&node::refused(run), Some(&place.shown));
             }
             Kind::Device | Kind::Special => self.node(place, entry, decision, old_same_kind_meta).await,
+        }
+    }
+
+    /// What would be done to an entry that `--ignore-existing` leaves alone, in rsync's words.
+    async fn how_it_differs(&self, entry: &Entry, old: Option<&Entry>) -> &'static str {
+        let Some(context) = self.context(true).await else { return "" };
+        let options = crate::job::Options { ignore_existing: false, ..context.opts.clone() };
+        let context = Context { opts: &options, ..context.clone() };
+        let same_target = old.map(|old| entry.target.is_some() && old.target == entry.target);
+        let decision = decide(&context, &entry.meta, old.map(|old| &old.meta), same_target);
+        match self.settable(decision, &entry.meta).await {
+            Decision::Replace(_) => " (type change)",
+            Decision::Update(_) if options.checksum => " (sum change)",
+            Decision::Update(_) => " (file change)",
+            Decision::Attributes(_) => " (attr change)",
+            Decision::Unchanged => " (uptodate)",
+            // Only hashes would tell.
+            _ => "",
         }
     }
 

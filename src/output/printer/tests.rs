@@ -213,7 +213,9 @@ fn a_closed_standard_output_is_remembered_and_nothing_hangs_or_panics() {
 #[test]
 fn skips_are_told_at_vv() {
     let all = |p: &Printer| {
-        for why in [Skip::Newer, Skip::Exists, Skip::NotCreating { is_dir: false }, Skip::OverMax, Skip::UnderMin] {
+        for why in
+            [Skip::Newer, Skip::Exists { how: "" }, Skip::NotCreating { is_dir: false }, Skip::OverMax, Skip::UnderMin]
+        {
             p.skipped(b"f", why);
         }
     };
