@@ -150,6 +150,9 @@ fn check_size(channel: &Channel, path: &[u8], found: Option<Attrs>, size: u64) -
     }
 }
 
+/// The answer to a CLOSE, and its channel.
+type Closing = (Arc<Channel>, Pending);
+
 /// A file open on one channel, or on several.
 pub struct RemoteFile {
     pool: Arc<Pool>,
@@ -160,7 +163,7 @@ pub struct RemoteFile {
     /// The lanes that it is, or was, open on.
     lanes: Mutex<HashSet<u32>>,
     /// Stripes on lanes that were given back, and the answers to their CLOSEs.
-    left: Mutex<Vec<(Arc<Channel>, Pending)>>,
+    left: Mutex<Vec<Closing>>,
     path: Arc<[u8]>,
     used: Used,
     _lease: (Lease, Large),
@@ -257,7 +260,7 @@ impl RemoteFile {
     /// not be harmless: servers use handles again, and it would end somebody else's file.)
     ///
     /// Each answer comes with its channel: one whose lane was given back lives only as long as somebody holds it.
-    fn stat_and_close(&mut self) -> (Arc<Channel>, Pending, Vec<(Arc<Channel>, Pending)>) {
+    fn stat_and_close(&mut self) -> (Arc<Channel>, Pending, Vec<Closing>) {
         let stripes = std::mem::take(&mut *self.stripes());
         let (first, handle) = &stripes[0];
         let stating = first.session.submit(&Request::Fstat { handle });
