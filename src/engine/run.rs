@@ -79,6 +79,8 @@ pub struct Run {
     pub stage: super::stage::Place,
     /// `-H` from a far source: which names are one file.
     pub far_links: super::far_links::FarLinks,
+    /// What the sources have of the destination.
+    pub inside: super::inside::Inside,
     over: AtomicBool,
 }
 
@@ -123,6 +125,7 @@ impl Run {
             backups: super::backup::Place::default(),
             stage: super::stage::Place::default(),
             far_links: super::far_links::FarLinks::default(),
+            inside: super::inside::Inside::default(),
             over: AtomicBool::new(false),
         }
     }

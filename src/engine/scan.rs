@@ -190,6 +190,7 @@ impl Scan<'_> {
         let named_only = origins.is_empty();
         let mut listed = Vec::with_capacity(origins.len());
         for (origin, here) in here {
+            let here = run.inside.as_before(&origin, here);
             if let Some(entries) = take(here) {
                 listed.push((origin, entries));
             }

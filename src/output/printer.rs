@@ -200,12 +200,13 @@ impl Printer {
         }
     }
 
-    /// `count` directories were made for the destination; of several the last is `path`.
-    pub fn created_directory(&self, path: &[u8], count: usize) {
+    /// A directory was made for the destination; with `--mkpath` it is told how many were, the last being `path`.
+    pub fn created_directory(&self, path: &[u8], count: Option<usize>) {
         if self.options.info.name >= 1 || self.options.itemize {
             let made = match count {
-                0 | 1 => "created directory ".to_owned(),
-                many => format!("created {many} directories for "),
+                None => "created directory ".to_owned(),
+                Some(1) => "created 1 directory for ".to_owned(),
+                Some(many) => format!("created {many} directories for "),
             };
             self.line(&[made.as_bytes(), &self.name(path)].concat());
         }

@@ -37,6 +37,9 @@ const BASICS: &[&str] = &[
     "-ai one no/such/dir/",
     "-ai --mkpath one no/such/dir/",
     "-ai --mkpath one no/such/name",
+    "-ai --mkpath src/ no/such/dir",
+    "-av --mkpath src new",
+    "-ri --mkpath src/ new/",
     "-ri src/ dst",
     "-rli src/ dst",
     "-rlpi src/ dst",
@@ -214,6 +217,32 @@ const ONTO_ITSELF: &[&str] = &[
     "-a --remove-source-files src/same src/",
     "-ai --remove-source-files --exclude=*link --exclude=[aod]*e --exclude=dangling --exclude=circle src/ src/hollow/../",
     "-ai --remove-source-files src/link src/",
+];
+
+/// The destination lies within the source. Without --no-i-r, what rsync finds of it depends on who is faster.
+const INSIDE: &[&str] = &[
+    "-ai src/ src/fresh",
+    "-ai src src/fresh",
+    "-ai src/ src/fresh --delete",
+    "-ai src/ src/fresh -R",
+    "-ai src/empty/ src/empty/fresh",
+    "-ai src/empty src/empty/fresh",
+    "-ai --no-i-r src/ src/sub/fresh/",
+    "-ai --no-i-r src src2 src/sub/deep/fresh",
+    "-ai --no-i-r -R src/sub src/sub/deep/fresh",
+    "-ai --no-i-r src/ src/sub",
+    "-ai --no-i-r src/ src/hollow",
+    "-ai --no-i-r src src/new src/sub src/hollow",
+    "-ai --no-i-r -R src/ src/sub/deep",
+    "-ai --no-i-r --mkpath src/ src/sub/no/such/dir",
+    "-ai --no-i-r --mkpath src/ src/no/such/dir",
+    "-ai --no-i-r --exclude=/sub src/ src/sub",
+    "-ani --no-i-r src/ src/fresh",
+    "-di src/ src/fresh",
+    "-ai . fresh",
+    "-ai . src/fresh",
+    "-ai --no-i-r . src/sub/fresh",
+    "-ai . no/such",
 ];
 
 /// What stands before the names.
@@ -520,6 +549,7 @@ pub fn table() -> Vec<Case> {
         (Scene::Plain, ALL, HEADINGS),
         (Scene::Plain, FROM, &["-av src/", "-v one", "-dv src/"]),
         (Scene::Plain, HERE, ONTO_ITSELF),
+        (Scene::Plain, HERE, INSIDE),
         (Scene::Plain, ALL, REMOVAL),
         (Scene::Plain, ALL, WRITING),
         (Scene::Plain, ALL, OUTPUT),
