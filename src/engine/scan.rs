@@ -167,6 +167,11 @@ impl Scan<'_> {
         let Waiting { origins, given, dest_path, shown, protect, directory, dev, only_counted, listings, .. } = waiting;
         let Some(listings) = listings else { return };
         let Ok((here, there, bases)) = listings.await else { return };
+        if run.dest.as_local().is_some() {
+            // Of what is in a directory that could not be made, rsync tells nothing. (How that went at a far end is known
+            // later; nobody waits for it.)
+            let _ = directory.ready().await;
+        }
         let shown_dir = if shown == b"." { Vec::new() } else { shown.clone() };
         let mut whole = true;
         let mut take = |listed: Result<Listing, Fault>| match listed {
@@ -319,6 +324,7 @@ impl Scan<'_> {
                 self.entry(place, step.entry, step.old, decision).await;
             }
         }
+                later: false,
         // The first one found is the next one walked.
         self.waiting[first_new..].reverse();
     }
@@ -362,3 +368,5 @@ struct Place {
     /// It is the destination's own root, made for this run.
     made: bool,
 }
+    /// A file's line comes once it is there.
+    later: bool,

@@ -217,6 +217,12 @@ impl Printer {
         self.line(&[b"cannot delete non-empty directory: ".as_slice(), &self.name(path)].concat());
     }
 
+    /// Whether any update is told of at all.
+    pub fn tells_items(&self) -> bool {
+        let o = &self.options;
+        o.info.name >= 1 || o.itemize || o.out_format.is_some() || self.log.is_some()
+    }
+
     /// A file is, or would be, updated; or is found up to date (`-vv`, `-ii`).
     pub fn item(&self, item: &Item<'_>) {
         if self.log.is_some() {

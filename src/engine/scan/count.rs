@@ -64,5 +64,6 @@ impl Place {
             directory: Directory::there(),
             made: false,
         }
+            later: false,
     }
 }

@@ -158,6 +158,7 @@ impl Scan<'_> {
                         follow: run.job.options.copy_links || run.job.options.copy_unsafe_links,
                         decision: Decision::Create,
                         told: true,
+                        later: false,
                         copied: None,
                         first: place.first,
                     };
@@ -223,6 +224,7 @@ impl Scan<'_> {
             told: place.basis.as_ref().is_some_and(|found| found.level >= basis::Level::Data),
             copied: place.basis.as_ref().and_then(|found| basis::copies(run, found)),
             first: place.first,
+            later: place.later,
             old: old.map(|old| old.meta),
             like: place.basis.filter(|found| found.level == basis::Level::There).map(|found| found.entry.meta),
             source: place.origin.source,
