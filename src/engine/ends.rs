@@ -186,7 +186,7 @@ async fn find_rooted(
     let Some(dest) = &job.dest else {
         let operands::Looked { there, missing, unsure, .. } = operands::look(job, end).await?;
         settings.printer.heading();
-        let (brought, sources) = operands::bring(job, end, &there).await?;
+        let (brought, sources) = operands::bring(job, end, &there, &settings.printer).await?;
         let nowhere = End::Local.tree(b"").await?;
         let roots = Roots { brought, renamed: None, dest_is_new: true, absent: Vec::new() };
         return Ok(Ends { run: Run::new(job.clone(), settings, nowhere, &sources, remote), roots, missing, unsure });
@@ -211,7 +211,7 @@ async fn find_rooted(
     {
         remote.want(pool::STEP);
     }
-    let (brought, sources) = operands::bring(job, end, &there).await?;
+    let (brought, sources) = operands::bring(job, end, &there, &settings.printer).await?;
     // As rsync counts: what is to be deleted at the destination is an item too.
     let items = match !absent.is_empty() && there.len() + absent.len() > 1 {
         true => Items::Many,

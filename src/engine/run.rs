@@ -12,6 +12,7 @@ use crate::fault::{Cause, Fault, Stage};
 use crate::job::{Job, Verify};
 use crate::ledger::{Class, Ledger};
 use crate::output::{Printer, Stats};
+use crate::plan::filter::{Filter, Side};
 use crate::plan::quick_check::Context;
 use crate::share::own::Leave;
 use crate::ssh::hop::BLAME_PATIENCE;
@@ -209,6 +210,15 @@ impl Run {
         }
     }
 
+    /// Tells what the filters say of an entry (`-vv`).
+    pub fn judge(&self, filter: &Filter, path: &[u8], is_dir: bool, side: Side) {
+        if self.printer.tells_filters()
+            && let Some(verdict) = filter.verdict(path, is_dir, side, false)
+        {
+            self.printer.judged(side, path, is_dir, &verdict);
+        }
+    }
+
     /// The destination is the far end. Two ends on this machine are neither push nor pull.
     pub fn push(&self) -> bool {
         self.remote.is_some() && !self.pull
@@ -334,6 +344,10 @@ pub async fn run(job: Job, settings: Settings) -> Outcome {
     for fault in &missing {
         run.trouble(fault, None);
     }
+    if run.job.dest.is_some() {
+        super::backup::announce(&run).await;
+    }
+    run.printer.sends_whole();
     let work = async {
         if run.job.dest.is_none() {
             return list::list(&run, roots.brought).await;

@@ -204,6 +204,7 @@ impl Scan<'_> {
         let several = listed.len() > 1;
         for (origin, entries) in listed.iter_mut().filter(|_| several) {
             entries.retain(|entry| {
+                run.judge(&origin.filter, &below(&shown_dir, &entry.name), entry.meta.is_dir(), Side::Sender);
                 !origin.filter.excludes(&below(&shown_dir, &entry.name), entry.meta.is_dir(), Side::Sender)
             });
         }
@@ -248,6 +249,15 @@ impl Scan<'_> {
         let compares = old.as_ref().is_some_and(|old| !old.is_empty()) || !self.bases.is_empty();
         let Some(context) = self.context(compares).await else { return };
         let filters = Filters { hide: &hide, protect: &protect };
+        if run.printer.tells_filters() {
+            for entry in &entries {
+                run.judge(&hide, &below(&shown_dir, &entry.name), entry.meta.is_dir(), Side::Sender);
+            }
+            let deleting = whole && deletes && run.job.options.delete.enabled;
+            for entry in old.iter().flatten().filter(|_| deleting) {
+                run.judge(&protect, &below(&shown_dir, &entry.name), entry.meta.is_dir(), Side::Receiver);
+            }
+        }
         let mut plan = diff_dir(&shown_dir, entries, old, &context, filters, whole && deletes);
         // The way to an operand is made without -r and -d too.
         for step in &mut plan.steps {
@@ -314,6 +324,7 @@ impl Scan<'_> {
                 protect: protect.clone(),
                 directory: directory.clone(),
                 made: false,
+                later: false,
             };
             // Directories come after what is none, each followed at once by its contents.
             if step.entry.meta.is_dir() {
@@ -324,7 +335,6 @@ impl Scan<'_> {
                 self.entry(place, step.entry, step.old, decision).await;
             }
         }
-                later: false,
         // The first one found is the next one walked.
         self.waiting[first_new..].reverse();
     }
@@ -367,6 +377,6 @@ struct Place {
     directory: Directory,
     /// It is the destination's own root, made for this run.
     made: bool,
-}
     /// A file's line comes once it is there.
     later: bool,
+}

@@ -240,7 +240,7 @@ const INSIDE: &[&str] = &[
     "-ani --no-i-r src/ src/fresh",
     "-di src/ src/fresh",
     "-ai . fresh",
-    "-ai . src/fresh",
+    "-ai --no-i-r . src/fresh",
     "-ai --no-i-r . src/sub/fresh",
     "-ai . no/such",
 ];
@@ -355,6 +355,27 @@ const OUTPUT: &[&str] = &[
     "-ai --log-file=log --log-file-format=%o%%%n src/ new",
     "-a --log-format=%n src/ dst",
 ];
+
+/// What -vv says beside the names.
+const TOLD: &[&str] = &[
+    "-avv --include=same --exclude=s* --exclude=empty/ src/ dst",
+    "-avv --exclude=/sub/deep --exclude=*.log --delete src/ dst",
+    "-avvn --exclude=/sub/deep --exclude=*.log --delete src/ dst",
+    "-avv --filter=H%new --filter=P%old/keep.log --filter=R%extra --delete src/ dst",
+    "-avvi --exclude=*.log --delete --delete-excluded src/ dst",
+    "-avv --exclude=one one src/new dst",
+    "-avv --exclude=new -R src/./sub src2 dst",
+    "-avv --existing --exclude=a.log src/ dst",
+    "-avv -b --backup-dir=../kept src/ dst",
+    "-a --info=backup1,name0 -b --backup-dir=../kept src/ dst",
+    "-qvv --exclude=new -r src/ dst",
+];
+
+/// The same, where the far end's lines are others.
+const TOLD_HERE: &[&str] = &["-avv --exclude-from=list src/ dst", "-avvC --delete src/ dst", "-avv missing dst"];
+
+/// The same, of rules that directories bring.
+const TOLD_RULES: &[&str] = &["-avv --filter=:%.rules src/ dst", "-avv --filter=:%.rules --delete src/ dst"];
 
 const BASIS: &[&str] = &[
     "-ai --link-dest=../ref src/ dst",
@@ -553,6 +574,10 @@ pub fn table() -> Vec<Case> {
         (Scene::Plain, ALL, REMOVAL),
         (Scene::Plain, ALL, WRITING),
         (Scene::Plain, ALL, OUTPUT),
+        (Scene::Plain, ALL, TOLD),
+        (Scene::Plain, HERE, TOLD_HERE),
+        (Scene::Rules, ALL, TOLD_RULES),
+        (Scene::Plain, FROM, &["-avv --exclude=new src/"]),
         (Scene::Plain, ALL, BASIS),
         (Scene::Rules, ALL, RULES),
         (Scene::Rules, FROM, RULES_LISTED),
