@@ -210,7 +210,8 @@ impl Rule {
         Ok(rules)
     }
 
-    fn of_file(mut self) -> Rule {
+    /// The same rule, as one that a file has brought: what it says is not shown.
+    pub fn of_file(mut self) -> Rule {
         if let Kind::Match(rule) = &mut self.0 {
             rule.whence = Whence::File;
         }
