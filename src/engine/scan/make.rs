@@ -19,6 +19,9 @@ impl Scan<'_> {
         let is_same = same_kind.is_some_and(|old| first.is_same(&old.meta));
         let named: &[u8] = if is_same { b"" } else { &first.shown };
         self.print_link(&place, &entry, same_kind, named).await;
+        if matches!(decision, Decision::Create | Decision::Replace(_)) {
+            run.tally().stats.created.add(entry.meta.kind);
+        }
         if is_same || run.job.options.dry_run {
             let class = if is_same { Class::Unchanged } else { Class::Skipped("dry run") };
             run.ledger.class(id, &place.shown, class);
