@@ -47,8 +47,14 @@ fn refused() -> String {
     }
     let anyway: Vec<String> = ANYWAY.iter().map(|name| format!("`--{name}`")).collect();
     text += &format!("\nTaken, as they ask for what is so anyway: {}.\n", anyway.join(", "));
+    text += FORMATS;
     text
 }
+
+const FORMATS: &str = "
+In `--out-format` and `--log-file-format`, `%C` is refused (exit 4): it is the checksum that rsync makes of its own transfer (XXH128,
+unless chosen otherwise), and what proves a file here is another one. `%c` is always 0: no block checksums are received.
+";
 
 #[test]
 fn the_page_of_options_says_what_the_table_says() {

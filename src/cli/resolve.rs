@@ -479,6 +479,15 @@ impl Fold {
             // What is there is the partial file already.
             options.partial = false;
         }
+        let formats = [("--out-format", &options.out_format), ("--log-file-format", &options.log_file_format)];
+        for (option, format) in formats {
+            if format.as_ref().is_some_and(|format| format_has(format, b'C')) {
+                let text = format!(
+                    "{option}: %C is not supported: it is the checksum of rsync's own transfer, which is not made here"
+                );
+                return Err(UsageError { text, code: 4 });
+            }
+        }
         options.itemize = self.itemize > 0;
         if let Some(format) = &options.out_format {
             // Then the format decides what an update looks like, and whether -i's columns are in it.

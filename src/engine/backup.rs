@@ -23,6 +23,15 @@ struct Target {
     shown: Vec<u8>,
 }
 
+/// Tells where backups go, if there is a directory for them. One that cannot be looked at is told of when it is needed.
+pub async fn announce(run: &Run) {
+    let Some(dir) = run.job.options.backup.as_ref().and_then(|backup| backup.dir.as_ref()) else { return };
+    if run.job.options.info.backup >= 1 {
+        let there = async { run.dest.beside(dir).await?.stat(b"", true).await };
+        run.printer.backup_dir(dir, !matches!(there.await, Ok(Some(_))));
+    }
+}
+
 /// Keeps what is at `path`, which stays there too where the end can make hard links: so the name never shows nothing.
 /// Nothing to do without `--backup`.
 pub async fn keep(run: &Run, path: &[u8]) -> Result<(), Fault> {

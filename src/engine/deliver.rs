@@ -38,6 +38,8 @@ pub struct FileItem {
     pub decision: Decision,
     /// Its line is printed already, as something else than a transfer: the data was found in a `--copy-dest`.
     pub told: bool,
+    /// Its line is printed once it is there.
+    pub later: bool,
     /// Where: it is copied there, if that can be done.
     pub copied: Option<(Arc<dyn Tree>, Vec<u8>)>,
     /// `-H`: other names of it wait until it is there.
@@ -94,8 +96,13 @@ async fn compare(run: &Run, item: &FileItem) -> Result<Class, Fault> {
 
 /// Sends a file, with the lines of `--progress`.
 async fn send_told(run: &Run, item: &FileItem) -> Result<Class, Fault> {
-    if !progress::by_file(run) || item.told {
+    if item.told || !(item.later || progress::by_file(run)) {
         return send(run, item).await;
+    }
+    if item.later {
+        let class = send(run, item).await?;
+        run.printer.item(&line(run, item, true).await?.item(run, item));
+        return Ok(class);
     }
     let line = line(run, item, true).await?;
     if progress::begins(run, item) {

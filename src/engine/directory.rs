@@ -25,6 +25,11 @@ impl Directory {
         self.0.send_replace(Some(how));
     }
 
+    /// Whether it is known by now that it could not be made.
+    pub fn has_failed(&self) -> bool {
+        matches!(&*self.0.borrow(), Some(Err(_)))
+    }
+
     /// Waits until it is there.
     ///
     /// # Errors
@@ -35,5 +40,18 @@ impl Directory {
             Ok(made) => made.clone().unwrap_or(Ok(())),
             Err(_) => Err(Fault::new("local", Stage::Attributes, Cause::Cancelled, "the run was stopped")),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_directory_has_failed_only_once_it_could_not_be_made() {
+        let directory = Directory::to_come();
+        assert!(!directory.has_failed() && !Directory::there().has_failed());
+        directory.made(Err(Fault::new("local", Stage::Attributes, Cause::Permission, "no")));
+        assert!(directory.has_failed());
     }
 }

@@ -7,7 +7,7 @@ use std::time::Duration;
 use crate::cli::UsageError;
 use crate::entry::Meta;
 use crate::fault::{Cause, Fault, Stage};
-use crate::job::{Job, Login, Place, Verify};
+use crate::job::{Job, Login, Options, Place, Verify};
 use crate::plan::names::{self, Create, Dest, DestState, Items, Mapping};
 use crate::share::own::{self, Leave};
 use crate::share::{self, ShareConnector};
@@ -21,11 +21,11 @@ use crate::tree::remote::pool;
 use crate::tree::{Tree, join, split};
 
 use super::brought::Brought;
-use super::glob;
 use super::operands::{self, Operand};
 use super::retry::{Retry, Scope};
 use super::run::{Run, Settings};
 use super::scan::Roots;
+use super::{glob, inside};
 
 /// Without `--timeout`: silence on a channel, with requests outstanding, that ends it. A tape library may take minutes.
 const STALL: Duration = Duration::from_secs(300);
@@ -186,7 +186,7 @@ async fn find_rooted(
     let Some(dest) = &job.dest else {
         let operands::Looked { there, missing, unsure, .. } = operands::look(job, end).await?;
         settings.printer.heading();
-        let (brought, sources) = operands::bring(job, end, &there).await?;
+        let (brought, sources) = operands::bring(job, end, &there, &settings.printer).await?;
         let nowhere = End::Local.tree(b"").await?;
         let roots = Roots { brought, renamed: None, dest_is_new: true, absent: Vec::new() };
         return Ok(Ends { run: Run::new(job.clone(), settings, nowhere, &sources, remote), roots, missing, unsure });
@@ -211,7 +211,7 @@ async fn find_rooted(
     {
         remote.want(pool::STEP);
     }
-    let (brought, sources) = operands::bring(job, end, &there).await?;
+    let (brought, sources) = operands::bring(job, end, &there, &settings.printer).await?;
     // As rsync counts: what is to be deleted at the destination is an item too.
     let items = match !absent.is_empty() && there.len() + absent.len() > 1 {
         true => Items::Many,
@@ -225,7 +225,8 @@ async fn find_rooted(
     let target = Dest { path: &dest_path, state: dest_state };
     let mapping = names::arrange(roots, is_dir, &target, items, options.mkpath)
         .map_err(|e| usage(u8::try_from(e.code).unwrap_or(3), e.text))?;
-    let made = create(&dest_end, &mapping, settings, options.dry_run).await?;
+    let inside = inside::find(job, &there, &dest_path).await?;
+    let made = create(&dest_end, &mapping, settings, options).await?;
     let dest_dir = if made.missing { split(&mapping.dest_dir).0.to_vec() } else { mapping.dest_dir.clone() };
     // With nothing to deliver, nothing was made, and the destination need not be there.
     let here = dest_dir == b"." || there.is_empty() && absent.is_empty();
@@ -234,6 +235,7 @@ async fn find_rooted(
     let roots = Roots { brought, renamed, dest_is_new: made.new, absent };
     let mut run = Run::new(job.clone(), settings, dest_tree, &sources, remote);
     run.missing = made.missing;
+    run.inside = inside;
     if let (Some(remote), true) = (&run.remote, options.hard_links && run.pull) {
         let paths: Vec<_> = there.iter().map(|operand| operand.path.clone()).collect();
         run.far_links = super::far_links::find(remote, &paths).await?;
@@ -430,14 +432,14 @@ struct Made {
     missing: bool,
 }
 
-async fn create(end: &End, mapping: &Mapping, settings: &Settings, dry_run: bool) -> Result<Made, Failed> {
+async fn create(end: &End, mapping: &Mapping, settings: &Settings, options: &Options) -> Result<Made, Failed> {
     let (path, deep) = match &mapping.create {
         Create::Nothing => return Ok(Made { new: false, missing: false }),
-        Create::Dir(path) => (path, false),
+        Create::Dir(path) => (path, options.mkpath),
         Create::Path(path) => (path, true),
     };
-    if dry_run {
-        settings.printer.created_directory(path, 1);
+    if options.dry_run {
+        settings.printer.created_directory(path, None);
         return Ok(Made { new: true, missing: true });
     }
     let making = async {
@@ -460,9 +462,10 @@ async fn create(end: &End, mapping: &Mapping, settings: &Settings, dry_run: bool
         }
         _ => fault.into(),
     })?;
-    settings.printer.created_directory(path, made);
+    settings.printer.created_directory(path, deep.then_some(made));
     settings.ledger.event(crate::ledger::Event::DirectoryMade { path });
-    Ok(Made { new: true, missing: false })
+    // What --mkpath made is there when the walk begins, as rsync sees it.
+    Ok(Made { new: !deep, missing: false })
 }
 
 /// `mkdir -p`: what is missing of a path, from the top. Returns how many directories were made.

@@ -232,6 +232,12 @@ fn empty<'a>(
         };
         let mut entries = listing.entries;
         let before = entries.len();
+        for entry in entries.iter().filter(|_| run.printer.tells_filters()) {
+            let (path, is_dir) = (below(shown, &entry.name), entry.meta.is_dir());
+            if let Some(verdict) = filter.verdict(&path, is_dir, Side::Receiver, true) {
+                run.printer.judged(Side::Receiver, &path, is_dir, &verdict);
+            }
+        }
         entries.retain(|entry| !filter.protects_within_deletion(&below(shown, &entry.name), entry.meta.is_dir()));
         let mut all_gone = entries.len() == before;
         entries.sort_by(|a, b| crate::plan::order::compare(b, a));

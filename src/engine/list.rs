@@ -101,6 +101,9 @@ fn directory(run: &Run, listed: Vec<(Origin, Vec<Entry>)>, given: Nodes, shown: 
         let hop = first.as_ref().map_or_else(|| "local".into(), |first| first.source.hop().clone());
         entries.retain(|entry| super::scan::has_referent(run, filter, &hop, shown, entry));
     }
+    for entry in &entries {
+        run.judge(filter, &below(shown, &entry.name), entry.meta.is_dir(), Side::Sender);
+    }
     entries.retain(|entry| match safe_name(&entry.name) {
         Ok(()) => !filter.excludes(&below(shown, &entry.name), entry.meta.is_dir(), Side::Sender),
         Err(bad) => {

@@ -6,6 +6,7 @@
 //! - [`deliver`]: one file, tried until it is delivered, unchanged, or given up; [`copy`] is one try.
 //! - [`rules`]: filter rules that directories bring.
 //! - [`referents`]: links that come as what they lead to.
+//! - [`inside`]: a destination that lies within a source.
 //! - [`owners`]: owners and groups in the destination's terms; [`node`]: devices and FIFOs.
 //! - [`basis`]: `--link-dest` and its kin; [`links`]: files with several names.
 //! - [`backup`], [`inplace`], [`removal`], [`partial`], [`delay`]: what `--backup`, `--inplace`, `--remove-source-files`,
@@ -29,6 +30,7 @@ mod finish;
 mod glob;
 mod hashing;
 mod inplace;
+mod inside;
 mod links;
 mod list;
 mod node;

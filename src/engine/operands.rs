@@ -10,6 +10,7 @@ use futures::stream;
 use crate::entry::{Entry, Kind, Meta};
 use crate::fault::{Cause, Fault, Stage};
 use crate::job::{FilesFrom, Job, Place};
+use crate::output::Printer;
 use crate::plan::filter::{Filter, Side};
 use crate::plan::names::{self, Root};
 use crate::tree::{Tree, join, split};
@@ -237,6 +238,7 @@ pub async fn bring(
     job: &Job,
     end: &(impl Fn(&Place) -> End + Sync),
     operands: &[Operand<'_>],
+    printer: &Printer,
 ) -> Result<(Brought, Vec<Arc<dyn Tree>>), Fault> {
     let options = &job.options;
     let mut trees: HashMap<Vec<u8>, Rooted> = HashMap::new();
@@ -246,6 +248,9 @@ pub async fn bring(
     for operand in operands {
         let Operand { place, path, root, meta, top } = operand;
         // The way to it is not held against the filters, and comes only with it.
+        if let Some(verdict) = filter.verdict(&root.name, meta.is_dir(), Side::Sender, false) {
+            printer.judged(Side::Sender, &root.name, meta.is_dir(), &verdict);
+        }
         if !root.name.is_empty() && filter.excludes(&root.name, meta.is_dir(), Side::Sender) {
             continue;
         }

@@ -12,6 +12,7 @@ use crate::fault::{Cause, Fault, Stage};
 use crate::job::{Job, Verify};
 use crate::ledger::{Class, Ledger};
 use crate::output::{Printer, Stats};
+use crate::plan::filter::{Filter, Side};
 use crate::plan::quick_check::Context;
 use crate::share::own::Leave;
 use crate::ssh::hop::BLAME_PATIENCE;
@@ -79,6 +80,8 @@ pub struct Run {
     pub stage: super::stage::Place,
     /// `-H` from a far source: which names are one file.
     pub far_links: super::far_links::FarLinks,
+    /// What the sources have of the destination.
+    pub inside: super::inside::Inside,
     over: AtomicBool,
 }
 
@@ -123,6 +126,7 @@ impl Run {
             backups: super::backup::Place::default(),
             stage: super::stage::Place::default(),
             far_links: super::far_links::FarLinks::default(),
+            inside: super::inside::Inside::default(),
             over: AtomicBool::new(false),
         }
     }
@@ -203,6 +207,15 @@ impl Run {
                 Ok(Change { mode: Some(self.context().await?.target_mode(new, Some(like))), ..change })
             }
             _ => Ok(change),
+        }
+    }
+
+    /// Tells what the filters say of an entry (`-vv`).
+    pub fn judge(&self, filter: &Filter, path: &[u8], is_dir: bool, side: Side) {
+        if self.printer.tells_filters()
+            && let Some(verdict) = filter.verdict(path, is_dir, side, false)
+        {
+            self.printer.judged(side, path, is_dir, &verdict);
         }
     }
 
@@ -331,6 +344,10 @@ pub async fn run(job: Job, settings: Settings) -> Outcome {
     for fault in &missing {
         run.trouble(fault, None);
     }
+    if run.job.dest.is_some() {
+        super::backup::announce(&run).await;
+    }
+    run.printer.sends_whole();
     let work = async {
         if run.job.dest.is_none() {
             return list::list(&run, roots.brought).await;

@@ -167,6 +167,11 @@ impl Scan<'_> {
         let Waiting { origins, given, dest_path, shown, protect, directory, dev, only_counted, listings, .. } = waiting;
         let Some(listings) = listings else { return };
         let Ok((here, there, bases)) = listings.await else { return };
+        if run.dest.as_local().is_some() {
+            // Of what is in a directory that could not be made, rsync tells nothing. (How that went at a far end is known
+            // later; nobody waits for it.)
+            let _ = directory.ready().await;
+        }
         let shown_dir = if shown == b"." { Vec::new() } else { shown.clone() };
         let mut whole = true;
         let mut take = |listed: Result<Listing, Fault>| match listed {
@@ -190,6 +195,7 @@ impl Scan<'_> {
         let named_only = origins.is_empty();
         let mut listed = Vec::with_capacity(origins.len());
         for (origin, here) in here {
+            let here = run.inside.as_before(&origin, here);
             if let Some(entries) = take(here) {
                 listed.push((origin, entries));
             }
@@ -198,6 +204,7 @@ impl Scan<'_> {
         let several = listed.len() > 1;
         for (origin, entries) in listed.iter_mut().filter(|_| several) {
             entries.retain(|entry| {
+                run.judge(&origin.filter, &below(&shown_dir, &entry.name), entry.meta.is_dir(), Side::Sender);
                 !origin.filter.excludes(&below(&shown_dir, &entry.name), entry.meta.is_dir(), Side::Sender)
             });
         }
@@ -242,6 +249,15 @@ impl Scan<'_> {
         let compares = old.as_ref().is_some_and(|old| !old.is_empty()) || !self.bases.is_empty();
         let Some(context) = self.context(compares).await else { return };
         let filters = Filters { hide: &hide, protect: &protect };
+        if run.printer.tells_filters() {
+            for entry in &entries {
+                run.judge(&hide, &below(&shown_dir, &entry.name), entry.meta.is_dir(), Side::Sender);
+            }
+            let deleting = whole && deletes && run.job.options.delete.enabled;
+            for entry in old.iter().flatten().filter(|_| deleting) {
+                run.judge(&protect, &below(&shown_dir, &entry.name), entry.meta.is_dir(), Side::Receiver);
+            }
+        }
         let mut plan = diff_dir(&shown_dir, entries, old, &context, filters, whole && deletes);
         // The way to an operand is made without -r and -d too.
         for step in &mut plan.steps {
@@ -308,6 +324,7 @@ impl Scan<'_> {
                 protect: protect.clone(),
                 directory: directory.clone(),
                 made: false,
+                later: false,
             };
             // Directories come after what is none, each followed at once by its contents.
             if step.entry.meta.is_dir() {
@@ -360,4 +377,6 @@ struct Place {
     directory: Directory,
     /// It is the destination's own root, made for this run.
     made: bool,
+    /// A file's line comes once it is there.
+    later: bool,
 }

@@ -20,6 +20,7 @@ use crate::cli::exit::Exit;
 use crate::entry::Meta;
 use crate::fault::Fault;
 use crate::job::{Job, Options, Place};
+use crate::plan::filter::{Side, Verdict};
 
 /// Why a file is left alone (`--info=skip`, shown at `-vv`).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -200,12 +201,13 @@ impl Printer {
         }
     }
 
-    /// `count` directories were made for the destination; of several the last is `path`.
-    pub fn created_directory(&self, path: &[u8], count: usize) {
+    /// A directory was made for the destination; with `--mkpath` it is told how many were, the last being `path`.
+    pub fn created_directory(&self, path: &[u8], count: Option<usize>) {
         if self.options.info.name >= 1 || self.options.itemize {
             let made = match count {
-                0 | 1 => "created directory ".to_owned(),
-                many => format!("created {many} directories for "),
+                None => "created directory ".to_owned(),
+                Some(1) => "created 1 directory for ".to_owned(),
+                Some(many) => format!("created {many} directories for "),
             };
             self.line(&[made.as_bytes(), &self.name(path)].concat());
         }
@@ -214,6 +216,48 @@ impl Printer {
     /// A directory that should go has something in it that stays.
     pub fn not_empty(&self, path: &[u8]) {
         self.line(&[b"cannot delete non-empty directory: ".as_slice(), &self.name(path)].concat());
+    }
+
+    /// Whether it is told what the filters do (`-vv`).
+    pub fn tells_filters(&self) -> bool {
+        self.options.verbose >= 2
+    }
+
+    /// What a rule says of a path, as [`Printer::tells_filters`].
+    pub fn judged(&self, side: Side, path: &[u8], is_dir: bool, verdict: &Verdict) {
+        if !self.tells_filters() {
+            return;
+        }
+        let what: &[u8] = match (side, verdict.excludes) {
+            (Side::Sender, true) => b"[sender] hiding ",
+            (Side::Sender, false) => b"[sender] showing ",
+            (Side::Receiver, true) => b"[generator] protecting ",
+            (Side::Receiver, false) => b"[generator] risking ",
+        };
+        let kind: &[u8] = if is_dir { b"directory " } else { b"file " };
+        let because = self.name(&verdict.because);
+        self.line(&[what, kind, &self.name(path), b" because of pattern ", &because].concat());
+    }
+
+    /// How data is sent: always whole (`-vv`).
+    pub fn sends_whole(&self) {
+        if self.options.verbose >= 2 {
+            self.line(b"delta-transmission disabled for local transfer or --whole-file");
+        }
+    }
+
+    /// Where `--backup-dir` is; it will be made if it is not there.
+    pub fn backup_dir(&self, path: &[u8], is_new: bool) {
+        if self.options.info.backup >= 1 {
+            let new: &[u8] = if is_new { b"(new) " } else { b"" };
+            self.line(&[new, b"backup_dir is ", &self.name(path)].concat());
+        }
+    }
+
+    /// Whether any update is told of at all.
+    pub fn tells_items(&self) -> bool {
+        let o = &self.options;
+        o.info.name >= 1 || o.itemize || o.out_format.is_some() || self.log.is_some()
     }
 
     /// A file is, or would be, updated; or is found up to date (`-vv`, `-ii`).
@@ -390,6 +434,9 @@ impl Printer {
         self.watch.finish();
         let o = &self.options;
         let mut text = String::new();
+        if o.verbose >= 2 {
+            text += &format!("total: matches=0  hash_hits=0  false_alarms=0 data={}\n", stats.literal);
+        }
         if o.info.stats >= 2 {
             text += &format!("\n{}", stats.block(o.human_readable));
         }

@@ -70,6 +70,19 @@ impl Identity {
     pub fn may_chgrp(&self, gid: u32) -> bool {
         self.uid == Some(0) || self.uid.is_some() && self.groups.contains(&gid)
     }
+
+    /// Whether it is known that a file can be read, as far as its mode tells. What else there is (lists of access rights, a
+    /// root that another host does not trust) it does not tell.
+    pub fn may_read(&self, meta: &Meta) -> bool {
+        match self.uid {
+            _ if meta.mode & 0o444 == 0o444 => true,
+            None => false,
+            Some(0) => true,
+            Some(uid) if uid == meta.uid => meta.mode & 0o400 != 0,
+            Some(_) if self.gid == Some(meta.gid) || self.groups.contains(&meta.gid) => meta.mode & 0o040 != 0,
+            Some(_) => meta.mode & 0o004 != 0,
+        }
+    }
 }
 
 /// One end, rooted at a directory.
@@ -258,6 +271,32 @@ pub fn split(path: &[u8]) -> (&[u8], &[u8]) {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn who_may_read_a_file_is_told_by_its_mode_and_never_guessed() {
+        let meta = |mode, uid, gid| Meta {
+            kind: crate::entry::Kind::File,
+            size: 0,
+            mtime: 0,
+            mtime_nsec: 0,
+            atime: 0,
+            mode,
+            uid,
+            gid,
+            dev: 0,
+            ino: 0,
+            links: 1,
+        };
+        let nobody = Identity::default();
+        let login = Identity { uid: Some(7), gid: Some(8), groups: vec![9], umask: None };
+        assert!(nobody.may_read(&meta(0o444, 1, 1)) && nobody.may_read(&meta(0o644, 1, 1)));
+        assert!(!nobody.may_read(&meta(0o640, 1, 1)) && !login.may_read(&meta(0o640, 1, 1)));
+        assert!(login.may_read(&meta(0o600, 7, 1)) && login.may_read(&meta(0o040, 1, 9)));
+        assert!(login.may_read(&meta(0o040, 1, 8)) && login.may_read(&meta(0o004, 1, 1)));
+        // The owner's bits are all that counts for the owner.
+        assert!(!login.may_read(&meta(0o044, 7, 8)));
+        assert!(Identity { uid: Some(0), ..nobody }.may_read(&meta(0, 1, 1)));
+    }
 
     #[test]
     fn paths_join_and_split_without_doubling_slashes() {

@@ -37,6 +37,9 @@ const BASICS: &[&str] = &[
     "-ai one no/such/dir/",
     "-ai --mkpath one no/such/dir/",
     "-ai --mkpath one no/such/name",
+    "-ai --mkpath src/ no/such/dir",
+    "-av --mkpath src new",
+    "-ri --mkpath src/ new/",
     "-ri src/ dst",
     "-rli src/ dst",
     "-rlpi src/ dst",
@@ -216,6 +219,32 @@ const ONTO_ITSELF: &[&str] = &[
     "-ai --remove-source-files src/link src/",
 ];
 
+/// The destination lies within the source. Without --no-i-r, what rsync finds of it depends on who is faster.
+const INSIDE: &[&str] = &[
+    "-ai src/ src/fresh",
+    "-ai src src/fresh",
+    "-ai src/ src/fresh --delete",
+    "-ai src/ src/fresh -R",
+    "-ai src/empty/ src/empty/fresh",
+    "-ai src/empty src/empty/fresh",
+    "-ai --no-i-r src/ src/sub/fresh/",
+    "-ai --no-i-r src src2 src/sub/deep/fresh",
+    "-ai --no-i-r -R src/sub src/sub/deep/fresh",
+    "-ai --no-i-r src/ src/sub",
+    "-ai --no-i-r src/ src/hollow",
+    "-ai --no-i-r src src/new src/sub src/hollow",
+    "-ai --no-i-r -R src/ src/sub/deep",
+    "-ai --no-i-r --mkpath src/ src/sub/no/such/dir",
+    "-ai --no-i-r --mkpath src/ src/no/such/dir",
+    "-ai --no-i-r --exclude=/sub src/ src/sub",
+    "-ani --no-i-r src/ src/fresh",
+    "-di src/ src/fresh",
+    "-ai . fresh",
+    "-ai --no-i-r . src/fresh",
+    "-ai --no-i-r . src/sub/fresh",
+    "-ai . no/such",
+];
+
 /// What stands before the names.
 const HEADINGS: &[&str] = &[
     "-v one dst",
@@ -326,6 +355,27 @@ const OUTPUT: &[&str] = &[
     "-ai --log-file=log --log-file-format=%o%%%n src/ new",
     "-a --log-format=%n src/ dst",
 ];
+
+/// What -vv says beside the names.
+const TOLD: &[&str] = &[
+    "-avv --include=same --exclude=s* --exclude=empty/ src/ dst",
+    "-avv --exclude=/sub/deep --exclude=*.log --delete src/ dst",
+    "-avvn --exclude=/sub/deep --exclude=*.log --delete src/ dst",
+    "-avv --filter=H%new --filter=P%old/keep.log --filter=R%extra --delete src/ dst",
+    "-avvi --exclude=*.log --delete --delete-excluded src/ dst",
+    "-avv --exclude=one one src/new dst",
+    "-avv --exclude=new -R src/./sub src2 dst",
+    "-avv --existing --exclude=a.log src/ dst",
+    "-avv -b --backup-dir=../kept src/ dst",
+    "-a --info=backup1,name0 -b --backup-dir=../kept src/ dst",
+    "-qvv --exclude=new -r src/ dst",
+];
+
+/// The same, where the far end's lines are others.
+const TOLD_HERE: &[&str] = &["-avv --exclude-from=list src/ dst", "-avvC --delete src/ dst", "-avv missing dst"];
+
+/// The same, of rules that directories bring.
+const TOLD_RULES: &[&str] = &["-avv --filter=:%.rules src/ dst", "-avv --filter=:%.rules --delete src/ dst"];
 
 const BASIS: &[&str] = &[
     "-ai --link-dest=../ref src/ dst",
@@ -520,9 +570,14 @@ pub fn table() -> Vec<Case> {
         (Scene::Plain, ALL, HEADINGS),
         (Scene::Plain, FROM, &["-av src/", "-v one", "-dv src/"]),
         (Scene::Plain, HERE, ONTO_ITSELF),
+        (Scene::Plain, HERE, INSIDE),
         (Scene::Plain, ALL, REMOVAL),
         (Scene::Plain, ALL, WRITING),
         (Scene::Plain, ALL, OUTPUT),
+        (Scene::Plain, ALL, TOLD),
+        (Scene::Plain, HERE, TOLD_HERE),
+        (Scene::Rules, ALL, TOLD_RULES),
+        (Scene::Plain, FROM, &["-avv --exclude=new src/"]),
         (Scene::Plain, ALL, BASIS),
         (Scene::Rules, ALL, RULES),
         (Scene::Rules, FROM, RULES_LISTED),

@@ -28,16 +28,18 @@ impl Known {
         Known(lines.map(Entry::parse).collect())
     }
 
-    /// Whether a difference is a known one. Every entry that matches counts as needed.
+    /// Whether a difference is a known one: each of its lines is what some entry has. Every entry that matches counts as
+    /// needed.
     pub fn excuses(&mut self, difference: &Difference) -> bool {
-        let mut excused = false;
-        for entry in &mut self.0 {
-            if entry.matches(difference) {
-                entry.seen = true;
-                excused = true;
+        let mut excused = vec![false; difference.what.lines().count()];
+        for entry in self.0.iter_mut().filter(|entry| entry.is_about(difference)) {
+            for (line, excused) in difference.what.lines().zip(&mut excused) {
+                if entry.lines.is_none_or(|pattern| like(pattern, line)) {
+                    (*excused, entry.seen) = (true, true);
+                }
             }
         }
-        excused
+        excused.into_iter().all(|excused| excused)
     }
 
     /// Of the entries that concern these cases, those that none of them needed.
@@ -66,11 +68,8 @@ impl Entry {
         self.ends.iter().any(|wanted| *wanted == "any" || *wanted == ends) && like(self.case, case)
     }
 
-    fn matches(&self, difference: &Difference) -> bool {
-        let alike = |pattern: &str| difference.what.lines().all(|line| like(pattern, line));
-        self.aspect == difference.aspect
-            && self.lines.is_none_or(alike)
-            && self.concerns(difference.ends, &difference.case)
+    fn is_about(&self, difference: &Difference) -> bool {
+        self.aspect == difference.aspect && self.concerns(difference.ends, &difference.case)
     }
 }
 

@@ -1,6 +1,7 @@
 //! Damage, loss and refusal by rule: what is delivered all the same, what is not, and what the ledger says of it.
 
 use std::fs;
+use std::os::unix::fs::PermissionsExt;
 use std::path::PathBuf;
 
 use hopsync::lab::bed::{Bed, Embedded, HEAD, SshdPair, TARGET};
@@ -267,6 +268,22 @@ fn a_file_that_cannot_be_read_far_away_harms_no_other() -> Tried {
         no_partial(&source, &dest)?;
         assert_eq!(temps(&dest)?, Vec::<PathBuf>::new());
     }
+    Ok(())
+}
+
+#[test]
+fn a_far_file_that_only_some_may_read_is_named_once_it_has_come() -> Tried {
+    let bed = target([(Nth::Only(2), Trouble::Answer { request: OPEN, status: PERMISSION_DENIED, text: "" })])?;
+    let source = bed.far().join("source");
+    fs::create_dir(&source)?;
+    for name in ["a", "b", "c"] {
+        random_file(&source.join(name), 3, name.as_bytes())?;
+        fs::set_permissions(source.join(name), fs::Permissions::from_mode(0o600))?;
+    }
+    // Where nobody has to know who we are there, nobody asks.
+    let ran = go(&bed, ["-rpti", "--verify=off", &bed.operand("source/"), "back/"])?.exits(23)?;
+    let named = ran.output.out().lines().filter(|line| line.starts_with(">f")).count();
+    assert_eq!((named, ran.report.count("failed")), (2, 1), "{}", ran.said());
     Ok(())
 }
 

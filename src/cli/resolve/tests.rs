@@ -112,11 +112,11 @@ fn filters_keep_their_order_whatever_their_kind() {
         [
             Rule::include(b"x"),
             Rule::exclude(b"y"),
-            Rule::exclude(b"a"),
-            Rule::exclude(b"b"),
+            Rule::exclude(b"a").of_file(),
+            Rule::exclude(b"b").of_file(),
             Rule::exclude(b"z"),
-            Rule::include(b"a"),
-            Rule::include(b"b\nc"),
+            Rule::include(b"a").of_file(),
+            Rule::include(b"b\nc").of_file(),
         ]
     );
     assert_eq!(
@@ -237,4 +237,13 @@ fn what_changes_no_outcome_is_taken() {
     }
     assert!(options(&["--stop-at=23:59"]).stop_after.is_some_and(|after| after.as_secs() <= 25 * 3600));
     assert!(!options(&["--append", "--no-append"]).inplace);
+}
+
+#[test]
+fn a_format_with_the_checksum_of_rsyncs_transfer_is_refused_by_name() {
+    for option in ["--out-format=%n %32C", "--log-file-format=%C"] {
+        let (code, text) = error(&["-a", option, "a", "b"]);
+        assert!(code == 4 && text.contains("%C"), "{option}: {code} {text}");
+    }
+    assert_eq!(options(&["-a", "--out-format=%%C %c", "a", "b"]).out_format, Some(b"%%C %c".to_vec()));
 }

@@ -33,6 +33,7 @@ impl Scan<'_> {
         let options = &self.run.job.options;
         entries.retain(|entry| {
             let path = below(shown_dir, &entry.name);
+            self.run.judge(hide, &path, entry.meta.is_dir(), Side::Sender);
             safe_name(&entry.name).is_ok() && !hide.excludes(&path, entry.meta.is_dir(), Side::Sender)
         });
         for entry in entries {
@@ -63,6 +64,7 @@ impl Place {
             protect: Arc::default(),
             directory: Directory::there(),
             made: false,
+            later: false,
         }
     }
 }

@@ -173,8 +173,14 @@ impl Scan<'_> {
         // Whether a file of equal size is sent is known only when both ends are hashed; its line comes then. With
         // `--progress`, a file's line comes with the one that says it is whole.
         let told = place.basis.as_ref().is_some_and(|found| found.level >= basis::Level::Data);
-        let later = entry.meta.is_file() && !told && decision.transfers() && progress::by_file(run);
-        if !later && !matches!(decision, Decision::NeedHash(_)) && self.is_readable(&place, &entry, decision).await {
+        let sent = entry.meta.is_file() && !told && decision.transfers();
+        place.later = sent && !progress::by_file(run) && self.tells_later(&place, &entry).await;
+        let later = place.later || sent && progress::by_file(run);
+        if !later
+            && !matches!(decision, Decision::NeedHash(_))
+            && !place.directory.has_failed()
+            && self.is_readable(&place, &entry, decision).await
+        {
             self.print(&place, &entry, old_same_kind, update, content).await;
         }
         if let Some(found) = &place.basis
@@ -194,6 +200,18 @@ impl Scan<'_> {
             }
             Kind::Device | Kind::Special => self.node(place, entry, decision, old_same_kind_meta).await,
         }
+    }
+
+    /// Whether a far file's line has to wait until it has come: rsync tells of none that it could not open, and of this one
+    /// it is not known that it can be.
+    async fn tells_later(&self, place: &Place, entry: &Entry) -> bool {
+        let run = self.run;
+        let silent = !run.printer.tells_items();
+        if !run.pull || run.job.options.dry_run || silent || entry.meta.mode & 0o444 == 0o444 {
+            return false;
+        }
+        let login = place.origin.source.identity().await.unwrap_or_default();
+        !login.may_read(&entry.meta)
     }
 
     /// What would be done to an entry that `--ignore-existing` leaves alone, in rsync's words.

@@ -19,6 +19,9 @@ impl Scan<'_> {
         let is_same = same_kind.is_some_and(|old| first.is_same(&old.meta));
         let named: &[u8] = if is_same { b"" } else { &first.shown };
         self.print_link(&place, &entry, same_kind, named).await;
+        if matches!(decision, Decision::Create | Decision::Replace(_)) {
+            run.tally().stats.created.add(entry.meta.kind);
+        }
         if is_same || run.job.options.dry_run {
             let class = if is_same { Class::Unchanged } else { Class::Skipped("dry run") };
             run.ledger.class(id, &place.shown, class);
@@ -158,6 +161,7 @@ impl Scan<'_> {
                         follow: run.job.options.copy_links || run.job.options.copy_unsafe_links,
                         decision: Decision::Create,
                         told: true,
+                        later: false,
                         copied: None,
                         first: place.first,
                     };
@@ -223,6 +227,7 @@ impl Scan<'_> {
             told: place.basis.as_ref().is_some_and(|found| found.level >= basis::Level::Data),
             copied: place.basis.as_ref().and_then(|found| basis::copies(run, found)),
             first: place.first,
+            later: place.later,
             old: old.map(|old| old.meta),
             like: place.basis.filter(|found| found.level == basis::Level::There).map(|found| found.entry.meta),
             source: place.origin.source,

@@ -168,6 +168,7 @@ impl Scan<'_> {
             protect: self.protect.clone(),
             directory: Directory::there(),
             made,
+            later: false,
         };
         self.entry(place, entry, old_entry, decision).await;
     }

@@ -88,7 +88,7 @@ fn new<'a>(path: &'a [u8], meta: &'a Meta) -> Item<'a> {
 fn a_small_run(printer: &Printer) {
     let (dir, file, link) = (meta(Kind::Dir), meta(Kind::File), meta(Kind::Symlink));
     printer.heading();
-    printer.created_directory(b"dst", 1);
+    printer.created_directory(b"dst", None);
     printer.item(&new(b".", &dir));
     printer.item(&new(b"a\n", &file));
     printer.item(&Item { target: Some(b"t\x1b"), ..new(b"link", &link) });

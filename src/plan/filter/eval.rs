@@ -4,7 +4,7 @@ use std::borrow::Cow;
 use std::sync::Arc;
 
 use super::dirs::parts;
-use super::parse::{Action, Kind, Match, Merge, Rule};
+use super::parse::{Action, Kind, Match, Merge, Rule, Whence};
 use super::pattern::Pattern;
 
 /// The end that asks: excluded means hidden at the sender, protected from deletion at the receiver.
@@ -116,22 +116,48 @@ impl Filter {
         if path.is_empty() || path == b"." {
             return false;
         }
+        let asked = self.asked(path, is_dir, side, ignore_perishable);
+        self.find(&self.rules, &asked).is_some_and(|found| found.rule.action == Action::Exclude)
+    }
+
+    fn asked<'a>(&'a self, path: &'a [u8], is_dir: bool, side: Side, ignore_perishable: bool) -> Asked<'a> {
         let root = match side {
             Side::Sender => &self.sender_root,
             Side::Receiver => &self.receiver_root,
         };
-        let asked = Asked { path, is_dir, side, root, ignore_perishable };
-        self.find(&self.rules, &asked) == Some(Action::Exclude)
+        Asked { path, is_dir, side, root, ignore_perishable }
     }
 
-    fn find(&self, items: &[Item], asked: &Asked<'_>) -> Option<Action> {
+    /// The rule that decides on `path`, as lines of `-vv` name it; none where no rule does.
+    pub fn verdict(&self, path: &[u8], is_dir: bool, side: Side, ignore_perishable: bool) -> Option<Verdict> {
+        if path.is_empty() || path == b"." {
+            return None;
+        }
+        let asked = self.asked(path, is_dir, side, ignore_perishable);
+        let Found { rule, list } = self.find(&self.rules, &asked)?;
+        let mut because = match rule.whence {
+            Whence::File => b"<rule from a file read earlier>".to_vec(),
+            Whence::Given | Whence::Cvs => rule.shown.clone(),
+        };
+        match list {
+            Some(list) => because.extend([b" [per-dir ", list.merge.name(), b"]"].concat()),
+            None if rule.whence == Whence::Cvs => because.extend_from_slice(b" [global CVS]"),
+            None => {}
+        }
+        Some(Verdict { excludes: rule.action == Action::Exclude, because })
+    }
+
+    fn find<'a>(&'a self, items: &'a [Item], asked: &Asked<'_>) -> Option<Found<'a>> {
         items.iter().find_map(|item| match item {
-            Item::List(at) => self.find(&self.lists.get(*at)?.items, asked),
+            Item::List(at) => {
+                let list = self.lists.get(*at)?;
+                self.find(&list.items, asked).map(|found| Found { list: found.list.or(Some(list)), ..found })
+            }
             Item::Rule(rule) => {
                 let concerns = rule.concerns(asked.side, self.delete_excluded)
                     && !(asked.ignore_perishable && rule.perishable)
                     && rule.matches(asked.path, asked.is_dir, asked.root);
-                concerns.then_some(rule.action)
+                concerns.then_some(Found { rule, list: None })
             }
         })
     }
@@ -143,6 +169,19 @@ pub(super) fn cvs() -> impl Iterator<Item = Item> {
         Kind::Match(rule) => Some(Item::Rule(Arc::new(Compiled::new(&rule, Anchor::Root)))),
         _ => None,
     })
+}
+
+/// What a rule says of a path.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Verdict {
+    pub excludes: bool,
+    /// The pattern, and what kind of rule it is.
+    pub because: Vec<u8>,
+}
+
+struct Found<'a> {
+    rule: &'a Compiled,
+    list: Option<&'a List>,
 }
 
 struct Asked<'a> {
@@ -183,6 +222,9 @@ pub(super) struct Compiled {
     what: What,
     /// Of a pattern with a leading slash.
     anchor: Anchor,
+    /// The pattern as it was written.
+    shown: Vec<u8>,
+    whence: Whence,
 }
 
 /// The part of the path that the pattern is held against.
@@ -227,6 +269,8 @@ impl Compiled {
             (false, true) => Scope::AfterAnySlash,
         };
         Compiled {
+            shown: rule.pattern.clone(),
+            whence: rule.whence,
             action: rule.action,
             sender: rule.sender,
             receiver: rule.receiver,
@@ -326,6 +370,22 @@ mod tests {
 
     fn hides(rules: &[&str], path: &str) -> bool {
         filter(rules).excludes(path.trim_end_matches('/').as_bytes(), path.ends_with('/'), Side::Sender)
+    }
+
+    #[test]
+    fn the_rule_that_decides_is_told_as_it_was_written_and_not_what_is_in_a_file() {
+        let filter = filter(&["+ a.o", "-s *.o", "- /sub/x/"]);
+        let told = |path: &str, is_dir, side| {
+            let verdict = filter.verdict(path.as_bytes(), is_dir, side, false)?;
+            Some((verdict.excludes, String::from_utf8_lossy(&verdict.because).into_owned()))
+        };
+        assert_eq!(told("a.o", false, Side::Sender), Some((false, "a.o".into())));
+        assert_eq!(told("b.o", false, Side::Sender), Some((true, "*.o".into())));
+        assert_eq!((told("b.o", false, Side::Receiver), told(".", true, Side::Sender)), (None, None));
+        assert_eq!(told("sub/x", true, Side::Receiver), Some((true, "/sub/x/".into())));
+        let read = Rule::from_lines(b"*.o", false, Action::Exclude).expect("valid");
+        let verdict = Filter::new(&read).verdict(b"a.o", false, Side::Sender, false).expect("one that decides");
+        assert_eq!(verdict.because, b"<rule from a file read earlier>");
     }
 
     #[test]

@@ -10,6 +10,6 @@ mod parse;
 mod pattern;
 
 pub use dirs::{Contents, Stop};
-pub use eval::{Filter, Side};
+pub use eval::{Filter, Side, Verdict};
 pub use parse::{Action, Rule};
 pub use pattern::NamePattern;

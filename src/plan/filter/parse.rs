@@ -69,6 +69,18 @@ pub(super) struct Match {
     pub perishable: bool,
     /// As written, with its leading and trailing slash.
     pub pattern: Vec<u8>,
+    pub whence: Whence,
+}
+
+/// Where a rule is from, as far as lines that name it tell.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(super) enum Whence {
+    #[default]
+    Given,
+    /// A file of rules: rsync shows nothing of what is in it.
+    File,
+    /// CVS' own rules (`-C`).
+    Cvs,
 }
 
 impl Match {
@@ -81,6 +93,7 @@ impl Match {
             absolute: false,
             perishable: false,
             pattern: pattern.to_vec(),
+            whence: Whence::Given,
         }
     }
 }
@@ -197,6 +210,14 @@ impl Rule {
         Ok(rules)
     }
 
+    /// The same rule, as one that a file has brought: what it says is not shown.
+    pub fn of_file(mut self) -> Rule {
+        if let Kind::Match(rule) = &mut self.0 {
+            rule.whence = Whence::File;
+        }
+        self
+    }
+
     /// Whether this is `-C`, in whose place CVS' rules stand.
     pub fn is_cvs(&self) -> bool {
         self.0 == Kind::Cvs
@@ -205,7 +226,7 @@ impl Rule {
     /// What CVS ignores of itself, and then what a user's list says: patterns with blanks between them.
     pub fn cvs(users: &[u8]) -> Vec<Rule> {
         let pattern = |word: &[u8], perishable: bool| {
-            Rule(Kind::Match(Match { perishable, ..Match::plain(Action::Exclude, word) }))
+            Rule(Kind::Match(Match { perishable, whence: Whence::Cvs, ..Match::plain(Action::Exclude, word) }))
         };
         let own = CVS.split_ascii_whitespace().map(|word| pattern(word.as_bytes(), true));
         let mut rules: Vec<Rule> = own.collect();
@@ -270,7 +291,8 @@ impl Rule {
             if line.contains(&0) {
                 return Err(format!("line {}: a NUL in a filter rule; use --from0 if NULs end the rules", index + 1));
             }
-            rules.push(Rule::pattern(line, default).map_err(|error| format!("line {}: {error}", index + 1))?);
+            let rule = Rule::pattern(line, default).map_err(|error| format!("line {}: {error}", index + 1))?;
+            rules.push(rule.of_file());
         }
         Ok(rules)
     }
@@ -302,7 +324,7 @@ impl Template {
         };
         let lines = content.split(ends).filter(|line| !line.is_empty());
         let lines = lines.filter(|line| words || !matches!(line[0], b'#' | b';'));
-        lines.map(|line| Rule::within(line, self)).collect()
+        lines.map(|line| Rule::within(line, self).map(Rule::of_file)).collect()
     }
 }
 
@@ -422,10 +444,15 @@ mod tests {
     #[test]
     fn files_of_rules_skip_comments_and_blank_lines() {
         let rules = Rule::from_lines(b"#c\n;d\n\na\r\n+ b\n!\nc", false, Action::Exclude);
-        assert_eq!(rules, Ok(vec![Rule::exclude(b"a"), Rule::include(b"b"), Rule(Kind::Clear), Rule::exclude(b"c")]));
+        assert_eq!(
+            rules,
+            Ok([Rule::exclude(b"a"), Rule::include(b"b"), Rule(Kind::Clear), Rule::exclude(b"c")]
+                .map(Rule::of_file)
+                .to_vec())
+        );
         assert_eq!(
             Rule::from_lines(b"#c\0a\nb\0\0", true, Action::Include),
-            Ok(vec![Rule::include(b"a\nb")]),
+            Ok(vec![Rule::include(b"a\nb").of_file()]),
             "newlines are ordinary where NULs separate"
         );
         assert_eq!(

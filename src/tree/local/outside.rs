@@ -34,6 +34,17 @@ pub fn look_at(path: &Path, follow: bool) -> Result<Option<Meta>> {
     }
 }
 
+/// A path without links and dots; `None` where nothing is there.
+pub async fn real_path(path: &Path) -> Result<Option<PathBuf>> {
+    let path = path.to_owned();
+    blocking(move || match path.canonicalize() {
+        Ok(real) => Ok(Some(real)),
+        Err(e) if matches!(e.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory) => Ok(None),
+        Err(e) => Err(Fault::local(Stage::List, &e, format_args!("\"{}\"", path.display()))),
+    })
+    .await
+}
+
 /// The process's umask. `/proc` tells it; a call can only read it by changing it for a moment, for every thread.
 pub fn umask() -> u32 {
     static UMASK: std::sync::OnceLock<u32> = std::sync::OnceLock::new();
