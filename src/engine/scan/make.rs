@@ -1,5 +1,7 @@
 //! What an entry needs, started as a task of its own: a file, a directory, a link, a node, another name.
 
+use std::sync::atomic::AtomicU64;
+
 use super::*;
 use crate::sftp::session::Flow;
 
@@ -159,6 +161,7 @@ impl Scan<'_> {
                         decision: Decision::Create,
                         told: true,
                         copied: None,
+                        matched: AtomicU64::new(0),
                         first: place.first,
                     };
                     let permit = run.budget.file().await;
@@ -222,6 +225,7 @@ impl Scan<'_> {
             id,
             told: place.basis.as_ref().is_some_and(|found| found.level >= basis::Level::Data),
             copied: place.basis.as_ref().and_then(|found| basis::copies(run, found)),
+            matched: AtomicU64::new(0),
             first: place.first,
             old: old.map(|old| old.meta),
             like: place.basis.filter(|found| found.level == basis::Level::There).map(|found| found.entry.meta),

@@ -6,6 +6,7 @@ pub mod foresight;
 mod lanes;
 pub mod link;
 mod listing;
+mod parts;
 pub mod pool;
 mod readback;
 
@@ -27,7 +28,7 @@ use crate::ssh::hop::BLAME_PATIENCE;
 use crate::verify::remote::NoHash;
 use crate::verify::{Algorithm, Digest};
 
-use super::{Change, How, Identity, Listing, Result, Sink, Source, Tree, Used, join};
+use super::{Answer, Change, How, Identity, Listing, Result, Sink, Source, Tree, Used, join};
 use foresight::Foresight;
 use link::{Connector, State};
 use pool::{Channel, Large, Lease, Pool, Settings};
@@ -214,6 +215,11 @@ impl Remote {
             Some(link) => link.blame(fault.clone(), patience).await.unwrap_or(fault),
             None => fault,
         }
+    }
+
+    /// The round trip to the first hop, where it is known by now.
+    pub fn round_trip(&self) -> Option<Duration> {
+        self.living().and_then(|pool| pool.round_trip())
     }
 
     pub fn traffic(&self) -> &Traffic {
@@ -476,7 +482,7 @@ impl Tree for RemoteTree {
         Box::pin(async move {
             let path = self.at(path);
             let (pool, lease) = self.remote.lease_large(size).await?;
-            let file = file::RemoteFile::open(pool, lease, &path, size, open::READ, Attrs::default()).await?;
+            let file = file::RemoteFile::open(pool, lease, &path, size, open::READ, Attrs::default(), None).await?;
             Ok(Box::new(file) as Box<dyn Source>)
         })
     }
@@ -494,9 +500,36 @@ impl Tree for RemoteTree {
             let only = if exclusive { open::EXCLUSIVE } else { 0 };
             let flags = open::WRITE | open::CREATE | only;
             let attrs = Attrs { permissions: Some(mode & 0o777), ..Attrs::default() };
-            let file = file::RemoteFile::open(pool, lease, &path, size, flags, attrs).await?;
+            let file = file::RemoteFile::open(pool, lease, &path, size, flags, attrs, None).await?;
             Ok(Box::new(file) as Box<dyn Sink>)
         })
+    }
+
+    fn open_write_from<'a>(
+        &'a self,
+        path: &'a [u8],
+        size: u64,
+        mode: u32,
+        other: &'a dyn Tree,
+        old: &'a [u8],
+    ) -> BoxFuture<'a, Result<Box<dyn Sink>>> {
+        Box::pin(async move {
+            let (path, old) = (self.at_change(path), join(other.root(), old));
+            let (pool, lease) = self.remote.lease_large(size).await?;
+            let flags = open::WRITE | open::CREATE | open::EXCLUSIVE;
+            let attrs = Attrs { permissions: Some(mode & 0o777), ..Attrs::default() };
+            let file = file::RemoteFile::open(pool, lease, &path, size, flags, attrs, Some(&old)).await?;
+            Ok(Box::new(file) as Box<dyn Sink>)
+        })
+    }
+
+    fn parts<'a>(
+        &'a self,
+        path: &'a [u8],
+        first: u64,
+        algorithm: Algorithm,
+    ) -> BoxFuture<'a, Result<Option<Answer<Vec<Digest>>>>> {
+        Box::pin(async move { parts::ask(self, &self.at(path), first, algorithm).await })
     }
 
     fn room(&self, size: u64) -> BoxFuture<'_, Option<OwnedSemaphorePermit>> {
