@@ -293,6 +293,9 @@ impl Writing<'_> {
             }
             Done::Copied(bytes) => {
                 self.trace.matched += bytes;
+                if let Some(remote) = &self.run.remote {
+                    remote.traffic().spare(bytes);
+                }
                 bytes
             }
         };

@@ -10,11 +10,12 @@
 //! of parts is proven whole, as any other.
 
 /// Bytes of a part; the last one of a file is shorter. Four of the largest WRITEs that OpenSSH takes (255 KiB), and twelve blocks
-/// of [`super::gmac`]: a part is sent in whole requests, and hashed in whole blocks. Smaller ones would save little more where
-/// changes lie apart (a changed byte costs a part, 20 ms at 50 MB/s), and cost a line of 67 bytes each.
+/// of [`super::gmac`]: a part is sent in whole requests, and hashed in whole blocks. Measured, Python with GMAC, 500 MB of which five
+/// megabytes differ: parts of 255 KiB take 0.22 s to be hashed and told, and 6.3 MB are sent; of 510 KiB 0.17 s and 7.3 MB; of
+/// 1,020 KiB 0.17 s and 9.4 MB; of 2,040 KiB 0.15 s and 16.7 MB.
 pub const PART: u64 = 12 * super::gmac::BLOCK as u64;
 
-/// Parts that one question asks for (64 MiB): hashed in 13 ms at 5 GB/s, so that the hasher is soon there for others.
+/// Parts that one question asks for (64 MiB): hashed in 22 ms (measured as above), so that the hasher is soon there for others.
 pub const ASKED: u64 = 64;
 
 /// What is asked; `path` as [`super::ladder::handed_over`] gives it.

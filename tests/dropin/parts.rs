@@ -40,9 +40,7 @@ fn scene(bed: &dyn Bed, change: impl FnOnce(&mut Vec<u8>)) -> Tried {
 }
 
 /// A byte of the sixth part.
-fn one_byte(old: &mut Vec<u8>) {
-    old[5 * PART as usize + 7] ^= 1;
-}
+const ONE_BYTE: fn(&mut Vec<u8>) = |old| old[5 * PART as usize + 7] ^= 1;
 
 /// Pushes with `options`; everything must arrive, and nothing be left.
 fn push(bed: &dyn Bed, options: &[&str]) -> Result<Ran, Box<dyn Error>> {
@@ -79,7 +77,7 @@ const PARTS: &str = "--no-whole-file";
 
 fn only_parts_that_differ_are_sent(bed: &dyn Bed) -> Tried {
     // What differs is one part, the old file's end, or the new one's.
-    scene(bed, one_byte)?;
+    scene(bed, ONE_BYTE)?;
     let ran = push(bed, &[PARTS, "--stats"])?;
     assert_eq!(bytes(&ran), (PART, SIZE - PART), "{}", ran.said());
     assert_eq!(ran.report.count("verified"), 1);
@@ -99,7 +97,7 @@ fn only_parts_that_differ_are_sent(bed: &dyn Bed) -> Tried {
     scene(bed, |old| old.iter_mut().for_each(|byte| *byte ^= 1))?;
     assert_eq!(pushed(bed, &[PARTS])?, (SIZE, 0));
     // Asked for or not.
-    scene(bed, one_byte)?;
+    scene(bed, ONE_BYTE)?;
     assert_eq!(pushed(bed, &["-W"])?, (SIZE, 0));
     Ok(())
 }
@@ -129,12 +127,12 @@ fn parts_go_with_what_else_is_asked_for() -> Tried {
         &["-I"],
         &["--channels=1"],
     ] {
-        scene(&bed, one_byte)?;
+        scene(&bed, ONE_BYTE)?;
         let all = [&[PARTS][..], options].concat();
         assert_eq!(pushed(&bed, &all)?, (PART, SIZE - PART), "{options:?}");
     }
     // The same size and time.
-    scene(&bed, one_byte)?;
+    scene(&bed, ONE_BYTE)?;
     set_mtime(&bed.client().dir().join("near/file"), 1_000_000)?;
     assert_eq!(pushed(&bed, &[PARTS, "-c"])?, (PART, SIZE - PART));
     // What a slow line makes worth asking for is asked for; what cannot be proven, or has holes, is sent.
@@ -146,7 +144,7 @@ fn parts_go_with_what_else_is_asked_for() -> Tried {
         (&[PARTS, "--verify=readback"], (SIZE, 0)),
         (&[PARTS, "--sparse"], (SIZE, 0)),
     ] {
-        scene(&bed, one_byte)?;
+        scene(&bed, ONE_BYTE)?;
         assert_eq!(pushed(&bed, options)?, expected, "{options:?}");
     }
     Ok(())
@@ -175,7 +173,7 @@ fn in_place_what_is_the_same_is_left_alone() -> Tried {
         let bed = Embedded::target(|config| config.extensions = Extensions { copy_data, ..Extensions::default() })?;
         let there = bed.far().join("there/file");
         for (change, expected) in [
-            (one_byte as fn(&mut Vec<u8>), (PART, SIZE - PART)),
+            (ONE_BYTE, (PART, SIZE - PART)),
             (|old| old.truncate(7 * PART as usize + 1), (SIZE - 7 * PART, 7 * PART)),
             (|old| old.extend_from_slice(&[1; 3 << 20]), (0, SIZE)),
         ] {
@@ -201,7 +199,7 @@ fn a_copy_that_is_refused_midway_is_made_good_by_sending_the_file() -> Tried {
         for nth in [2, 3] {
             let refused = Trouble::Answer { request: EXTENDED, status, text: "no" };
             let bed = target([(Nth::Only(nth), refused)])?;
-            scene(&bed, one_byte)?;
+            scene(&bed, ONE_BYTE)?;
             assert_eq!(pushed(&bed, &[PARTS, "--channels=1"])?, (SIZE, 0));
             assert_eq!(bed.target_server().faults().fired(0), 1);
         }
@@ -213,7 +211,7 @@ fn a_copy_that_is_refused_midway_is_made_good_by_sending_the_file() -> Tried {
 fn an_old_file_that_is_gone_when_it_is_opened_is_done_without() -> Tried {
     let gone = Trouble::Answer { request: OPEN, status: NO_SUCH_FILE, text: "No such file" };
     let bed = target([(Nth::Only(2), gone)])?;
-    scene(&bed, one_byte)?;
+    scene(&bed, ONE_BYTE)?;
     assert_eq!(pushed(&bed, &[PARTS, "--channels=1"])?, (SIZE, 0));
     assert_eq!(bed.target_server().faults().fired(0), 1);
     Ok(())
@@ -224,7 +222,7 @@ fn an_old_file_that_is_gone_when_it_is_opened_is_done_without() -> Tried {
 fn parts_that_are_not_what_was_told_of_them_are_found_and_the_file_is_sent_whole() -> Tried {
     for nth in [1, 2] {
         let bed = target([(Nth::Only(nth), Trouble::CorruptCopy)])?;
-        scene(&bed, one_byte)?;
+        scene(&bed, ONE_BYTE)?;
         let ran = push(&bed, &[PARTS])?;
         assert_eq!(bed.target_server().faults().fired(0), 1);
         let row = ran.report.trouble(TARGET, "hash", "mismatch").ok_or_else(|| ran.said())?;
@@ -241,7 +239,7 @@ fn parts_that_are_not_what_was_told_of_them_are_found_and_the_file_is_sent_whole
 #[test]
 fn a_wrong_hash_of_a_part_costs_that_part() -> Tried {
     let bed = target([(Nth::Only(1), Trouble::WrongHash { containing: "" })])?;
-    scene(&bed, one_byte)?;
+    scene(&bed, ONE_BYTE)?;
     assert_eq!(pushed(&bed, &[PARTS])?, (2 * PART, SIZE - 2 * PART));
     assert_eq!(bed.target_server().faults().fired(0), 1);
     Ok(())
@@ -251,13 +249,13 @@ fn a_wrong_hash_of_a_part_costs_that_part() -> Tried {
 fn where_parts_cannot_be_copied_or_hashed_files_are_sent_whole() -> Tried {
     let copy_data = false;
     let bed = Embedded::target(|config| config.extensions = Extensions { copy_data, ..Extensions::default() })?;
-    scene(&bed, one_byte)?;
+    scene(&bed, ONE_BYTE)?;
     assert_eq!(pushed(&bed, &[PARTS])?, (SIZE, 0));
     let bed = target([(Nth::Only(1), Trouble::NoPath)])?;
-    scene(&bed, one_byte)?;
+    scene(&bed, ONE_BYTE)?;
     assert_eq!(pushed(&bed, &[PARTS])?, (SIZE, 0));
     let bed = target([(Nth::Only(1), Trouble::GarbageOutput { containing: "" })])?;
-    scene(&bed, one_byte)?;
+    scene(&bed, ONE_BYTE)?;
     let ran = push(&bed, &[PARTS])?;
     assert_eq!((bytes(&ran), ran.report.drops()), ((SIZE, 0), 1), "{}", ran.said());
     Ok(())
@@ -268,7 +266,7 @@ fn a_connection_cut_meanwhile_is_made_again_and_the_file_sent_whole() -> Tried {
     // While the one part is sent that differs.
     let cut = Trouble::Cut { direction: Direction::In, bytes: 600_000 };
     let bed = target([(Nth::Only(1), cut)])?;
-    scene(&bed, one_byte)?;
+    scene(&bed, ONE_BYTE)?;
     let ran = push(&bed, &[PARTS])?;
     assert_eq!(bed.target_server().faults().fired(0), 1);
     assert_eq!(ran.report.count("dropped-connections"), 1, "{}", ran.said());
@@ -282,7 +280,7 @@ fn a_connection_cut_meanwhile_is_made_again_and_the_file_sent_whole() -> Tried {
 fn a_full_disk_is_told_and_harms_neither_the_old_file_nor_others() -> Tried {
     let full = Trouble::Answer { request: WRITE, status: FAILURE, text: "No space left on device" };
     let bed = target([(Nth::Always, full)])?;
-    scene(&bed, one_byte)?;
+    scene(&bed, ONE_BYTE)?;
     let old = fs::read(bed.far().join("there/file"))?;
     let near = bed.client().dir().join("near");
     let ran = go(&bed, ["-a", PARTS, &slash(&near), &bed.operand("there")])?.exits(23)?;

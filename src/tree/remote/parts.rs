@@ -14,9 +14,9 @@ use super::super::{Answer, Result};
 use super::RemoteTree;
 use super::pool::Channel;
 
-/// Copies asked for and not done, of one file: enough to keep the server busy over a round trip (with the longest run of 16 MiB, 64
-/// MiB in 50 ms), and no more: it does nothing else on that channel until they are done.
-const TURNS: usize = 4;
+/// Copies asked for and not done, of one file: enough to keep the server busy over a round trip, and no more, for it does nothing
+/// else on that channel until they are done. Measured, 500 MB over 50 ms: 2.97 s with four, 2.75 s with eight (of 16 MiB).
+const TURNS: usize = 8;
 
 /// The old file, open beside the new one: handles are good only on the channel that opened them.
 pub struct Old {

@@ -547,7 +547,7 @@ impl Pool {
     pub(super) fn ahead(&self, flow: Flow) -> u64 {
         let ahead = self.settings.traffic.ahead(flow);
         match flow {
-            Flow::Out => ahead.max(self.settings.known.saturating_sub(self.settings.traffic.sent())),
+            Flow::Out => ahead.max(self.settings.known.saturating_sub(self.settings.traffic.settled())),
             Flow::In => ahead,
         }
     }
