@@ -49,9 +49,12 @@ async fn thousands_of_files_asked_for_at_once_are_hashed_by_each_of_the_scripts_
             path
         })
         .collect();
-    for rung in [Rung::Gmac(Key::own()), Rung::Python, Rung::Openssl, Rung::Sha256sum] {
+    // The one that is tested, before any that is installed.
+    let program = std::path::Path::new(env!("CARGO_BIN_EXE_hopsync"));
+    let ours = format!("PATH='{}':$PATH; export PATH", program.parent().unwrap().display());
+    for rung in [Rung::Own, Rung::Gmac(Key::own()), Rung::Python, Rung::Openssl, Rung::Sha256sum] {
         let link = here().connect().await.unwrap();
-        let wire = link.exec(with_only(rung).as_bytes()).await.unwrap();
+        let wire = link.exec(format!("{ours}; {}", with_only(rung)).as_bytes()).await.unwrap();
         let found = remote::start(wire, "far".into()).await.unwrap();
         assert_eq!(found.far.hasher, Some(rung));
         let hasher = Arc::new(found.hasher.expect("this machine has it"));

@@ -48,10 +48,6 @@ fn push(bed: &dyn Bed, options: &[&str]) -> Result<Ran, Box<dyn Error>> {
     let (near, there) = (bed.client().dir().join("near"), bed.far().join("there"));
     let ends = [slash(&near), bed.operand("there")];
     let ran = go(bed, args.into_iter().chain(ends))?.well()?;
-    let kept = there.join("kept~");
-    if kept.exists() {
-        fs::remove_dir_all(kept)?;
-    }
     same(&near, &there, ALL).map_err(|error| format!("{options:?}: {error}\n{}", ran.said()))?;
     assert_eq!(temps(bed.far())?.len(), 0, "{}", ran.said());
     Ok(ran)
@@ -117,7 +113,7 @@ fn parts_go_with_what_else_is_asked_for() -> Tried {
     let bed = Embedded::start()?;
     fs::create_dir(bed.far().join("beside"))?;
     for options in [
-        &["--backup", "--backup-dir=kept~"][..],
+        &["--backup", "--backup-dir=../kept"][..],
         &["--temp-dir=../beside"],
         &["--delay-updates"],
         &["--partial"],
