@@ -11,7 +11,7 @@ const LEAST: u64 = 8 << 20;
 
 /// A far end that answers sooner is near: what may be gained there depends on its disk, which has to read the old file twice.
 /// Measured at 0 ms, on two cores for both ends and the old file in memory: 500 MB with 1 % changed took 1.1 s instead of 2.2, and
-/// with nothing in common 2.2 instead of 2.0 s. (At 50 ms 2.95 instead of 8.5, and 8.8 instead of 8.6.)
+/// with nothing in common 2.2 instead of 2.0 s. (At 50 ms 2.75 instead of 8.5, and 8.8 instead of 8.6.)
 const NEAR: Duration = Duration::from_millis(2);
 
 /// Bytes a second (`--bwlimit`) below which sending is slower than any disk reads, however near the far end is.
