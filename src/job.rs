@@ -159,7 +159,8 @@ pub struct Options {
     pub delete: Delete,
     pub max_delete: Option<u64>,
     // how it is written
-    pub whole_file: bool,
+    /// `-W` or `--no-whole-file`, if one of them was given.
+    pub whole_file: Option<bool>,
     pub partial: bool,
     /// `--partial-dir`, relative: where an unfinished file is kept instead.
     pub partial_dir: Option<Vec<u8>>,

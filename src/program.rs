@@ -1,7 +1,7 @@
 //! What the `hopsync` binary does: parse, run, exit code. Here and not in `main.rs`, so that the lab can be it too.
 
 use std::ffi::OsString;
-use std::io::{self, Read, Write};
+use std::io::{self, Write};
 use std::os::unix::ffi::OsStrExt;
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -57,7 +57,9 @@ fn hash_server(arguments: &[OsString]) -> Option<ExitCode> {
     let done = match only.as_bytes() {
         b"--hash-server=probe" => writeln!(io::stdout(), "{}", server::PROBE),
         b"--hash-server" => {
-            let open = |name: &[u8]| crate::tree::local::open_to_hash(name).map(|file| Box::new(file) as Box<dyn Read>);
+            let open = |name: &[u8]| {
+                crate::tree::local::open_to_hash(name).map(|file| Box::new(file) as Box<dyn server::Hashed>)
+            };
             server::serve(io::stdin().lock(), io::stdout().lock(), io::stderr(), open)
         }
         _ => return None,

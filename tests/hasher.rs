@@ -9,6 +9,7 @@ use hopsync::tree::remote::link::{CommandConnector, Connector};
 use hopsync::verify::Digest;
 use hopsync::verify::gmac::{BLOCK, Key};
 use hopsync::verify::ladder::{self, Rung};
+use hopsync::verify::parts::{ASKED, PART};
 use hopsync::verify::remote::{self, NoHash};
 
 /// A "remote" shell that runs its command here: what a wrapper given to `-e` may do.
@@ -48,9 +49,12 @@ async fn thousands_of_files_asked_for_at_once_are_hashed_by_each_of_the_scripts_
             path
         })
         .collect();
-    for rung in [Rung::Gmac(Key::own()), Rung::Python, Rung::Openssl, Rung::Sha256sum] {
+    // The one that is tested, before any that is installed.
+    let program = std::path::Path::new(env!("CARGO_BIN_EXE_hopsync"));
+    let ours = format!("PATH='{}':$PATH; export PATH", program.parent().unwrap().display());
+    for rung in [Rung::Own, Rung::Gmac(Key::own()), Rung::Python, Rung::Openssl, Rung::Sha256sum] {
         let link = here().connect().await.unwrap();
-        let wire = link.exec(with_only(rung).as_bytes()).await.unwrap();
+        let wire = link.exec(format!("{ours}; {}", with_only(rung)).as_bytes()).await.unwrap();
         let found = remote::start(wire, "far".into()).await.unwrap();
         assert_eq!(found.far.hasher, Some(rung));
         let hasher = Arc::new(found.hasher.expect("this machine has it"));
@@ -70,6 +74,31 @@ async fn thousands_of_files_asked_for_at_once_are_hashed_by_each_of_the_scripts_
             std::fs::write(&large, &data).unwrap();
             let expected = Digest::of(rung.algorithm(), &data);
             assert_eq!(hasher.digest(large.to_str().unwrap().as_bytes(), size as u64).await, Ok(expected));
+        }
+        let parts = |path: std::path::PathBuf, first| {
+            let hasher = hasher.clone();
+            async move { hasher.parts(path.to_str().unwrap().as_bytes(), first).await?.await }
+        };
+        let (large, odd) = (dir.path().join("large"), dir.path().join("b7 not a question"));
+        std::fs::write(&odd, "odd").unwrap();
+        let whole = hasher.digest(odd.to_str().unwrap().as_bytes(), 3).await;
+        assert_eq!(whole, Ok(Digest::of(rung.algorithm(), b"odd")));
+        if !rung.tells_parts() {
+            assert_eq!(parts(large, 0).await, Err(NoHash::Skipped));
+        } else {
+            // At and around the borders of parts, of what one answer tells, and of what is read at once.
+            let (part, block) = (PART as usize, BLOCK);
+            for size in [0, 1, block, block + 1, 3 * block, part - 1, part, part + 1, 2 * part + block, 66 * part + 5] {
+                let data: Vec<u8> = (0..size).map(|n| (n % 251) as u8).collect();
+                std::fs::write(&large, &data).unwrap();
+                let of = |part: &[u8]| Digest::of(rung.algorithm(), part);
+                let expected: Vec<Digest> = data.chunks(part).map(of).collect();
+                for first in [0, 1, ASKED] {
+                    let from = expected.iter().skip(first as usize).take(ASKED as usize);
+                    assert_eq!(parts(large.clone(), first).await, Ok(from.copied().collect()), "{rung:?}, {size}");
+                }
+            }
+            assert_eq!(parts(dir.path().join("is not there"), 0).await, Ok(Vec::new()));
         }
         let gone = dir.path().join("is not there");
         assert_eq!(hasher.digest(gone.to_str().unwrap().as_bytes(), 1).await, Err(NoHash::Skipped));

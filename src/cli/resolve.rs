@@ -130,6 +130,7 @@ impl Fold {
         let on = !typed.negated;
         match typed.meaning {
             Meaning::On(switch) => *switch(o) = on,
+            Meaning::WholeFile => o.whole_file = Some(on),
             Meaning::Ignored | Meaning::Help | Meaning::Version => {}
             Meaning::ExcludeFrom | Meaning::IncludeFrom => {}
             Meaning::Recursive => self.recursive = if on { Recursive::Yes } else { Recursive::No },
@@ -464,7 +465,7 @@ impl Fold {
             let one = if options.append_verify { "append" } else { "inplace" };
             return Err(UsageError::syntax(format!("--{one} cannot be used with --{other}")));
         }
-        if options.append_verify && options.whole_file {
+        if options.append_verify && options.whole_file == Some(true) {
             return Err(UsageError::syntax("--append cannot be used with --whole-file"));
         }
         // What waits beside the files is nobody's extraneous file.

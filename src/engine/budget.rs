@@ -50,7 +50,18 @@ impl Budget {
 
     /// Waits until `len` more bytes may be held, and may go by `--bwlimit`.
     pub async fn bytes(&self, len: usize) -> OwnedSemaphorePermit {
-        let permit = hold(&self.bytes, len.clamp(1, BYTES)).await;
+        let permit = self.memory(len).await;
+        self.pace(len).await;
+        permit
+    }
+
+    /// Waits until `len` more bytes may be held.
+    pub async fn memory(&self, len: usize) -> OwnedSemaphorePermit {
+        hold(&self.bytes, len.clamp(1, BYTES)).await
+    }
+
+    /// Waits until `len` more bytes may go by `--bwlimit`.
+    pub async fn pace(&self, len: usize) {
         if let Some((rate, next)) = &self.rate {
             let due = {
                 let mut next = next.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
@@ -60,14 +71,16 @@ impl Budget {
             };
             tokio::time::sleep_until(due).await;
         }
-        permit
     }
+
     /// As [`Budget::bytes`], but only if nothing has to be waited for: for whoever holds bytes already, and would else wait
     /// for others that do the same.
     pub fn free_bytes(&self, len: usize) -> Option<OwnedSemaphorePermit> {
-        if self.rate.is_some() {
-            return None;
-        }
+        if self.rate.is_some() { None } else { self.free_memory(len) }
+    }
+
+    /// As [`Budget::memory`], but only if nothing has to be waited for.
+    pub fn free_memory(&self, len: usize) -> Option<OwnedSemaphorePermit> {
         self.bytes.clone().try_acquire_many_owned(len.clamp(1, BYTES) as u32).ok()
     }
 }

@@ -1,32 +1,21 @@
 //! One try at one file: temp → all writes acknowledged → size → close → hash of the temp → attributes → rename.
 
-use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Duration;
 
-use futures::stream::FuturesUnordered;
-use futures::{StreamExt, future};
+use futures::future;
 use tokio::sync::OnceCell;
 
 use crate::entry::Meta;
 use crate::fault::{Cause, Fault, Stage};
 use crate::job::Verify;
-use crate::sftp::wire::BoxFuture;
 use crate::tree::{How, Tree, Used};
 use crate::verify::{Algorithm, Digest};
 
 use super::deliver::FileItem;
-use super::hashing::Hashing;
+use super::pump::{Begin, pump};
 use super::run::Run;
-use super::{sparse, stage};
-
-/// Pieces of one large file that are read ahead of their writing: from a disk, and from the far end, where the offered
-/// window (8 MiB at distance, for each lane) is to be kept full. The byte budgets bound what they hold.
-const READ_AHEAD: usize = 8;
-const READ_AHEAD_REMOTE: usize = 128;
-
-/// Pieces of one large file that are written and not acknowledged; above every channel's budget, so that those decide.
-const WRITES: usize = 64;
+use super::{parts, sparse, stage};
 
 /// What a try did, whether it succeeded or not.
 #[derive(Debug, Default)]
@@ -34,8 +23,19 @@ pub struct Trace {
     pub used: Used,
     /// Bytes of data acknowledged by the destination.
     pub bytes: u64,
+    /// Bytes that it had: copied there, or left in place.
+    pub matched: u64,
+    /// It would not copy what it had said that it has. What came of the try is to be thrown away, and all be sent.
+    pub refused: bool,
     /// Time before the first request: for the directory and the budgets.
     pub waited: Duration,
+}
+
+impl Trace {
+    /// Bytes that have come to be at the destination, either way.
+    pub fn done(&self) -> u64 {
+        self.bytes + self.matched
+    }
 }
 
 /// How a delivered file was proven.
@@ -88,7 +88,7 @@ pub async fn attempt(run: &Run, item: &FileItem, meta: &Meta, number: u32, trace
         }
         Err(fault) => {
             // What is proven to be wrong is nothing to go on from.
-            let bytes = if fault.cause == Cause::Mismatch { 0 } else { trace.bytes };
+            let bytes = if fault.cause == Cause::Mismatch { 0 } else { trace.done() };
             give_back(run, item, meta, &temp, bytes).await;
             Err(fault)
         }
@@ -125,16 +125,16 @@ async fn copied(run: &Run, item: &FileItem, meta: &Meta, (dest, temp): To<'_>) -
 
 /// One try's hash. Asked for once: a connection that is made anew meanwhile may know of another one, and two of them do not
 /// compare.
-struct Chosen(OnceCell<Option<Algorithm>>);
+pub(super) struct Chosen(OnceCell<Option<Algorithm>>);
 
 impl Chosen {
-    async fn of(&self, run: &Run) -> Option<Algorithm> {
+    pub(super) async fn of(&self, run: &Run) -> Option<Algorithm> {
         *self.0.get_or_init(|| run.algorithm()).await
     }
 }
 
 /// A file that is written, in the tree that it is written to.
-type To<'a> = (&'a Arc<dyn Tree>, &'a [u8]);
+pub(super) type To<'a> = (&'a Arc<dyn Tree>, &'a [u8]);
 
 /// Sends the data to `to` and proves it there. What lies below `from` is there already, or may be.
 pub(super) async fn send_proven(
@@ -147,12 +147,13 @@ pub(super) async fn send_proven(
     from: u64,
 ) -> Result<Proof, Fault> {
     let algorithm = &Chosen(OnceCell::new());
+    let begin = Begin { from, over: parts::over(run, item, meta, number, from) };
     let (sent, there) = if run.pull {
         // What comes is hashed at its source meanwhile.
         let there = async { Ok(at_source(run, item, meta, number, algorithm).await) };
-        future::try_join(send(run, item, meta, to, trace, from, algorithm), there).await?
+        future::try_join(send(run, item, meta, to, trace, begin, algorithm), there).await?
     } else {
-        (send(run, item, meta, to, trace, from, algorithm).await?, None)
+        (send(run, item, meta, to, trace, begin, algorithm).await?, None)
     };
     if run.job.options.fsync {
         to.0.sync(to.1).await?;
@@ -187,9 +188,9 @@ fn large(run: &Run, meta: &Meta) -> bool {
 
 /// The hash of what is at our end (none with `--verify=off`), and its size: of the source as it was read, or of the temp as
 /// it lies on our disk.
-struct Sent {
-    digest: Option<Digest>,
-    size: u64,
+pub(super) struct Sent {
+    pub digest: Option<Digest>,
+    pub size: u64,
 }
 
 async fn send(
@@ -198,12 +199,25 @@ async fn send(
     meta: &Meta,
     to: To<'_>,
     trace: &mut Trace,
-    from: u64,
+    begin: Begin,
     algorithm: &Chosen,
 ) -> Result<Sent, Fault> {
     let started = tokio::time::Instant::now();
-    if large(run, meta) || from > 0 || run.job.options.inplace || sparse::concerns(run, meta.size) {
-        return pump(run, item, meta, to, trace, from, algorithm).await;
+    if large(run, meta) || begin.from > 0 || run.job.options.inplace || sparse::concerns(run, meta.size) {
+        let from = begin.from;
+        let fault = match pump(run, item, meta, to, trace, begin, algorithm).await {
+            Err(fault) if trace.refused => fault,
+            done => return done,
+        };
+        // What cannot be copied there is sent.
+        tracing::debug!(%fault, "not copied there, but sent");
+        run.unmoved(trace.done());
+        (trace.bytes, trace.matched, trace.refused) = (0, 0, false);
+        match to.0.remove(to.1).await {
+            Err(fault) if fault.cause != Cause::NotFound => return Err(fault),
+            _ => {}
+        }
+        return pump(run, item, meta, to, trace, Begin { from, over: None }, algorithm).await;
     }
     let _held = run.budget.bytes(meta.size as usize).await;
     trace.waited += started.elapsed();
@@ -222,7 +236,7 @@ async fn send(
 }
 
 /// The source must be what it was when it was listed: else what was read may be half of one version and half of another.
-fn unchanged(item: &FileItem, before: &Meta, after: &Meta, read: u64) -> Result<(), Fault> {
+pub(super) fn unchanged(item: &FileItem, before: &Meta, after: &Meta, read: u64) -> Result<(), Fault> {
     let same = read == before.size
         && after.size == before.size
         && (after.mtime, after.mtime_nsec) == (before.mtime, before.mtime_nsec)
@@ -233,121 +247,6 @@ fn unchanged(item: &FileItem, before: &Meta, after: &Meta, read: u64) -> Result<
     let name = String::from_utf8_lossy(&item.shown).into_owned();
     let text = format!("\"{name}\" changed while it was read ({} bytes before, {} now)", before.size, after.size);
     Err(Fault::new(item.source.hop().clone(), Stage::Read, Cause::Changed, text))
-}
-
-/// A large file: pieces are read ahead, hashed in order, and written with many unacknowledged. What lies below `from` is at
-/// the destination already, or may be: it is hashed, but not written.
-async fn pump(
-    run: &Run,
-    item: &FileItem,
-    meta: &Meta,
-    (dest, temp): To<'_>,
-    trace: &mut Trace,
-    from: u64,
-    algorithm: &Chosen,
-) -> Result<Sent, Fault> {
-    let size = meta.size;
-    let started = tokio::time::Instant::now();
-    let _open = (run.budget.large(size).await, item.source.room(size).await, dest.room(size).await);
-    trace.waited += started.elapsed();
-    let source = item.source.open_read(&item.source_path, size, item.follow).await?;
-    let sink = dest.open_write(temp, size, 0o600, !run.job.options.inplace && from == 0).await?;
-    trace.used = if sink.used().channel.is_some() { sink.used() } else { source.used() };
-    let chunk = run.chunk();
-    let algorithm = algorithm.of(run).await;
-    // What is pulled is hashed as it lies here in the end.
-    let mut hashing = algorithm.filter(|_| !run.pull).map(Hashing::new);
-    let ahead = if run.pull { READ_AHEAD_REMOTE } else { READ_AHEAD };
-    let mut reads = VecDeque::new();
-    let mut writes: FuturesUnordered<Acknowledged> = FuturesUnordered::new();
-    let (mut asked, mut written) = (0u64, 0u64);
-    // What is there already, in place or of an earlier try, may be other than zeros.
-    let holes = run.job.options.sparse && from == 0 && !run.job.options.inplace;
-    let mut end = 0;
-    while written < size {
-        if run.job.options.partial && trace.bytes > 0 {
-            run.temps.keep(temp, &super::partial::path(run, &item.dest_path));
-        }
-        while asked < size && reads.len() < ahead {
-            let len = chunk.min((size - asked) as usize);
-            // Nobody waits for the budget while holding what others wait for. (Writes give theirs back by themselves.)
-            let held = match run.budget.free_bytes(len) {
-                Some(held) => held,
-                None if reads.is_empty() => run.budget.bytes(len).await,
-                None => break,
-            };
-            reads.push_back((held, len, source.read_at(asked, len).await?));
-            asked += len as u64;
-        }
-        let Some((held, len, answer)) = reads.pop_front() else { break };
-        let data = answer.await?;
-        if data.len() < len {
-            unchanged(item, meta, &source.finish().await?, written + data.len() as u64)?;
-            let text = format!("\"{}\" ended early", String::from_utf8_lossy(&item.shown));
-            return Err(Fault::new(item.source.hop().clone(), Stage::Read, Cause::Changed, text));
-        }
-        if let Some(hashing) = &mut hashing {
-            hashing.push(data.clone()).await?;
-        }
-        if written + len as u64 <= from {
-            written += len as u64;
-            continue;
-        }
-        let at = written;
-        written += len as u64;
-        match holes {
-            true => {
-                let held = Arc::new(held);
-                let mut zeros = len as u64;
-                for (offset, piece) in sparse::pieces(at, &data) {
-                    let bytes = piece.len() as u64;
-                    let acknowledged = sink.write_at(offset, piece, Box::new(held.clone())).await?;
-                    (end, zeros) = (offset + bytes, zeros - bytes);
-                    let done: Acknowledged = Box::pin(async move { acknowledged.await.map(|()| bytes) });
-                    writes.push(done);
-                }
-                progress(run, trace, zeros);
-            }
-            false => {
-                let acknowledged = sink.write_at(at, data, Box::new(held)).await?;
-                end = written;
-                writes.push(Box::pin(async move { acknowledged.await.map(|()| len as u64) }));
-            }
-        }
-        while writes.len() >= WRITES {
-            if let Some(done) = writes.next().await {
-                progress(run, trace, done?);
-            }
-        }
-        // Take what has come meanwhile, without waiting.
-        while let Some(Some(done)) = futures::FutureExt::now_or_never(writes.next()) {
-            progress(run, trace, done?);
-        }
-    }
-    while let Some(done) = writes.next().await {
-        progress(run, trace, done?);
-    }
-    unchanged(item, meta, &source.finish().await?, written)?;
-    if holes && end < size {
-        dest.truncate(temp, size).await?;
-    }
-    sink.finish(size).await?;
-    let digest = match algorithm.filter(|_| run.pull) {
-        Some(algorithm) => Some(dest.digest(temp, size, How::Readback(algorithm)).await?.0),
-        None => match hashing {
-            Some(hashing) => Some(hashing.finish().await?),
-            None => None,
-        },
-    };
-    Ok(Sent { digest, size })
-}
-
-/// A write that is under way, and its bytes.
-type Acknowledged = BoxFuture<'static, Result<u64, Fault>>;
-
-fn progress(run: &Run, trace: &mut Trace, bytes: u64) {
-    trace.bytes += bytes;
-    run.moved(bytes);
 }
 
 type Hashed = Result<(Digest, &'static str), Fault>;

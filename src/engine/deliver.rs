@@ -1,6 +1,7 @@
 //! One file, from its announcement to its class: tried, tried again within bounds, or given up.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Instant;
 
 use crate::entry::Meta;
@@ -42,6 +43,8 @@ pub struct FileItem {
     pub later: bool,
     /// Where: it is copied there, if that can be done.
     pub copied: Option<(Arc<dyn Tree>, Vec<u8>)>,
+    /// Bytes of it that were not sent, because the destination had them.
+    pub matched: AtomicU64,
     /// `-H`: other names of it wait until it is there.
     pub first: Option<links::Promise>,
 }
@@ -199,16 +202,18 @@ async fn send(run: &Run, item: &FileItem) -> Result<Class, Fault> {
             lane: trace.used.lane,
             channel: trace.used.channel,
             bytes: trace.bytes,
+            matched: trace.matched,
             elapsed: started.elapsed(),
             waited: waited + trace.waited,
             result: result.as_ref().map(|_| ()),
         });
+        item.matched.store(trace.matched, Ordering::Relaxed);
         let mut fault = match result {
             Ok(Proof::By(how)) => return Ok(Class::Verified(how)),
             Ok(Proof::Sent) => return Ok(Class::Sent),
             Err(fault) => fault,
         };
-        run.unmoved(trace.bytes.min(meta.size));
+        run.unmoved(trace.done().min(meta.size));
         if run.is_over() || run.gave_up() {
             return Err(fault);
         }

@@ -3,7 +3,8 @@
 //! - [`ends`]: connects, and finds out where each operand starts and ends up.
 //! - [`operands`]: what the operands bring ([`brought`], [`glob`]); [`list`]: the walk of `--list-only`.
 //! - [`scan`]: walks both ends directory by directory and decides ([`crate::plan`]); what is to be done leaves it in order.
-//! - [`deliver`]: one file, tried until it is delivered, unchanged, or given up; [`copy`] is one try.
+//! - [`deliver`]: one file, tried until it is delivered, unchanged, or given up; [`copy`] is one try, [`pump`] a large file's data,
+//!   [`parts`] what of it the destination has.
 //! - [`rules`]: filter rules that directories bring.
 //! - [`referents`]: links that come as what they lead to.
 //! - [`inside`]: a destination that lies within a source.
@@ -37,8 +38,10 @@ mod node;
 mod operands;
 mod owners;
 mod partial;
+mod parts;
 mod progress;
 mod prune;
+mod pump;
 mod referents;
 mod removal;
 pub mod retry;

@@ -298,7 +298,9 @@ impl Run {
             let mut tally = self.tally();
             tally.stats.transferred += 1;
             tally.stats.transferred_size += item.meta.size;
-            tally.stats.literal += item.meta.size;
+            let matched = item.matched.load(Ordering::Relaxed).min(item.meta.size);
+            tally.stats.matched += matched;
+            tally.stats.literal += item.meta.size - matched;
         }
         self.ledger.class(item.id, &item.shown, class);
         let shown = if delivered && small { item.meta.size } else { 0 };

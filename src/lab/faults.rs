@@ -72,6 +72,8 @@ pub enum Trouble {
     ShortRead { max: u32 },
     /// CLOSE of a file that was written: one byte of it is flipped on the disk before the reply.
     CorruptFile,
+    /// copy-data: one byte of what is copied is flipped on the disk before the reply.
+    CorruptCopy,
     /// Command that contains this text: the first hex digit of the first hash in its output is another one.
     WrongHash { containing: &'static str },
     /// Command that contains this text: not run; prints bytes that are no hash, and exits 0.

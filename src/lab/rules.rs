@@ -22,6 +22,7 @@ Faults, each with a --fault of its own:
   target: delay REQUEST|request [WHICH] by TIME
   target: shorten read [WHICH] to BYTES
   target: corrupt file [WHICH]                              a bit flipped on the disk, once it is closed
+  target: corrupt copy [WHICH]                              the same in what copy-data copies
   target: answer hash wrongly [WHICH] [containing TEXT]     the first hash that a command prints
   target: answer hash with garbage [WHICH] [containing TEXT]
   target: hide hashers [WHICH]                              commands run with an empty PATH
@@ -211,10 +212,11 @@ impl<'a> Words<'a> {
                 let max = u32::try_from(bytes(self.next())?).map_err(|_| "no read is that long".to_owned())?;
                 Ok((nth, Trouble::ShortRead { max }))
             }
-            "corrupt" => {
-                self.expect("file")?;
-                Ok((self.which()?, Trouble::CorruptFile))
-            }
+            "corrupt" => match self.next() {
+                "file" => Ok((self.which()?, Trouble::CorruptFile)),
+                "copy" => Ok((self.which()?, Trouble::CorruptCopy)),
+                other => Err(wanted("file or copy after corrupt", other)),
+            },
             "hide" => {
                 self.expect("hashers")?;
                 Ok((self.which()?, Trouble::NoPath))
@@ -402,6 +404,7 @@ mod tests {
             ("target: delay read every 40 by 1s", Target, Every(40), Trouble::Delay { request: Some(5), by: second }),
             ("target: shorten read every 3 to 1000", Target, Every(3), Trouble::ShortRead { max: 1000 }),
             ("target: corrupt file every 5", Target, Every(5), Trouble::CorruptFile),
+            ("target: corrupt copy 2", Target, Only(2), Trouble::CorruptCopy),
             ("target: answer hash wrongly", Target, Always, Trouble::WrongHash { containing: "" }),
             ("target: answer hash wrongly 1 containing a b", Target, Only(1), Trouble::WrongHash { containing: "a b" }),
             ("target: answer hash with garbage 1", Target, Only(1), Trouble::GarbageOutput { containing: "" }),

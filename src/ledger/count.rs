@@ -57,6 +57,7 @@ impl Count {
         c.attempts += 1;
         c.retries += u64::from(attempt.number > 1);
         c.moved_bytes = c.moved_bytes.saturating_add(attempt.bytes);
+        c.matched_bytes = c.matched_bytes.saturating_add(attempt.matched);
         let file = attempt.file.index;
         match attempt.result {
             Ok(()) => {

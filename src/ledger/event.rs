@@ -34,6 +34,8 @@ pub struct Attempt<'a> {
     pub channel: Option<u32>,
     /// Bytes of the file's data that moved in this try.
     pub bytes: u64,
+    /// Bytes of it that were not sent, because the destination had them: copied there, or left in place.
+    pub matched: u64,
     /// From the first request to the end.
     pub elapsed: Duration,
     /// Time before it began: for a channel, a budget, or a back-off.
@@ -272,6 +274,8 @@ pub(super) enum Own<'a> {
         #[serde(skip_serializing_if = "Option::is_none")]
         channel: Option<u32>,
         bytes: u64,
+        #[serde(skip_serializing_if = "is_zero")]
+        matched: u64,
         #[serde(serialize_with = "seconds")]
         elapsed: Duration,
         #[serde(serialize_with = "seconds")]
@@ -338,6 +342,10 @@ fn as_stages<S: Serializer>(stages: &&[(Stage, Duration)], s: S) -> Result<S::Ok
         map.serialize_entry(stage, &(time.as_micros() as f64 / 1e6))?;
     }
     map.end()
+}
+
+fn is_zero(number: &u64) -> bool {
+    *number == 0
 }
 
 /// A string if it is UTF-8, else `{"bytes": hexadecimal}`.

@@ -188,6 +188,7 @@ fn text(summary: &Summary, started: f64, exit: Option<u8>) -> String {
     text.counter("planned_file_bytes_total", "Sizes of the files announced.", c.planned_bytes);
     text.metric("file_bytes_total", "counter", "Sizes of the files by what became of them.", by_class(|class| class.2));
     text.counter("moved_bytes_total", "File data that all tries moved, those that were dropped too.", c.moved_bytes);
+    text.counter("matched_bytes_total", "File data that tries did not send: the destination had it.", c.matched_bytes);
     let throughput = c.moved_bytes as f64 / summary.elapsed.as_secs_f64().max(1e-6);
     text.gauge("throughput_bytes_per_second", "File data moved, over the whole run.", format_args!("{throughput:.0}"));
     text.counter("attempts_total", "Tries at files.", c.attempts);

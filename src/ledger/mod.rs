@@ -93,9 +93,9 @@ impl Ledger {
     /// [`Class::Failed`] for the same hop, stage and cause: then it is that failure.
     pub fn attempt(&self, attempt: Attempt<'_>) {
         self.count().attempt(&attempt);
-        let Attempt { file, path, number, lane, channel, bytes, elapsed, waited, result } = attempt;
+        let Attempt { file, path, number, lane, channel, bytes, matched, elapsed, waited, result } = attempt;
         let (file, fault) = (file.index, result.err());
-        self.write(Own::Attempt { file, path, number, lane, channel, bytes, elapsed, waited, fault });
+        self.write(Own::Attempt { file, path, number, lane, channel, bytes, matched, elapsed, waited, fault });
     }
 
     /// Counts something that was lost and is tried again, and that was no attempt at a file.

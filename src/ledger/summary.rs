@@ -27,6 +27,8 @@ pub struct Counts {
     pub failed_bytes: u64,
     /// Bytes of file data that all attempts moved, dropped ones too.
     pub moved_bytes: u64,
+    /// Bytes of file data that all attempts found at the destination and did not send.
+    pub matched_bytes: u64,
     pub attempts: u64,
     /// Attempts beyond a file's first.
     pub retries: u64,

@@ -42,7 +42,18 @@ fn fault(stage: Stage, cause: Cause) -> Fault {
 
 fn attempt<'a>(file: FileId, number: u32, result: Result<(), &'a Fault>) -> Attempt<'a> {
     let (elapsed, waited) = (Duration::from_millis(20), Duration::from_millis(3));
-    Attempt { file, path: b"a/file", number, lane: Some(0), channel: Some(3), bytes: 7, elapsed, waited, result }
+    Attempt {
+        file,
+        path: b"a/file",
+        number,
+        lane: Some(0),
+        channel: Some(3),
+        bytes: 7,
+        matched: 0,
+        elapsed,
+        waited,
+        result,
+    }
 }
 
 fn connect(ledger: &Ledger) {
@@ -297,7 +308,7 @@ fn tell_everything(l: &Ledger, hand: &clock::Hand) {
     let lost = Fault::new("user", Stage::Write, Cause::Lost, "the channel was closed").on(0, 3);
     l.attempt(Attempt { path: b"data/a.bin", bytes: 524_288, ..attempt(a, 1, Err(&lost)) });
     tick();
-    l.attempt(Attempt { path: b"data/a.bin", bytes: 1_048_576, ..attempt(a, 2, Ok(())) });
+    l.attempt(Attempt { path: b"data/a.bin", bytes: 4_096, matched: 1_044_480, ..attempt(a, 2, Ok(())) });
     l.class(a, b"data/a.bin", Class::Verified("b3sum"));
     let denied = Fault::new("user", Stage::Open, Cause::Permission, "Permission denied");
     l.class(b, b"data/caf\xe9", Class::Failed(denied));

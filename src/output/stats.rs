@@ -59,7 +59,7 @@ pub struct Stats {
     pub transferred_size: u64,
     /// File data that crossed the wire.
     pub literal: u64,
-    /// File data taken from what the receiver had: always 0 without a delta algorithm, kept for the line's sake.
+    /// File data that the receiver had: parts of the old files at the same place.
     pub matched: u64,
     /// Bytes of directory listings received from or sent for the far end.
     pub list_size: u64,

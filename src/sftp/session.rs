@@ -78,6 +78,7 @@ pub struct Traffic {
     received: AtomicU64,
     expected_out: AtomicU64,
     expected_in: AtomicU64,
+    spared: AtomicU64,
 }
 
 /// Which way bytes move, seen from here.
@@ -95,6 +96,14 @@ impl Traffic {
             Flow::In => self.expected_in.fetch_add(bytes, Ordering::Relaxed),
         };
     }
+    /// So many bytes that were to be sent need not be.
+    pub fn spare(&self, bytes: u64) {
+        self.spared.fetch_add(bytes, Ordering::Relaxed);
+    }
+    /// Bytes that went out, or need not.
+    pub fn settled(&self) -> u64 {
+        self.sent().saturating_add(self.spared.load(Ordering::Relaxed))
+    }
     /// Whether any were ever announced.
     pub fn is_announced(&self) -> bool {
         self.expected_out.load(Ordering::Relaxed) + self.expected_in.load(Ordering::Relaxed) > 0
@@ -102,7 +111,7 @@ impl Traffic {
     /// Bytes of files that were announced and have not moved yet, as far as the bytes on the wire tell.
     pub fn ahead(&self, flow: Flow) -> u64 {
         match flow {
-            Flow::Out => self.expected_out.load(Ordering::Relaxed).saturating_sub(self.sent()),
+            Flow::Out => self.expected_out.load(Ordering::Relaxed).saturating_sub(self.settled()),
             Flow::In => self.expected_in.load(Ordering::Relaxed).saturating_sub(self.received()),
         }
     }

@@ -129,6 +129,31 @@ pub trait Tree: Send + Sync {
         exclusive: bool,
     ) -> BoxFuture<'a, Result<Box<dyn Sink>>>;
 
+    /// As [`Tree::open_write`] of a new file, into which parts of the file at `old` in the tree `other` of the same end may then
+    /// be copied ([`Sink::copy_at`]), if the end can do that and has it.
+    fn open_write_from<'a>(
+        &'a self,
+        path: &'a [u8],
+        size: u64,
+        mode: u32,
+        _other: &'a dyn Tree,
+        _old: &'a [u8],
+    ) -> BoxFuture<'a, Result<Box<dyn Sink>>> {
+        self.open_write(path, size, mode, true)
+    }
+
+    /// Asks for the hashes of a file's parts from part `first` on, as [`crate::verify::parts`] has them; when it returns, the
+    /// question is on its way. `None` where the end does not tell them by this algorithm. Of a file that cannot be read there
+    /// are none.
+    fn parts<'a>(
+        &'a self,
+        _path: &'a [u8],
+        _first: u64,
+        _algorithm: Algorithm,
+    ) -> BoxFuture<'a, Result<Option<Answer<Vec<Digest>>>>> {
+        Box::pin(std::future::ready(Ok(None)))
+    }
+
     /// Waits until this end can do with one more file of `size` bytes that moves in pieces; held until its last piece has moved.
     fn room(&self, _size: u64) -> BoxFuture<'_, Option<OwnedSemaphorePermit>> {
         Box::pin(std::future::ready(None))
@@ -242,6 +267,17 @@ pub trait Sink: Send + Sync {
     /// Writes at `offset`. Waits for the budget; when it returns, the request is on its way. `held` is dropped when it has
     /// been acknowledged, whether or not anybody looks at the answer: who waits for a budget may be who would look.
     fn write_at(&self, offset: u64, data: Bytes, held: Held) -> BoxFuture<'_, Result<Answer<()>>>;
+
+    /// Whether [`Sink::copy_at`] can be asked for.
+    fn copies(&self) -> bool {
+        false
+    }
+
+    /// Copies `len` bytes at `offset` of the old file ([`Tree::open_write_from`]) to the same place here. Waits for its turn;
+    /// when it returns, the request is on its way. `None` where there is nothing to copy from.
+    fn copy_at(&self, _offset: u64, _len: u64) -> BoxFuture<'_, Result<Option<Answer<()>>>> {
+        Box::pin(std::future::ready(Ok(None)))
+    }
 
     /// Closes, all writes being acknowledged, having checked that the file has `size` bytes.
     fn finish(self: Box<Self>, size: u64) -> Answer<()>;

@@ -70,14 +70,22 @@ pub const SCRIPT: &str = concat!(
     r"except Exception: pass\n",
     r"put(v[7 if T else 6].encode()+n)\n",
     r"def fill(f):\n s=0;k=1\n while k and s<len(m): k=os.readv(f,[m[s:]]);s+=k\n return s\n",
+    // The hash of what comes next of a file, in so many buffers at most, and its length.
+    r"def hash(f,r):\n h=S();i=s=0;k=len(m)\n",
+    r" while r and k==len(m):\n  r-=1;k=fill(f);s+=k\n",
+    r"  if T and (i or k>B):\n   for j in range(0,k,B): h.update(T(i,j,min(B,k-j)));i+=1\n",
+    r"  else: h.update(m[:k])\n",
+    r" return h.hexdigest().encode()+bytes([32,32]),s\n",
     r"while 1:\n d=os.read(0,1<<16)\n if not d: break\n *a,t=(t+d).split(bytes(1))\n o=[];s=0\n",
-    r" for p in a:\n  h=S();x=bytes([45])*64;i=0;k=len(m)\n",
-    r"  try:\n   f=os.open(p,os.O_RDONLY|os.O_NONBLOCK)\n   try:\n",
-    r"    while k==len(m):\n     k=fill(f);s+=k\n",
-    r"     if T and (i or k>B):\n      for j in range(0,k,B): h.update(T(i,j,min(B,k-j)));i+=1\n",
-    r"     else: h.update(m[:k])\n",
-    r"    x=h.hexdigest().encode()\n   finally: os.close(f)\n  except OSError: pass\n",
-    r"  o.append(x+bytes([32,32])+p+n);s+=4096\n  if s>1<<20: put(bytes().join(o));o=[];s=0\n",
+    r" for p in a:\n  x=bytes([45])*64+bytes([32,32]);w=bytes();q=p\n",
+    // A question for parts (`verify::parts`): from which one on, and of what.
+    r"  if p[:1]==bytes([98]): w,q=p[1:].split(bytes([32]),1)\n",
+    r"  try:\n   f=os.open(q,os.O_RDONLY|os.O_NONBLOCK)\n   try:\n",
+    r"    if w:\n     os.lseek(f,int(w)*4*len(m),0)\n",
+    r"     for j in range(64):\n      y,k=hash(f,4)\n      if k: o.append(y+n);s+=k\n      else: break\n",
+    r"    else: x,k=hash(f,-1);s+=k\n",
+    r"   finally: os.close(f)\n  except OSError: pass\n",
+    r"  o.append(x+p+n);s+=4096\n  if s>1<<20: put(bytes().join(o));o=[];s=0\n",
     r" put(bytes().join(o))\n",
     "\\\")\" e3b0c442 $key b7d1b2dc big __file__ \"hasher python3\" \"hasher gmac\" libcrypto.so.3 libcrypto.so.1.1 ",
     "&& exit 0; done; ",
@@ -128,6 +136,11 @@ impl Rung {
     /// Whether names go in batches; else each is answered as it comes.
     pub fn batches(self) -> bool {
         !matches!(self, Rung::Own | Rung::Gmac(_) | Rung::Python)
+    }
+
+    /// Whether it answers questions for parts ([`super::parts`]).
+    pub fn tells_parts(self) -> bool {
+        !self.batches()
     }
 
     /// `key` is what the script was sent.
@@ -205,7 +218,8 @@ pub fn handed_over(path: &[u8]) -> Vec<u8> {
     if path.first() == Some(&b'/') { path.to_vec() } else { [b"./", path].concat() }
 }
 
-/// What [`Rung::Own`] and [`Rung::Python`] print in place of the hash of a file that they cannot read.
+/// What [`Rung::Own`] and [`Rung::Python`] print in place of the hash of a file that they cannot read, and at the end of an
+/// answer about parts.
 pub const UNREADABLE: &[u8; 64] = &[b'-'; 64];
 
 /// One line of a hasher's output: `HASH  NAME` (sha256sum, b3sum, python3, hopsync) or `HASH *NAME` (openssl -r). `None` in

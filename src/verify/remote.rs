@@ -14,6 +14,7 @@ use crate::sftp::wire::{Receiver, Sender, Wire};
 use super::digest::Digest;
 use super::gmac::Key;
 use super::ladder::{self, BATCH, FarEnd, Introduction, Rung, SENTINEL};
+use super::parts::{self, ASKED, PART};
 
 /// For the script's introduction. An SFTP server in its place hangs up at our knock; a slow login shell takes seconds.
 const PATIENCE: Duration = Duration::from_secs(30);
@@ -53,9 +54,42 @@ pub struct RemoteHasher {
 }
 
 struct Ask {
+    /// As it is sent.
     path: Vec<u8>,
     size: u64,
-    answer: oneshot::Sender<Result<Digest, NoHash>>,
+    answer: Answer,
+}
+
+/// Who waits.
+enum Answer {
+    Whole(oneshot::Sender<Result<Digest, NoHash>>),
+    /// With what has come so far.
+    Parts(oneshot::Sender<Result<Vec<Digest>, NoHash>>, Vec<Digest>),
+}
+
+impl Answer {
+    /// The name's own line has come: with a hash, or without.
+    fn give(self, digest: Option<Digest>) {
+        match self {
+            Answer::Whole(waiter) => {
+                let _ = waiter.send(digest.ok_or(NoHash::Skipped));
+            }
+            Answer::Parts(waiter, parts) => {
+                let _ = waiter.send(Ok(parts));
+            }
+        }
+    }
+
+    fn fail(self, why: NoHash) {
+        match self {
+            Answer::Whole(waiter) => {
+                let _ = waiter.send(Err(why));
+            }
+            Answer::Parts(waiter, _) => {
+                let _ = waiter.send(Err(why));
+            }
+        }
+    }
 }
 
 /// What came of starting the script.
@@ -133,12 +167,37 @@ impl RemoteHasher {
         if !ladder::is_plain(path) {
             return Err(NoHash::Skipped);
         }
-        let gone = || NoHash::Gone("the hasher has ended".to_owned());
         let (answer, answered) = oneshot::channel();
-        let ask = Ask { path: ladder::handed_over(path), size, answer };
-        self.asks.as_ref().ok_or_else(gone)?.send(ask).await.map_err(|_| gone())?;
+        self.ask(Ask { path: ladder::handed_over(path), size, answer: Answer::Whole(answer) }).await?;
         answered.await.unwrap_or_else(|_| Err(gone()))
     }
+
+    /// Asks for the hashes of the far end's file `path` from part `first` on ([`parts`]): of [`ASKED`] parts at most, fewer at
+    /// its end, none where it cannot be read. When this returns, the question is on its way; what it returns is the answer.
+    ///
+    /// # Errors
+    /// [`NoHash::Skipped`]: this hasher does not tell parts, or not of such a name.
+    pub async fn parts(
+        &self,
+        path: &[u8],
+        first: u64,
+    ) -> Result<impl Future<Output = Result<Vec<Digest>, NoHash>> + Send + 'static, NoHash> {
+        if !self.rung.tells_parts() || !ladder::is_plain(path) {
+            return Err(NoHash::Skipped);
+        }
+        let (answer, answered) = oneshot::channel();
+        let path = parts::question(first, &ladder::handed_over(path));
+        self.ask(Ask { path, size: ASKED * PART, answer: Answer::Parts(answer, Vec::new()) }).await?;
+        Ok(async { answered.await.unwrap_or_else(|_| Err(gone())) })
+    }
+
+    async fn ask(&self, ask: Ask) -> Result<(), NoHash> {
+        self.asks.as_ref().ok_or_else(gone)?.send(ask).await.map_err(|_| gone())
+    }
+}
+
+fn gone() -> NoHash {
+    NoHash::Gone("the hasher has ended".to_owned())
 }
 
 struct Driver {
@@ -154,8 +213,6 @@ struct Driver {
     batches: usize,
     deadline: Instant,
 }
-
-type Answer = oneshot::Sender<Result<Digest, NoHash>>;
 
 impl Driver {
     fn new(rung: Rung, lines: Lines) -> Driver {
@@ -198,7 +255,7 @@ impl Driver {
         let rest = std::iter::from_fn(|| queue.try_recv().ok());
         let unsent = self.gathered.into_iter().chain(rest).map(|ask| ask.answer);
         for answer in self.waiting.into_iter().filter_map(|(_, answer)| answer).chain(unsent) {
-            let _ = answer.send(Err(NoHash::Gone(why.clone())));
+            answer.fail(NoHash::Gone(why.clone()));
         }
         tx.finish().await;
         // Drained to its end, so that the channel closes in order and its session slot is free again.
@@ -268,6 +325,10 @@ impl Driver {
             let Some((digest, name)) = ladder::parse_line(self.rung.algorithm(), &line) else {
                 return Err(format!("the hasher printed {:?}", String::from_utf8_lossy(&line[..line.len().min(80)])));
             };
+            if name.is_empty() {
+                self.part(digest)?;
+                continue;
+            }
             loop {
                 let Some((waited_for, answer)) = self.waiting.pop_front() else {
                     return Err("the hasher printed a name that was not asked for".to_owned());
@@ -276,7 +337,7 @@ impl Driver {
                 match answer {
                     Some(answer) => {
                         self.deadline = self.deadline.max(Instant::now() + SLOWEST);
-                        let _ = answer.send(digest.filter(|_| hit).ok_or(NoHash::Skipped));
+                        if hit { answer.give(digest) } else { answer.fail(NoHash::Skipped) }
                     }
                     None => self.batches -= 1,
                 }
@@ -286,6 +347,17 @@ impl Driver {
             }
         }
         Ok(())
+    }
+
+    /// A line without a name is the next part's of what was asked first.
+    fn part(&mut self, digest: Option<Digest>) -> Result<(), String> {
+        match (self.waiting.front_mut(), digest) {
+            (Some((_, Some(Answer::Parts(_, parts)))), Some(digest)) if (parts.len() as u64) < ASKED => {
+                parts.push(digest);
+                Ok(())
+            }
+            _ => Err("the hasher printed a part that was not asked for".to_owned()),
+        }
     }
 }
 
@@ -396,6 +468,67 @@ mod tests {
     async fn a_hasher_that_falls_silent_is_given_up() {
         let hasher = far_end("sha256sum", |_| None).await;
         assert!(matches!(hasher.digest(b"a", 1).await, Err(NoHash::Gone(_))));
+    }
+
+    /// A far end that answers each name as it comes, by `answer`.
+    async fn far_end_at_once(answer: impl Fn(&[u8]) -> String + Send + 'static) -> RemoteHasher {
+        let (near, mut far) = wire::pair(64);
+        tokio::spawn(async move {
+            far.rx.recv().await.unwrap();
+            far.tx.send(Bytes::from_static(b"hopsync-far 1\nhasher hopsync\n")).await.unwrap();
+            let mut input = Vec::new();
+            while let Ok(Some(data)) = far.rx.recv().await {
+                input.extend_from_slice(&data);
+                while let Some(end) = input.iter().position(|b| *b == 0) {
+                    let name: Vec<u8> = input.drain(..=end).collect();
+                    if far.tx.send(Bytes::from(answer(&name[..name.len() - 1]))).await.is_err() {
+                        return;
+                    }
+                }
+            }
+        });
+        start(near, "far".into()).await.unwrap().hasher.unwrap()
+    }
+
+    /// `many` parts, and the line that ends them.
+    fn told(many: usize, name: &[u8]) -> String {
+        let name = String::from_utf8_lossy(name);
+        let part = |n| line(format!("{n} {name}").as_bytes())[..66].to_owned() + "\n";
+        (0..many).map(part).collect::<String>() + &format!("{}  {name}\n", "-".repeat(64))
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn parts_are_told_in_order_among_other_names() {
+        let answer = |name: &[u8]| if parts::asked(name).is_some() { told(3, name) } else { line(name) };
+        let hasher = far_end_at_once(answer).await;
+        let (first, second) = (hasher.parts(b"f", 0).await.unwrap(), hasher.parts(b"f", 64).await.unwrap());
+        let (first, whole, second) = tokio::join!(first, hasher.digest(b"f", 1), second);
+        let of = |n, first| Digest::of(Algorithm::Blake3, format!("{n} b{first} ./f").as_bytes());
+        assert_eq!(first, Ok((0..3).map(|n| of(n, 0)).collect()));
+        assert_eq!(second, Ok((0..3).map(|n| of(n, 64)).collect()));
+        assert_eq!(whole, Ok(Digest::of(Algorithm::Blake3, b"./f")));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_hasher_that_knows_of_no_parts_tells_none() {
+        let unread = |name: &[u8]| format!("{}  {}\n", "-".repeat(64), String::from_utf8_lossy(name));
+        let hasher = far_end_at_once(unread).await;
+        assert_eq!(hasher.parts(b"f", 0).await.unwrap().await, Ok(Vec::new()));
+        let batches = far_end("b3sum", |name| Some(line(name))).await;
+        assert_eq!(batches.parts(b"f", 0).await.err(), Some(NoHash::Skipped));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn parts_without_end_or_unasked_end_the_hasher_for_everyone() {
+        for answer in
+            [|name: &[u8]| told(ASKED as usize + 1, name), |_: &[u8]| told(1, b"b9 ./g"), |_: &[u8]| String::new()]
+        {
+            let hasher = far_end_at_once(answer).await;
+            assert!(hasher.parts(b"f", 0).await.unwrap().await.is_err());
+            assert!(matches!(hasher.digest(b"f", 1).await, Err(NoHash::Gone(_))));
+        }
+        let hasher = far_end_at_once(|name| told(1, name)).await;
+        assert!(matches!(hasher.digest(b"f", 1).await, Err(NoHash::Gone(_))));
     }
 
     #[tokio::test]

@@ -1,15 +1,21 @@
 //! `hopsync --hash-server`: the top rung of the ladder, run at the far end by the script in [`super::ladder`].
 //!
 //! NUL-separated names on standard input; for each, at once and in order, `BLAKE3  NAME` on standard output. A file that
-//! cannot be read is complained about on standard error and has [`UNREADABLE`] for a hash.
+//! cannot be read is complained about on standard error and has [`UNREADABLE`] for a hash. Questions for parts are answered as
+//! [`super::parts`] has it.
 
-use std::io::{self, BufRead, Read, Write};
+use std::io::{self, BufRead, Read, Seek, SeekFrom, Write};
 
 use super::digest::{Algorithm, Hasher};
 use super::ladder::UNREADABLE;
+use super::parts::{self, ASKED, PART};
 
 /// What `--hash-server=probe` prints: this protocol's name and version.
 pub const PROBE: &str = "hash-server-2";
+
+/// A file that is hashed.
+pub trait Hashed: Read + Seek {}
+impl<T: Read + Seek> Hashed for T {}
 
 /// Serves until the input ends.
 ///
@@ -19,7 +25,7 @@ pub fn serve(
     mut input: impl BufRead,
     mut output: impl Write,
     mut complaints: impl Write,
-    open: impl Fn(&[u8]) -> io::Result<Box<dyn Read>>,
+    open: impl Fn(&[u8]) -> io::Result<Box<dyn Hashed>>,
 ) -> io::Result<()> {
     let mut name = Vec::new();
     let mut buffer = vec![0; 256 * 1024];
@@ -31,21 +37,12 @@ pub fn serve(
         if name.last() == Some(&0) {
             name.pop();
         }
-        let hashed = open(&name).and_then(|mut file| {
-            let mut hasher = Hasher::new(Algorithm::Blake3);
-            loop {
-                match file.read(&mut buffer)? {
-                    0 => return Ok(hasher.finish()),
-                    n => hasher.update(&buffer[..n]),
-                }
-            }
-        });
+        let hashed = match parts::asked(&name) {
+            Some((first, path)) => of_parts(open(path), first, &mut buffer, &mut output)?.map(|()| UNREADABLE.to_vec()),
+            None => open(&name).and_then(|mut file| Ok(hash(&mut file, &mut buffer)?.0)),
+        };
         match hashed {
-            Ok(digest) => {
-                let text = digest.to_string();
-                let hex = text.split_once(':').map_or(text.as_str(), |(_, hex)| hex);
-                output.write_all(hex.as_bytes())?;
-            }
+            Ok(hash) => output.write_all(&hash)?,
             Err(error) => {
                 writeln!(complaints, "hopsync: {}: {error}", String::from_utf8_lossy(&name))?;
                 output.write_all(UNREADABLE)?;
@@ -58,6 +55,49 @@ pub fn serve(
     }
 }
 
+/// A line for each part. The outer error is the output's.
+fn of_parts(
+    file: io::Result<Box<dyn Hashed>>,
+    first: u64,
+    buffer: &mut [u8],
+    output: &mut impl Write,
+) -> io::Result<io::Result<()>> {
+    let begun = file.and_then(|mut file| file.seek(SeekFrom::Start(first.saturating_mul(PART))).map(|_| file));
+    let mut file = match begun {
+        Ok(file) => file,
+        Err(error) => return Ok(Err(error)),
+    };
+    for _ in 0..ASKED {
+        match hash(&mut file.by_ref().take(PART), buffer) {
+            Ok((_, 0)) => break,
+            Ok((hash, _)) => {
+                output.write_all(&hash)?;
+                output.write_all(b"  \n")?;
+            }
+            Err(error) => return Ok(Err(error)),
+        }
+    }
+    Ok(Ok(()))
+}
+
+/// The hash of all that comes, in hexadecimal digits, and how much that was.
+fn hash(file: &mut impl Read, buffer: &mut [u8]) -> io::Result<(Vec<u8>, u64)> {
+    let (mut hasher, mut len) = (Hasher::new(Algorithm::Blake3), 0);
+    loop {
+        match file.read(buffer) {
+            Ok(0) => break,
+            Ok(n) => {
+                hasher.update(&buffer[..n]);
+                len += n as u64;
+            }
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) => return Err(error),
+        }
+    }
+    let text = hasher.finish().to_string();
+    Ok((text.split_once(':').map_or(text.as_str(), |(_, hex)| hex).as_bytes().to_vec(), len))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -66,7 +106,7 @@ mod tests {
 
     #[test]
     fn each_name_is_answered_in_order_and_unreadable_ones_have_no_hash() {
-        let open = |name: &[u8]| -> io::Result<Box<dyn Read>> {
+        let open = |name: &[u8]| -> io::Result<Box<dyn Hashed>> {
             if name == b"bad" {
                 Err(io::ErrorKind::NotFound.into())
             } else {
@@ -80,5 +120,27 @@ mod tests {
             .map(|name| ((name != b"bad").then(|| Digest::of(Algorithm::Blake3, name)), name));
         assert_eq!(lines, expected);
         assert!(String::from_utf8(err).unwrap().contains("bad"));
+    }
+
+    #[test]
+    fn parts_are_hashed_from_where_they_are_asked_for_to_the_end() {
+        let data: Vec<u8> = (0..3 * PART as u32 - 5).map(|n| (n.wrapping_mul(2_654_435_761) >> 24) as u8).collect();
+        let open = |name: &[u8]| -> io::Result<Box<dyn Hashed>> {
+            if name == b"/f" {
+                Ok(Box::new(io::Cursor::new(data.clone())))
+            } else {
+                Err(io::ErrorKind::NotFound.into())
+            }
+        };
+        let (mut out, mut err) = (Vec::new(), Vec::new());
+        serve(&b"b0 /f\0b2 /f\0b3 /f\0b0 /gone\0"[..], &mut out, &mut err, open).unwrap();
+        let lines: Vec<_> = out.split(|b| *b == b'\n').filter_map(|line| parse_line(Algorithm::Blake3, line)).collect();
+        let part =
+            |n: usize| (data.chunks(PART as usize).nth(n).map(|part| Digest::of(Algorithm::Blake3, part)), &b""[..]);
+        let end = |name| (None, name);
+        let expected =
+            [part(0), part(1), part(2), end(&b"b0 /f"[..]), part(2), end(b"b2 /f"), end(b"b3 /f"), end(b"b0 /gone")];
+        assert_eq!(lines, expected);
+        assert!(String::from_utf8(err).unwrap().contains("/gone"));
     }
 }

@@ -85,6 +85,9 @@ const BASICS: &[&str] = &[
     "-az -i src/ dst",
     "-aW -i src/ dst",
     "-ai --no-W src/ dst",
+    "-ai --no-whole-file -c src/ dst",
+    "-ai --no-whole-file --inplace src/ dst",
+    "-aW --stats src/ dst",
     "-ai --partial src/ dst",
     "-ax -i src/ dst",
 ];

@@ -8,6 +8,7 @@
 //! - [`faults`]: damage, loss and refusal by rule, and what is counted.
 //! - [`sum`]: that the report says what was injected, for every fault there is.
 //! - [`keeping`]: options that remove, overwrite or go on from something.
+//! - [`parts`]: files of which the destination has parts already.
 //! - [`stops`]: signals, silence, closed output.
 //! - [`live`]: the report and the metrics while a run goes on.
 //! - [`size`]: rekeys on a full connection, and memory.
@@ -20,6 +21,7 @@ mod keeping;
 mod limits;
 mod live;
 mod oracle;
+mod parts;
 mod size;
 mod stops;
 mod sum;

@@ -8,7 +8,7 @@ use std::sync::atomic::Ordering::Relaxed;
 use hopsync::lab::bed::{Bed, Embedded, HEAD, TARGET};
 use hopsync::lab::faults::{Faults, Trouble};
 use hopsync::lab::rules::{GRAMMAR, Hop, Rule};
-use hopsync::lab::trees::{many_files, random_file};
+use hopsync::lab::trees::{many_files, random_file, set_mtime};
 use serde_json::Value;
 
 use crate::harness::*;
@@ -374,6 +374,12 @@ fn holds_over_old(cases: &[Case], option: &str) -> Tried {
         fs::create_dir_all(dest.join("extra"))?;
         fs::write(dest.join("old"), "")?;
         fs::write(dest.join("empty file"), "not yet")?;
+        if option == "--no-whole-file" {
+            let mut old = fs::read(source.join("striped"))?;
+            old[4 << 20] ^= 1;
+            fs::write(dest.join("striped"), old)?;
+            set_mtime(&dest.join("striped"), 1_000_000)?;
+        }
         let ran = go(&bed, ["-a", option, &from, &to])?.exits(exit)?;
         let rows = ran.report.summary()["troubles"].as_array().cloned().unwrap_or_default();
         let fired = bed.target_server().faults().fired(0);
@@ -385,6 +391,14 @@ fn holds_over_old(cases: &[Case], option: &str) -> Tried {
 #[test]
 fn a_deletion_that_fails_is_one_failure_more() -> Tried {
     holds_over_old(DELETIONS, "--delete")
+}
+
+/// Parts that the old file has, copied there.
+const COPIES: &[Case] = &[(Push, "target: corrupt copy 2", 0, Files("hash", "mismatch"))];
+
+#[test]
+fn damage_in_what_is_copied_there_is_told_as_any() -> Tried {
+    holds_over_old(COPIES, "--no-whole-file")
 }
 
 /// The first look is at the destination, the second at a file that is to be kept.
@@ -420,7 +434,7 @@ fn a_greeting_that_is_never_answered_is_told_once() -> Tried {
     all_hold(UNGREETED, &["--channels=1", "--timeout=2"], "")
 }
 
-const ALL_CASES: [&[Case]; 15] = [
+const ALL_CASES: [&[Case]; 16] = [
     NEVER_MADE,
     NEVER_LET_IN,
     HEAD_CUT,
@@ -433,6 +447,7 @@ const ALL_CASES: [&[Case]; 15] = [
     BESIDE_FILES,
     DAMAGE,
     DELETIONS,
+    COPIES,
     BACKUPS,
     LOOKED_UP,
     UNGREETED,

@@ -1,5 +1,7 @@
 //! What an entry needs, started as a task of its own: a file, a directory, a link, a node, another name.
 
+use std::sync::atomic::AtomicU64;
+
 use super::*;
 use crate::sftp::session::Flow;
 
@@ -163,6 +165,7 @@ impl Scan<'_> {
                         told: true,
                         later: false,
                         copied: None,
+                        matched: AtomicU64::new(0),
                         first: place.first,
                     };
                     let permit = run.budget.file().await;
@@ -226,6 +229,7 @@ impl Scan<'_> {
             id,
             told: place.basis.as_ref().is_some_and(|found| found.level >= basis::Level::Data),
             copied: place.basis.as_ref().and_then(|found| basis::copies(run, found)),
+            matched: AtomicU64::new(0),
             first: place.first,
             later: place.later,
             old: old.map(|old| old.meta),

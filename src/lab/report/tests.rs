@@ -106,6 +106,7 @@ fn keep(steps: Vec<Step>) -> (String, Summary) {
                     lane: None,
                     channel: None,
                     bytes: 7,
+                    matched: 0,
                     elapsed: Duration::from_millis(20),
                     waited: Duration::ZERO,
                     result: fault.as_ref().map_or(Ok(()), Err),

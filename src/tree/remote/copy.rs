@@ -1,5 +1,5 @@
-//! A file copied at the far end by its own server (`copy-data`, draft-ietf-secsh-filexfer-extensions-00 §7; OpenSSH from 9.0
-//! on): none of its bytes crosses the network.
+//! A whole file copied at the far end by its own server (`copy-data`, draft-ietf-secsh-filexfer-extensions-00 §7; OpenSSH from
+//! 9.0 on): none of its bytes crosses the network. Of parts: [`super::parts`].
 
 use std::sync::Arc;
 

@@ -16,6 +16,7 @@ use crate::sftp::wire::BoxFuture;
 use crate::sftp::{Attrs, Handle, Pending, Request};
 
 use super::super::{Answer, Result, Sink, Source, Used};
+use super::parts::Old;
 use super::pool::{Channel, Large, Lease, Pool};
 
 /// From this size on a file is opened on several channels. Below, other files fill them.
@@ -164,6 +165,8 @@ pub struct RemoteFile {
     lanes: Mutex<HashSet<u32>>,
     /// Stripes on lanes that were given back, and the answers to their CLOSEs.
     left: Mutex<Vec<Closing>>,
+    /// What parts are copied from.
+    old: Option<Old>,
     path: Arc<[u8]>,
     used: Used,
     _lease: (Lease, Large),
@@ -179,9 +182,21 @@ impl RemoteFile {
         size: u64,
         flags: u32,
         attrs: Attrs,
+        old: Option<&[u8]>,
     ) -> Result<RemoteFile> {
-        let mut held = vec![lease.handle().await];
-        let first = lease.session.submit(&Request::Open { path, flags, attrs }).handle(Stage::Open, path).await?;
+        let (mut held, first, old) = match old.filter(|_| lease.session.extensions.copy_data) {
+            Some(old) => {
+                let held = lease.two_handles().await;
+                let request = Request::Open { path, flags, attrs };
+                let (first, old) = Old::open_beside(&lease, &request, path, old).await?;
+                (vec![held], first, old)
+            }
+            None => {
+                let held = lease.handle().await;
+                let opening = lease.session.submit(&Request::Open { path, flags, attrs });
+                (vec![held], opening.handle(Stage::Open, path).await?, None)
+            }
+        };
         let mut stripes = vec![(Arc::clone(&lease), first)];
         if size >= STRIPED {
             // It exists by now; who opens it again must neither create nor empty it.
@@ -205,7 +220,7 @@ impl RemoteFile {
         let lanes = Mutex::new(HashSet::from([lease.session.peer().lane]));
         let (path, stripes, lease) = (path.into(), Mutex::new(stripes), (lease, large));
         let left = Mutex::default();
-        Ok(RemoteFile { pool, stripes, again, lanes, left, path, used, _lease: lease, _open: held })
+        Ok(RemoteFile { pool, stripes, again, lanes, left, old, path, used, _lease: lease, _open: held })
     }
 
     fn stripes(&self) -> MutexGuard<'_, Vec<(Arc<Channel>, Handle)>> {
@@ -246,7 +261,9 @@ impl RemoteFile {
 
     /// Closes what is open on lanes that were given back, once nothing is under way there.
     fn leave_retired(&self, stripes: &mut Vec<(Arc<Channel>, Handle)>) {
-        let over = |channel: &Channel| channel.lane.is_retired() && channel.outstanding() == 0;
+        // The one that parts are copied on stays to the end.
+        let copies = |channel: &Arc<Channel>| self.old.as_ref().is_some_and(|old| Arc::ptr_eq(&old.channel, channel));
+        let over = |channel: &Arc<Channel>| channel.lane.is_retired() && channel.outstanding() == 0 && !copies(channel);
         while stripes.len() > 1
             && let Some(at) = stripes.iter().position(|(channel, _)| over(channel))
         {
@@ -261,6 +278,7 @@ impl RemoteFile {
     ///
     /// Each answer comes with its channel: one whose lane was given back lives only as long as somebody holds it.
     fn stat_and_close(&mut self) -> (Arc<Channel>, Pending, Vec<Closing>) {
+        self.old = None;
         let stripes = std::mem::take(&mut *self.stripes());
         let (first, handle) = &stripes[0];
         let stating = first.session.submit(&Request::Fstat { handle });
@@ -324,6 +342,20 @@ impl Sink for RemoteFile {
             let path = self.path.clone();
             let answer: Answer<()> = Box::pin(async move { writing.done(Stage::Write, &path).await });
             Ok(answer)
+        })
+    }
+
+    fn copies(&self) -> bool {
+        self.old.is_some()
+    }
+
+    fn copy_at(&self, offset: u64, len: u64) -> BoxFuture<'_, Result<Option<Answer<()>>>> {
+        Box::pin(async move {
+            let Some(old) = &self.old else { return Ok(None) };
+            let copying = old.copy(offset, len).await;
+            let path = self.path.clone();
+            let answer: Answer<()> = Box::pin(async move { copying.done(Stage::Write, &path).await });
+            Ok(Some(answer))
         })
     }
 

@@ -75,6 +75,11 @@ async fn watch(pool: Weak<Pool>) {
         return;
     }
     let Some(round_trip) = distance(&pool).await else { return };
+    let Some(living) = pool.upgrade() else { return };
+    if !round_trip.is_zero() {
+        living.found_round_trip(round_trip);
+    }
+    drop(living);
     if round_trip < NEAR && asked <= 1 {
         return;
     }

@@ -1,11 +1,14 @@
 //! The far end over SFTP: many channels on one connection, found again when it is lost.
 
+mod attributes;
 mod copy;
 mod file;
 pub mod foresight;
+mod hashes;
 mod lanes;
 pub mod link;
 mod listing;
+mod parts;
 pub mod pool;
 mod readback;
 
@@ -24,13 +27,13 @@ use crate::sftp::session::Traffic;
 use crate::sftp::wire::BoxFuture;
 use crate::sftp::{Attrs, Request};
 use crate::ssh::hop::BLAME_PATIENCE;
-use crate::verify::remote::NoHash;
 use crate::verify::{Algorithm, Digest};
 
-use super::{Change, How, Identity, Listing, Result, Sink, Source, Tree, Used, join};
+use super::{Answer, Change, How, Identity, Listing, Result, Sink, Source, Tree, Used, join};
+use attributes::{attrs, set};
 use foresight::Foresight;
 use link::{Connector, State};
-use pool::{Channel, Large, Lease, Pool, Settings};
+use pool::{Large, Lease, Pool, Settings};
 
 /// The lowest rung of the ladder, in the ledger's words.
 pub const READBACK: &str = "read-back";
@@ -216,6 +219,11 @@ impl Remote {
         }
     }
 
+    /// The round trip to the first hop, where it is known by now.
+    pub fn round_trip(&self) -> Option<Duration> {
+        self.living().and_then(|pool| pool.round_trip())
+    }
+
     pub fn traffic(&self) -> &Traffic {
         &self.settings.traffic
     }
@@ -342,47 +350,9 @@ impl RemoteTree {
     }
 }
 
-async fn set(channel: &Channel, path: &[u8], change: Change, symlink: bool) -> Result<()> {
-    let session = &channel.session;
-    if !symlink {
-        let set: Vec<_> = attrs(&change).map(|attrs| session.submit(&Request::Setstat { path, attrs })).collect();
-        for set in set {
-            set.done(Stage::Attributes, path).await?;
-        }
-        return Ok(());
-    }
-    // Links have no mode of their own on Linux. Without lsetstat@ the link's time stays: nothing can be done.
-    match attrs(&Change { mode: None, ..change }).next() {
-        Some(attrs) if session.extensions.lsetstat => {
-            session.submit(&Request::Lsetstat { path, attrs }).done(Stage::Attributes, path).await
-        }
-        _ => Ok(()),
-    }
-}
-
 fn used(lease: &Lease) -> Used {
     let peer = lease.session.peer();
     Used { lane: Some(peer.lane), channel: Some(peer.channel) }
-}
-
-/// SFTP's times are u32 seconds: what lies outside is told to the far end as the nearest that it can hold.
-fn wire_time(seconds: i64) -> u32 {
-    u32::try_from(seconds.max(0)).unwrap_or(u32::MAX)
-}
-
-/// What is to be set, in one request or in two; none where there is nothing. Owner and group go together or not at all
-/// (filexfer-02 §5): whoever wants one has found out the other.
-fn attrs(change: &Change) -> impl Iterator<Item = Attrs> {
-    let attrs = Attrs {
-        size: None,
-        owner: change.owner.zip(change.group),
-        permissions: change.mode,
-        times: change.mtime.map(|(seconds, _)| (wire_time(change.atime.unwrap_or(seconds)), wire_time(seconds))),
-    };
-    // A chown clears setuid and setgid, and OpenSSH's server changes the owner last (sftp-server.c, process_setstat).
-    let special = attrs.owner.is_some() && attrs.permissions.is_some_and(|mode| mode & 0o6000 != 0);
-    let again = special.then_some(Attrs { size: None, owner: None, permissions: change.mode, times: None });
-    (attrs != Attrs::default()).then_some(attrs).into_iter().chain(again)
 }
 
 impl Tree for RemoteTree {
@@ -476,7 +446,7 @@ impl Tree for RemoteTree {
         Box::pin(async move {
             let path = self.at(path);
             let (pool, lease) = self.remote.lease_large(size).await?;
-            let file = file::RemoteFile::open(pool, lease, &path, size, open::READ, Attrs::default()).await?;
+            let file = file::RemoteFile::open(pool, lease, &path, size, open::READ, Attrs::default(), None).await?;
             Ok(Box::new(file) as Box<dyn Source>)
         })
     }
@@ -494,9 +464,36 @@ impl Tree for RemoteTree {
             let only = if exclusive { open::EXCLUSIVE } else { 0 };
             let flags = open::WRITE | open::CREATE | only;
             let attrs = Attrs { permissions: Some(mode & 0o777), ..Attrs::default() };
-            let file = file::RemoteFile::open(pool, lease, &path, size, flags, attrs).await?;
+            let file = file::RemoteFile::open(pool, lease, &path, size, flags, attrs, None).await?;
             Ok(Box::new(file) as Box<dyn Sink>)
         })
+    }
+
+    fn open_write_from<'a>(
+        &'a self,
+        path: &'a [u8],
+        size: u64,
+        mode: u32,
+        other: &'a dyn Tree,
+        old: &'a [u8],
+    ) -> BoxFuture<'a, Result<Box<dyn Sink>>> {
+        Box::pin(async move {
+            let (path, old) = (self.at_change(path), join(other.root(), old));
+            let (pool, lease) = self.remote.lease_large(size).await?;
+            let flags = open::WRITE | open::CREATE | open::EXCLUSIVE;
+            let attrs = Attrs { permissions: Some(mode & 0o777), ..Attrs::default() };
+            let file = file::RemoteFile::open(pool, lease, &path, size, flags, attrs, Some(&old)).await?;
+            Ok(Box::new(file) as Box<dyn Sink>)
+        })
+    }
+
+    fn parts<'a>(
+        &'a self,
+        path: &'a [u8],
+        first: u64,
+        algorithm: Algorithm,
+    ) -> BoxFuture<'a, Result<Option<Answer<Vec<Digest>>>>> {
+        Box::pin(async move { parts::ask(self, &self.at(path), first, algorithm).await })
     }
 
     fn room(&self, size: u64) -> BoxFuture<'_, Option<OwnedSemaphorePermit>> {
@@ -509,33 +506,10 @@ impl Tree for RemoteTree {
 
     fn digest<'a>(&'a self, path: &'a [u8], size: u64, how: How) -> BoxFuture<'a, Result<(Digest, &'static str)>> {
         Box::pin(async move {
-            if let How::Best(algorithm) = how {
-                let at = &self.at(path);
-                let work = |pool: Arc<Pool>, lease: Lease, _| async move {
-                    let Some(hasher) = pool.far().await.hasher.filter(|h| h.rung.algorithm() == algorithm) else {
-                        return Ok(None);
-                    };
-                    let asked = if hasher.is_shared() {
-                        crate::share::digest::ask(&lease.session, at, size).await?
-                    } else {
-                        hasher.digest(at, size).await
-                    };
-                    match asked {
-                        Ok(digest) => Ok(Some((digest, hasher.rung.name()))),
-                        Err(NoHash::Skipped) => Ok(None),
-                        Err(NoHash::Gone(_)) if pool.link.is_over() => match pool.link.state() {
-                            State::Lost(fault) => Err(Fault { stage: Stage::Hash, ..fault }),
-                            _ => Err(self.remote.lost()),
-                        },
-                        Err(NoHash::Gone(why)) => {
-                            pool.forget_hasher(&why);
-                            Ok(None)
-                        }
-                    }
-                };
-                if let Some(found) = self.again(work).await? {
-                    return Ok(found);
-                }
+            if let How::Best(algorithm) = how
+                && let Some(found) = hashes::by_hasher(self, &self.at(path), size, algorithm).await?
+            {
+                return Ok(found);
             }
             let digest = readback::digest(self, path, size, how.algorithm()).await?;
             Ok((digest, READBACK))

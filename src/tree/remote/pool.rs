@@ -199,6 +199,8 @@ pub struct Pool {
     reads: Arc<Semaphore>,
     read_budget: usize,
     far: watch::Sender<Option<Far>>,
+    /// The round trip to the first hop, as it was measured where the link does not tell it.
+    round_trip: OnceLock<Duration>,
     /// The hashing channel's number, once it is open.
     hashing: OnceLock<u32>,
 }
@@ -231,6 +233,7 @@ impl Pool {
             reads: Arc::new(Semaphore::new(read_budget)),
             read_budget,
             far: watch::Sender::new(None),
+            round_trip: OnceLock::new(),
             hashing: OnceLock::new(),
             link,
         });
@@ -522,6 +525,15 @@ impl Pool {
         }
     }
 
+    /// The round trip to the first hop, where it is known by now.
+    pub fn round_trip(&self) -> Option<Duration> {
+        self.link.distance().or_else(|| self.round_trip.get().copied())
+    }
+
+    pub(super) fn found_round_trip(&self, round_trip: Duration) {
+        self.round_trip.get_or_init(|| round_trip);
+    }
+
     pub fn hop(&self) -> Arc<str> {
         self.settings.hop.clone()
     }
@@ -535,7 +547,7 @@ impl Pool {
     pub(super) fn ahead(&self, flow: Flow) -> u64 {
         let ahead = self.settings.traffic.ahead(flow);
         match flow {
-            Flow::Out => ahead.max(self.settings.known.saturating_sub(self.settings.traffic.sent())),
+            Flow::Out => ahead.max(self.settings.known.saturating_sub(self.settings.traffic.settled())),
             Flow::In => ahead,
         }
     }

@@ -346,15 +346,20 @@ impl Core {
         Ok(())
     }
 
-    /// A length of 0 is all that there is (filexfer-extensions-00 §7).
+    /// A length of 0 is all that there is (filexfer-extensions-00 §7); a longer one than that ends with EOF, as in OpenSSH.
     fn copy_data(&mut self, (from, mut at): (usize, u64), len: u64, (to, mut start): (usize, u64)) -> Outcome {
         let mut left = if len == 0 { u64::MAX } else { len };
         let mut buffer = vec![0; 64 << 10];
+        let mut spoil = self.faults.choose(|t| (*t == Trouble::CorruptCopy).then_some(()));
         while left > 0 {
             let Handle::File { file, .. } = self.at(from)? else { return Err(bad()) };
             let many = file.read_at(&mut buffer[..left.min(64 << 10) as usize], at)?;
             if many == 0 {
-                break;
+                return if len == 0 { Ok(()) } else { Err(Refusal::Status(EOF)) };
+            }
+            if let Some(((), strike)) = spoil.take() {
+                buffer[many / 2] ^= 1;
+                strike.struck();
             }
             let Handle::File { file, written, .. } = self.at(to)? else { return Err(bad()) };
             *written = true;

@@ -1,0 +1,104 @@
+//! Parts of an old file: their hashes by the far end's hasher, and their copying into the new file by its server (`copy-data`).
+
+use std::sync::Arc;
+
+use tokio::sync::Semaphore;
+
+use crate::fault::{Cause, Fault, Stage};
+use crate::sftp::packet::open;
+use crate::sftp::{Attrs, Handle, Pending, Request};
+use crate::verify::remote::NoHash;
+use crate::verify::{Algorithm, Digest};
+
+use super::super::{Answer, Result};
+use super::RemoteTree;
+use super::pool::Channel;
+
+/// Copies asked for and not done, of one file: enough to keep the server busy over a round trip, and no more, for it does nothing
+/// else on that channel until they are done. Measured, 500 MB over 50 ms: 2.98 s with four, 2.75 s with eight (of 16 MiB;
+/// medians of three, one after the other, the second with lanes that count what need not be sent).
+const TURNS: usize = 8;
+
+/// The old file, open beside the new one: handles are good only on the channel that opened them.
+pub struct Old {
+    pub channel: Arc<Channel>,
+    from: Handle,
+    to: Handle,
+    turns: Arc<Semaphore>,
+}
+
+impl Old {
+    /// Opens the new file as `request` says and the old one at `old`, in one flight. Without the old one there is only the new.
+    pub async fn open_beside(
+        channel: &Arc<Channel>,
+        request: &Request<'_>,
+        path: &[u8],
+        old: &[u8],
+    ) -> Result<(Handle, Option<Old>)> {
+        let session = &channel.session;
+        let opening = session.submit(request);
+        let reading = session.submit(&Request::Open { path: old, flags: open::READ, attrs: Attrs::default() });
+        let to = opening.handle(Stage::Open, path).await;
+        let from = reading.handle(Stage::Open, old).await.ok();
+        match (to, from) {
+            (Ok(to), from) => {
+                let old = from.map(|from| Old {
+                    channel: channel.clone(),
+                    from,
+                    to: to.clone(),
+                    turns: Arc::new(Semaphore::new(TURNS)),
+                });
+                Ok((to, old))
+            }
+            (Err(fault), from) => {
+                if let Some(handle) = &from {
+                    drop(session.submit(&Request::Close { handle }));
+                }
+                Err(fault)
+            }
+        }
+    }
+
+    /// Copies so many bytes from there to the same place in the new file. Waits for a turn, which the answer gives back.
+    pub async fn copy(&self, offset: u64, len: u64) -> Pending {
+        let turn = match self.turns.clone().acquire_owned().await {
+            Ok(turn) => turn,
+            // It is never closed.
+            Err(_) => std::future::pending().await,
+        };
+        // What waits behind it on this channel waits for all of it: others take the others.
+        let carried = self.channel.add_bytes(usize::try_from(len).unwrap_or(usize::MAX));
+        let request = Request::CopyData { from: &self.from, to: &self.to, offset, len };
+        self.channel.session.submit_holding(&request, (turn, carried))
+    }
+}
+
+impl Drop for Old {
+    /// What was only read needs no CLOSE that succeeds.
+    fn drop(&mut self) {
+        drop(self.channel.session.submit(&Request::Close { handle: &self.from }));
+    }
+}
+
+/// As [`super::super::Tree::parts`]; `path` is the server's.
+pub async fn ask(
+    tree: &RemoteTree,
+    path: &[u8],
+    first: u64,
+    algorithm: Algorithm,
+) -> Result<Option<Answer<Vec<Digest>>>> {
+    let pool = tree.remote.pool().await?;
+    // One that somebody else drives is asked for whole files only.
+    let usable =
+        |hasher: &crate::verify::remote::RemoteHasher| hasher.rung.algorithm() == algorithm && !hasher.is_shared();
+    let Some(hasher) = pool.far().await.hasher.filter(usable) else { return Ok(None) };
+    let Ok(asked) = hasher.parts(path, first).await else { return Ok(None) };
+    let hop = tree.remote.hop();
+    let answer: Answer<Vec<Digest>> = Box::pin(async move {
+        asked.await.map_err(|why| match why {
+            NoHash::Skipped => Fault::new(hop, Stage::Hash, Cause::Unsupported, "no hashes of parts"),
+            NoHash::Gone(why) => Fault::new(hop, Stage::Hash, Cause::Lost, why),
+        })
+    });
+    Ok(Some(answer))
+}

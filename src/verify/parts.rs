@@ -1,0 +1,48 @@
+//! The hashes of an old file's parts, which tell what of it the new one has at the same place.
+//!
+//! A hasher that answers each name as it comes ([`super::ladder::Rung::tells_parts`]) is asked with a name in front of which
+//! stands `bN ` (N: the number of the first part, from 0); no other name begins so, for all begin with `/` or `./`. It answers
+//! with a line for each of the next [`ASKED`] parts that there are, `HASH  ` with no name behind it, and then with a line of the
+//! whole question and [`UNREADABLE`](super::ladder::UNREADABLE) for a hash. A hasher of before there were such questions takes it
+//! for a name that it cannot read, and so tells of no parts.
+//!
+//! A part's hash is that of a file with these bytes and no others. Nothing rests on it but what is sent: the file that is made
+//! of parts is proven whole, as any other.
+
+/// Bytes of a part; the last one of a file is shorter. Four of the largest WRITEs that OpenSSH takes (255 KiB), and twelve blocks
+/// of [`super::gmac`]: a part is sent in whole requests, and hashed in whole blocks. Measured, Python with GMAC, 500 MB of which five
+/// megabytes differ: parts of 255 KiB take 0.22 s to be hashed and told, and 6.3 MB are sent; of 510 KiB 0.17 s and 7.3 MB; of
+/// 1,020 KiB 0.17 s and 9.4 MB; of 2,040 KiB 0.15 s and 16.7 MB.
+pub const PART: u64 = 12 * super::gmac::BLOCK as u64;
+
+/// Parts that one question asks for (64 MiB): hashed in 22 ms (measured as above), so that the hasher is soon there for others.
+pub const ASKED: u64 = 64;
+
+/// What is asked; `path` as [`super::ladder::handed_over`] gives it.
+pub fn question(first: u64, path: &[u8]) -> Vec<u8> {
+    [format!("b{first} ").as_bytes(), path].concat()
+}
+
+/// Reads a question; `None` for a plain name.
+pub fn asked(name: &[u8]) -> Option<(u64, &[u8])> {
+    let rest = name.strip_prefix(b"b")?;
+    let at = rest.iter().position(|byte| *byte == b' ')?;
+    let first = std::str::from_utf8(&rest[..at]).ok()?.parse().ok()?;
+    Some((first, &rest[at + 1..]))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::verify::ladder::handed_over;
+
+    #[test]
+    fn a_question_is_read_as_it_was_asked_and_no_name_is_one() {
+        for path in [&b"/a b/c"[..], b"b1 x", b"b7 /etc", b""] {
+            assert_eq!(asked(&question(64, &handed_over(path))), Some((64, &handed_over(path)[..])));
+            assert_eq!(asked(&handed_over(path)), None);
+        }
+        assert_eq!(asked(b"b1"), None);
+        assert_eq!(asked(b"b-1 /x"), None);
+    }
+}
