@@ -30,6 +30,12 @@ pub struct Over {
     case: Case,
 }
 
+/// Whether any file of this run may be made of parts that the destination has.
+pub fn may_be(run: &Run) -> bool {
+    let options = &run.job.options;
+    run.push() && options.whole_file != Some(true) && options.verify == Verify::Auto && !options.sparse
+}
+
 /// The file at the destination that this one, being pushed whole from the start in its first try, may share parts with.
 pub fn over(run: &Run, item: &FileItem, meta: &Meta, number: u32, from: u64) -> Option<Over> {
     let options = &run.job.options;

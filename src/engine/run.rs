@@ -349,7 +349,7 @@ pub async fn run(job: Job, settings: Settings) -> Outcome {
     if run.job.dest.is_some() {
         super::backup::announce(&run).await;
     }
-    run.printer.sends_whole();
+    run.printer.delta(super::parts::may_be(&run));
     let work = async {
         if run.job.dest.is_none() {
             return list::list(&run, roots.brought).await;

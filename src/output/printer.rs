@@ -21,6 +21,7 @@ use crate::entry::Meta;
 use crate::fault::Fault;
 use crate::job::{Job, Options, Place};
 use crate::plan::filter::{Side, Verdict};
+use crate::verify::parts::PART;
 
 /// Why a file is left alone (`--info=skip`, shown at `-vv`).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -239,10 +240,13 @@ impl Printer {
         self.line(&[what, kind, &self.name(path), b" because of pattern ", &because].concat());
     }
 
-    /// How data is sent: always whole (`-vv`).
-    pub fn sends_whole(&self) {
+    /// Whether files may be made of parts that the destination has (`-vv`).
+    pub fn delta(&self, may_be: bool) {
         if self.options.verbose >= 2 {
-            self.line(b"delta-transmission disabled for local transfer or --whole-file");
+            self.line(match may_be {
+                true => b"delta-transmission enabled",
+                false => b"delta-transmission disabled for local transfer or --whole-file",
+            });
         }
     }
 
@@ -435,7 +439,9 @@ impl Printer {
         let o = &self.options;
         let mut text = String::new();
         if o.verbose >= 2 {
-            text += &format!("total: matches=0  hash_hits=0  false_alarms=0 data={}\n", stats.literal);
+            // A part that is compared and the same is one that is found and matches.
+            let (parts, data) = (stats.matched.div_ceil(PART), stats.literal);
+            text += &format!("total: matches={parts}  hash_hits={parts}  false_alarms=0 data={data}\n");
         }
         if o.info.stats >= 2 {
             text += &format!("\n{}", stats.block(o.human_readable));

@@ -272,8 +272,10 @@ async fn config(hop: &Hop, windows: Windows, compress: bool) -> Result<client::C
             rekey_time_limit: Duration::from_secs(365 * 24 * 3600),
         },
         window_size: windows.receive,
-        // What a server may put into one packet for us; RFC 4253 §6.1's minimum is what OpenSSH sends anyway.
-        maximum_packet_size: 32 * 1024,
+        // What a server may put into one packet for us, payload and all. OpenSSH puts in as much as it has: at twice RFC 4253
+        // §6.1's 32 KiB a pull of 2 GB takes 9 % less time (its many packets cost both ends); more gains nothing more, and russh
+        // warns of it.
+        maximum_packet_size: 65_535,
         channel_buffer_size: CHANNEL_QUEUE,
         preferred: preferred(hop, compress).await?,
         inactivity_timeout: None,
