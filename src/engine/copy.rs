@@ -54,13 +54,15 @@ pub async fn attempt(run: &Run, item: &FileItem, meta: &Meta, number: u32, trace
     item.directory.ready().await?;
     trace.waited = started.elapsed();
     if run.job.options.inplace {
-        return super::inplace::attempt(run, item, meta, number, trace).await;
+        return Box::pin(super::inplace::attempt(run, item, meta, number, trace)).await;
     }
     let temp = stage::name(run, &item.dest_path);
     let tried = async {
         let stage = stage::tree(run).await?;
-        let from = if number == 1 { super::partial::resume(run, &item.dest_path, meta, &temp).await? } else { 0 };
-        let copied = if from == 0 && number == 1 { copied(run, item, meta, (&stage, &temp)).await? } else { None };
+        let from =
+            if number == 1 { Box::pin(super::partial::resume(run, &item.dest_path, meta, &temp)).await? } else { 0 };
+        let copied =
+            if from == 0 && number == 1 { Box::pin(copied(run, item, meta, (&stage, &temp))).await? } else { None };
         let proof = match copied {
             Some(proof) => proof,
             None => send_proven(run, item, meta, (&stage, &temp), number, trace, from).await?,
@@ -71,7 +73,7 @@ pub async fn attempt(run: &Run, item: &FileItem, meta: &Meta, number: u32, trace
             return Ok(proof);
         }
         if item.old.as_ref().is_some_and(Meta::is_file) {
-            super::backup::keep(run, &item.dest_path).await?;
+            Box::pin(super::backup::keep(run, &item.dest_path)).await?;
         }
         stage::commit(run, &temp, &item.dest_path, change).await?;
         Ok::<_, Fault>(proof)
@@ -89,7 +91,7 @@ pub async fn attempt(run: &Run, item: &FileItem, meta: &Meta, number: u32, trace
         Err(fault) => {
             // What is proven to be wrong is nothing to go on from.
             let bytes = if fault.cause == Cause::Mismatch { 0 } else { trace.done() };
-            give_back(run, item, meta, &temp, bytes).await;
+            Box::pin(give_back(run, item, meta, &temp, bytes)).await;
             Err(fault)
         }
     }
@@ -205,7 +207,7 @@ async fn send(
     let started = tokio::time::Instant::now();
     if large(run, meta) || begin.from > 0 || run.job.options.inplace || sparse::concerns(run, meta.size) {
         let from = begin.from;
-        let fault = match pump(run, item, meta, to, trace, begin, algorithm).await {
+        let fault = match Box::pin(pump(run, item, meta, to, trace, begin, algorithm)).await {
             Err(fault) if trace.refused => fault,
             done => return done,
         };
@@ -217,7 +219,7 @@ async fn send(
             Err(fault) if fault.cause != Cause::NotFound => return Err(fault),
             _ => {}
         }
-        return pump(run, item, meta, to, trace, Begin { from, over: None }, algorithm).await;
+        return Box::pin(pump(run, item, meta, to, trace, Begin { from, over: None }, algorithm)).await;
     }
     let _held = run.budget.bytes(meta.size as usize).await;
     trace.waited += started.elapsed();

@@ -6,7 +6,7 @@
 use std::collections::VecDeque;
 use std::future::Future;
 use std::pin::Pin;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::task::{Context, Poll};
 use std::time::Duration;
@@ -25,6 +25,10 @@ use super::wire::{Receiver, Sender, Wire};
 
 /// Small requests are gathered into messages of at most this many bytes: one SSH packet (RFC 4253 §6.1).
 const GATHER: usize = 32 * 1024;
+
+/// A payload of at most this many bytes is copied among the requests around it; a longer one travels by reference. Each message
+/// of its own costs an SSH packet, a wake-up and two encryptions, all of which take longer than the copying.
+const COPIED: usize = 16 * 1024;
 
 /// What the server says it can take (`limits@openssh.com`), or the defaults where it does not say.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -135,6 +139,8 @@ struct Shared {
     state: Mutex<State>,
     wake: Notify,
     ended: watch::Sender<bool>,
+    /// Whether there is a fate, for those who only want to know that.
+    over: AtomicBool,
 }
 
 struct State {
@@ -162,6 +168,24 @@ struct Outbox {
 }
 
 impl Outbox {
+    /// What follows the request that was written last.
+    fn payload(&mut self, payload: Bytes) {
+        if payload.len() <= COPIED {
+            return self.tail.extend_from_slice(&payload);
+        }
+        let head = self.tail.split().freeze();
+        self.ready.push_back(head);
+        self.ready.push_back(payload);
+    }
+
+    /// Ends the message that is long enough.
+    fn gather(&mut self) {
+        if self.tail.len() >= GATHER {
+            let tail = self.tail.split().freeze();
+            self.ready.push_back(tail);
+        }
+    }
+
     fn take(&mut self) -> VecDeque<Bytes> {
         if !self.tail.is_empty() {
             let tail = self.tail.split().freeze();
@@ -180,7 +204,13 @@ impl Shared {
             closing: false,
             last_heard: Instant::now(),
         };
-        Shared { peer, state: Mutex::new(state), wake: Notify::new(), ended: watch::Sender::new(false) }
+        Shared {
+            peer,
+            state: Mutex::new(state),
+            wake: Notify::new(),
+            ended: watch::Sender::new(false),
+            over: AtomicBool::new(false),
+        }
     }
 
     fn submit(self: &Arc<Self>, request: &Request) -> Pending {
@@ -199,13 +229,9 @@ impl Shared {
             let State { table, out, .. } = &mut *state;
             let waiter = Waiter { answer: sender, _held: held };
             if let Some(payload) = table.submit(request, waiter, &mut out.tail) {
-                let head = out.tail.split().freeze();
-                out.ready.push_back(head);
-                out.ready.push_back(payload);
-            } else if out.tail.len() >= GATHER {
-                let tail = out.tail.split().freeze();
-                out.ready.push_back(tail);
+                out.payload(payload);
             }
+            out.gather();
         }
         drop(state);
         self.wake.notify_one();
@@ -226,6 +252,7 @@ impl Shared {
         let mut state = self.state();
         if state.fate.is_none() {
             state.fate = Some(fault.clone());
+            self.over.store(true, Ordering::Release);
         }
         let waiting: Vec<_> = state.table.drain().collect();
         drop(state);
@@ -426,6 +453,10 @@ impl Session {
 
     /// Why the session ended, if it has.
     pub fn fate(&self) -> Option<Fault> {
+        // Asked for every file and channel: the lock is the reader's and the writer's.
+        if !self.shared.over.load(Ordering::Acquire) {
+            return None;
+        }
         self.shared.state().fate.clone()
     }
 

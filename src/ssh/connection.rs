@@ -6,6 +6,8 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use tokio::sync::watch;
+
 use crate::fault::{Cause, Fault, Stage};
 use crate::ledger::{Event, HopFacts, Ledger, TextKind};
 
@@ -53,15 +55,44 @@ pub struct Lane {
     _jumps: Vec<Arc<HopSession>>,
 }
 
-impl Connection {
-    /// Connects to all jumps and opens the first lane.
-    pub async fn open(route: &Route, context: &Context) -> Result<(Connection, Lane), Fault> {
-        Connection::open_lane(route, context, 0).await
+/// How connections that are made together go hop by hop: one leads, and the others knock at a hop only once it has logged in
+/// there. So whatever a person has to be asked is asked once, and where the first is turned away the others do not come.
+pub enum Pace {
+    /// Tells at how many hops it has logged in.
+    Lead(watch::Sender<usize>),
+    Follow(watch::Receiver<usize>),
+    Alone,
+}
+
+impl Pace {
+    /// Waits until hop `index` may be spoken to.
+    async fn may(&mut self, index: usize) -> Result<(), Fault> {
+        let Pace::Follow(first) = self else { return Ok(()) };
+        let text = "the connection that leads did not come about";
+        let led = first.wait_for(|hops| *hops > index).await;
+        led.map(drop).map_err(|_| Fault::new("local", Stage::Session, Cause::Cancelled, text))
     }
 
-    /// As [`Connection::open`], for a further connection, whose first lane has the number `index`.
-    pub async fn open_lane(route: &Route, context: &Context, index: u32) -> Result<(Connection, Lane), Fault> {
+    fn logged_in(&self, index: usize) {
+        if let Pace::Lead(hops) = self {
+            hops.send_replace(index + 1);
+        }
+    }
+}
+
+impl Connection {
+    /// Connects to all jumps and opens a first lane, with the number `index`.
+    ///
+    /// # Errors
+    /// Also [`Cause::Cancelled`], if the one that is followed has failed.
+    pub async fn open(
+        route: &Route,
+        context: &Context,
+        index: u32,
+        mut pace: Pace,
+    ) -> Result<(Connection, Lane), Fault> {
         let number = index;
+        pace.may(0).await?;
         let (first, mut spent) = first_stream(route, context).await?;
         let (windows, distance) = (Windows::for_round_trip(first.round_trip), first.distance);
         let mut connection =
@@ -72,9 +103,13 @@ impl Connection {
             for index in 0..last {
                 let session = Arc::new(connection.hop(index, stream, spent, None).await?);
                 connection.jumps.push(session);
+                pace.logged_in(index);
+                pace.may(index + 1).await?;
                 (stream, spent) = connection.tunnel(index + 1).await?;
             }
-            connection.hop(last, stream, spent, Some(number)).await
+            let session = connection.hop(last, stream, spent, Some(number)).await?;
+            pace.logged_in(last);
+            Ok(session)
         };
         match reached.await {
             Ok(session) => {

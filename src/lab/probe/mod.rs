@@ -20,7 +20,7 @@ use crate::cli::{self, Command};
 use crate::fault::Fault;
 use crate::job::Login;
 use crate::ledger::{self, HopFacts, Ledger, escape};
-use crate::ssh::connection::{Connection, Context};
+use crate::ssh::connection::{Connection, Context, Pace};
 use crate::ssh::prompt::Prompt;
 use crate::ssh::route::{Route, Shell};
 
@@ -145,7 +145,7 @@ async fn find(options: &Options, shell: &[OsString], login: &Login, context: &Co
             ));
         }
     };
-    let (connection, lane) = Connection::open(&route, context).await?;
+    let (connection, lane) = Connection::open(&route, context, 0, Pace::Alone).await?;
     let session = &lane.session;
     let (sftp, first) = measure::sftp(session).await?;
     let mut round_trips = connection.round_trips().await;

@@ -114,13 +114,20 @@ pub(super) fn no_follow(follow: bool) -> AtFlags {
 }
 
 pub(super) fn open_for_reading(root: &Root, path: &[u8], follow: bool) -> io::Result<File> {
-    let (dir, name) = root.parent(path)?;
     // NONBLOCK: a FIFO that took the file's place must not hang us.
-    let mut flags = OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NONBLOCK;
+    let mut flags = OFlags::RDONLY | OFlags::NONBLOCK;
     if !follow {
         flags |= OFlags::NOFOLLOW;
     }
-    let file = File::from(fs::openat(&dir, name, flags, Mode::empty())?);
+    let file = match root.follow {
+        // One call for the way and the file: no link is gone through anywhere.
+        Follow::No if !follow => root.walk(path, flags)?,
+        _ => {
+            let (dir, name) = root.parent(path)?;
+            fs::openat(&dir, name, flags | OFlags::CLOEXEC, Mode::empty())?
+        }
+    };
+    let file = File::from(file);
     if Kind::from_mode(fs::fstat(&file)?.st_mode) != Some(Kind::File) {
         return Err(io::Error::other("is no regular file any more"));
     }

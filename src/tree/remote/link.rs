@@ -1,5 +1,6 @@
 //! What carries SFTP to the far end: an SSH connection with its lanes, or a command's standard streams.
 
+use std::collections::VecDeque;
 use std::ffi::OsString;
 use std::process::Stdio;
 use std::sync::{Arc, Mutex, MutexGuard};
@@ -9,12 +10,14 @@ use bytes::{Bytes, BytesMut};
 use futures::future::join_all;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::process::{Child, ChildStdin, ChildStdout, Command};
+use tokio::sync::watch;
+use tokio::task::JoinHandle;
 
 use crate::fault::{Cause, Fault, Stage};
 use crate::ledger::HopFacts;
 use crate::sftp::wire::{BoxFuture, Receiver, Sender, Wire};
 use crate::ssh::channel::{self, Start};
-use crate::ssh::connection::{Connection, Context, Lane};
+use crate::ssh::connection::{Connection, Context, Lane, Pace};
 use crate::ssh::route::Route;
 use crate::verify::ladder::FarEnd;
 
@@ -111,12 +114,15 @@ impl Connector for SshConnector {
 
     fn connect(&self) -> BoxFuture<'_, Result<Arc<dyn Link>, Fault>> {
         Box::pin(async move {
-            let (connection, lane) = Connection::open(&self.route, &self.context).await?;
+            let (pace, follow) = watch::channel(0);
+            let early = Early::begin(&self.route, &self.context, self.connections, &follow);
+            drop(follow);
+            let (connection, lane) = Connection::open(&self.route, &self.context, 0, Pace::Lead(pace)).await?;
             let more = Lanes {
                 route: self.route.clone(),
                 context: self.context.clone(),
                 connections: self.connections,
-                added: Mutex::default(),
+                added: Mutex::new(Added { early, ..Added::default() }),
             };
             Ok(Arc::new(SshLink { connection, lane, more }) as Arc<dyn Link>)
         })
@@ -137,8 +143,36 @@ struct Lanes {
     added: Mutex<Added>,
 }
 
+/// Connections that are begun with the first one, which they follow; those that nobody comes for end with this.
+#[derive(Default)]
+struct Early(VecDeque<AbortOnDrop<Result<(Connection, Lane), Fault>>>);
+
+/// MaxStartups counts logins that are not done yet, ten before it drops any.
+const EARLY: usize = 3;
+
+impl Early {
+    fn begin(route: &Route, context: &Context, connections: usize, first: &watch::Receiver<usize>) -> Early {
+        let begun = 1..=connections.saturating_sub(1).min(EARLY);
+        let begin = |index| {
+            let (route, context, pace) = (route.clone(), context.clone(), Pace::Follow(first.clone()));
+            let connecting = async move { Connection::open(&route, &context, index as u32, pace).await };
+            AbortOnDrop(tokio::spawn(connecting))
+        };
+        Early(begun.map(begin).collect())
+    }
+}
+
+struct AbortOnDrop<T>(JoinHandle<T>);
+
+impl<T> Drop for AbortOnDrop<T> {
+    fn drop(&mut self) {
+        self.0.abort();
+    }
+}
+
 #[derive(Default)]
 struct Added {
+    early: Early,
     /// Lanes begun; their numbers start at 1.
     begun: u32,
     connections: Vec<Arc<Connection>>,
@@ -152,17 +186,23 @@ impl SshLink {
     }
 
     async fn add(&self) -> Result<Option<u32>, Fault> {
-        let (index, carrier) = {
+        let (index, early, carrier) = {
             let mut added = self.added();
             added.begun += 1;
+            // They have the first numbers, in order.
+            let early = added.early.0.pop_front();
             let new = (added.begun as usize) < self.more.connections;
             // On all connections in turn; the first is not in the list.
             let turn = added.begun as usize % (added.connections.len() + 1);
-            (added.begun, if new { None } else { Some(turn.checked_sub(1).map(|n| added.connections[n].clone())) })
+            let carrier = if new { None } else { Some(turn.checked_sub(1).map(|n| added.connections[n].clone())) };
+            (added.begun, early, carrier)
         };
         let (lane, carrier) = match carrier {
             None => {
-                let (connection, lane) = Connection::open_lane(&self.more.route, &self.more.context, index).await?;
+                let (connection, lane) = match early {
+                    Some(mut early) => (&mut early.0).await.map_err(|_| stopped(&self.lane))??,
+                    None => Connection::open(&self.more.route, &self.more.context, index, Pace::Alone).await?,
+                };
                 let connection = Arc::new(connection);
                 self.added().connections.push(connection.clone());
                 (Some(lane), Some(connection))
@@ -174,6 +214,11 @@ impl SshLink {
         self.added().lanes.push((Arc::new(lane), carrier));
         Ok(Some(index))
     }
+}
+
+/// A connection's task ended without an answer: the runtime is about to.
+fn stopped(lane: &Lane) -> Fault {
+    Fault::new(lane.session.hop.alias.clone(), Stage::Session, Cause::Cancelled, "the run has ended")
 }
 
 impl Link for SshLink {
