@@ -273,7 +273,7 @@ fn empty<'a>(
     })
 }
 
-/// Makes way for an entry of another kind: what is there is removed, a directory only if it is empty or may be emptied.
+/// Makes way for an entry of another kind, or tells what that would be (a dry run): what is there is removed, a directory only if it is empty or may be emptied.
 pub async fn make_way(
     run: &Run,
     filter: &Arc<Filter>,
@@ -282,13 +282,20 @@ pub async fn make_way(
     way: crate::plan::quick_check::MakeWay,
 ) -> Result<(), Fault> {
     use crate::plan::quick_check::MakeWay;
+    let dry_run = run.job.options.dry_run;
     match way {
+        MakeWay::Unlink if dry_run => {
+            super::backup::would_keep(run, path);
+            Ok(())
+        }
         MakeWay::Unlink if super::backup::instead_of_removal(run, path).await? => Ok(()),
         MakeWay::Unlink => run.dest.remove(path).await,
         MakeWay::Tree => match empty(run, filter, path, shown, &mut Deleted::default()).await {
             Emptied::No => Err(no_way(run, shown)),
+            _ if dry_run => Ok(()),
             _ => rmdir(run, path, shown).await,
         },
+        MakeWay::EmptyDir if dry_run => Ok(()),
         MakeWay::EmptyDir => rmdir(run, path, shown).await,
     }
 }

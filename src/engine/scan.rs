@@ -290,8 +290,9 @@ impl Scan<'_> {
             self.left.extraneous.push(Extraneous { path, shown, entries: plan.delete, filter, named: false });
         }
         // On its way here, rsync tells of a file once there is where it can be written.
+        let writes = run.pull && known && !run.job.options.dry_run;
         let shut = match run.dest.as_local() {
-            Some(dest) if run.pull && known && run.printer.tells_items() => !dest.may_write_in(&dest_path).await,
+            Some(dest) if writes && run.printer.tells_items() => !dest.may_write_in(&dest_path).await,
             _ => false,
         };
         let first_new = self.waiting.len();

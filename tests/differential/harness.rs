@@ -82,6 +82,7 @@ impl Case {
     fn is_ordered(&self) -> bool {
         let loose = |word: &str| {
             word.starts_with("--del")
+                || word == "--force"
                 || word == "--remove-source-files"
                 || word.contains("vv")
                 || word.contains("backup1")

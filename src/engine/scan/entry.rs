@@ -162,10 +162,11 @@ impl Scan<'_> {
         let settles = place.basis.as_ref().is_some_and(|found| basis::settles(run, found).is_some());
         let decision = match decision {
             Decision::Replace(way) if run.job.options.dry_run => {
-                if way == MakeWay::Unlink {
-                    backup::would_keep(run, &place.dest_path);
+                match finish::make_way(run, &place.protect, &place.dest_path, &place.shown, way).await {
+                    Err(fault) if entry.meta.is_file() => return self.never_sent(&place, &entry, fault),
+                    Err(fault) => return run.trouble(&fault, Some(&place.shown)),
+                    Ok(()) => decision,
                 }
-                decision
             }
             // A line that a file is sent means that there is room for it.
             Decision::Replace(way) if entry.meta.is_file() && !settles => {

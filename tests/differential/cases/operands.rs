@@ -334,6 +334,8 @@ pub const LOCKED: &[&str] = &[
 pub const THEIRS: &[&str] = &[
     "-ai --no-D src/shut dst/theirs",
     "-av --no-D src/shut dst/theirs",
+    "-ani --no-D src/shut dst/theirs",
+    "-ani --no-D --force src/shut dst/theirs",
     "-ai --no-D src/shut/ dst/theirs",
     "-ai --no-D --force src/shut dst/theirs",
     "-ai --no-D --delete src/shut dst/theirs",
