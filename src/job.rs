@@ -107,6 +107,46 @@ impl BasisKind {
     }
 }
 
+/// A checksum of rsync's, as `--checksum-choice` names it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Checksum {
+    /// rsync's own choice, where both of its ends are as new as ours.
+    #[default]
+    Xxh128,
+    Xxh3,
+    Xxh64,
+    Md5,
+    Md4,
+    Sha1,
+    None,
+}
+
+impl Checksum {
+    /// By rsync's name for it.
+    pub fn named(name: &str) -> Option<Checksum> {
+        Some(match name {
+            "auto" | "xxh128" => Checksum::Xxh128,
+            "xxh3" => Checksum::Xxh3,
+            "xxh64" | "xxhash" => Checksum::Xxh64,
+            "md5" => Checksum::Md5,
+            "md4" => Checksum::Md4,
+            "sha1" => Checksum::Sha1,
+            "none" => Checksum::None,
+            _ => return None,
+        })
+    }
+
+    /// Its bytes; of none, what rsync leaves room for.
+    pub const fn size(self) -> usize {
+        match self {
+            Checksum::Xxh128 | Checksum::Md5 | Checksum::Md4 => 16,
+            Checksum::Xxh3 | Checksum::Xxh64 => 8,
+            Checksum::Sha1 => 20,
+            Checksum::None => 1,
+        }
+    }
+}
+
 /// `--delete` and its kin.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Delete {
@@ -115,6 +155,8 @@ pub struct Delete {
     pub excluded: bool,
     /// `--delete-after`: rules that directories bring are those that were transferred.
     pub after: bool,
+    /// `--delete-before` or `--delete-after`: rsync deletes in a pass of its own, and says where it begins.
+    pub apart: bool,
 }
 
 /// rsync's options, resolved. Field names are the long options' names.
@@ -223,6 +265,10 @@ pub struct Options {
     pub log_file: Option<PathBuf>,
     /// rsync's own format where it is not given.
     pub log_file_format: Option<Vec<u8>>,
+    /// A format shows checksums (`%C`).
+    pub sums: bool,
+    /// `--checksum-choice`: of what is sent, and with `-c`. Only what `%C` shows.
+    pub checksum_choice: (Checksum, Checksum),
     /// `-ii`: what is unchanged is itemized too.
     pub itemize_unchanged: bool,
     pub progress: bool,
@@ -249,6 +295,11 @@ pub struct Options {
 }
 
 impl Options {
+    /// The checksum that `%C` shows.
+    pub fn sum(&self) -> Checksum {
+        if self.checksum { self.checksum_choice.1 } else { self.checksum_choice.0 }
+    }
+
     /// Whether links of the source may be gone through.
     pub fn follows(&self) -> bool {
         self.copy_links || self.copy_dirlinks || self.copy_unsafe_links

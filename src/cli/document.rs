@@ -52,8 +52,14 @@ fn refused() -> String {
 }
 
 const FORMATS: &str = "
-In `--out-format` and `--log-file-format`, `%C` is refused (exit 4): it is the checksum that rsync makes of its own transfer (XXH128,
-unless chosen otherwise), and what proves a file here is another one. `%c` is always 0: no block checksums are received.
+In `--out-format` and `--log-file-format`, `%C` is the checksum that rsync shows: XXH128, or what `--checksum-choice` names
+(`xxh128`, `xxh3`, `xxh64`, `md5`, `md4`, `sha1`). It is made of the data as it is read, only where a format asks for it, and
+proves nothing here; so a file's line comes when the file has arrived. With `-c`, and where nothing is sent, the source is read for
+it, from the far end too. `%c` is 16 for a file that is sent and 0 for one that is received, as rsync's is where no blocks are
+compared; `%b` is the file's own bytes.
+
+With `--info=flist2` (and `--progress`), where rsync makes its whole list first (`-d`, `--no-i-r`, `-m`, ...), it tells how many
+files that has before it names any. That number is not known here by then, and the heading ends with `done`.
 ";
 
 #[test]

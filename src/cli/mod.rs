@@ -1,7 +1,7 @@
 //! rsync's grammar: from argv to a [`Job`], and the exit codes.
 //!
-//! [`options`] cuts what was typed by the rows of [`table`]; [`resolve`] folds it, in order, into what it means. Nothing here
-//! prints or copies; the only files read are those named by `--exclude-from`, `--include-from` and `--files-from`.
+//! [`options`] cuts what was typed by the rows of [`table`]; [`resolve`] folds it, in order, into what it means ([`fold`]: one
+//! option, [`merge`]: files of rules). Nothing here prints or copies; the only files read are those named by `--exclude-from`, `--include-from` and `--files-from`.
 
 use std::ffi::{OsStr, OsString};
 use std::io::{self, Read};
@@ -11,8 +11,10 @@ use crate::job::{Job, Login};
 #[cfg(test)]
 mod document;
 pub mod exit;
+mod fold;
 mod help;
 mod info;
+mod merge;
 mod moment;
 mod operand;
 mod options;

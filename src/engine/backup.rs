@@ -27,7 +27,7 @@ struct Target {
 pub async fn announce(run: &Run) {
     let Some(dir) = run.job.options.backup.as_ref().and_then(|backup| backup.dir.as_ref()) else { return };
     if run.job.options.info.backup >= 1 {
-        let there = async { run.dest.beside(dir).await?.stat(b"", true).await };
+        let there = async { run.beside(dir).await?.stat(b"", true).await };
         run.printer.backup_dir(dir, !matches!(there.await, Ok(Some(_))));
     }
 }
@@ -60,6 +60,17 @@ pub async fn instead_of_removal(run: &Run, path: &[u8]) -> Result<bool, Fault> {
     run.dest.move_to(path, target.tree.as_ref(), &target.path).await?;
     run.printer.backed_up(path, &target.shown);
     Ok(true)
+}
+
+/// Tells, in a dry run, where what would be deleted would be kept.
+pub fn would_keep(run: &Run, path: &[u8]) {
+    let Some(backup) = &run.job.options.backup else { return };
+    let name = [path, &backup.suffix].concat();
+    match &backup.dir {
+        Some(dir) => run.printer.backed_up(path, &crate::tree::join(dir, &name)),
+        None if path.ends_with(&backup.suffix) => {}
+        None => run.printer.backed_up(path, &name),
+    }
 }
 
 /// Keeps a copy of a file that is going to be written in place.

@@ -43,9 +43,7 @@ pub async fn open(run: &Run) -> Vec<Arc<dyn Tree>> {
     let mut trees = Vec::new();
     for dir in &basis.dirs {
         let found = async {
-            // A directory that is not made yet cannot be gone through.
-            let from_above = dir.strip_prefix(b"../").filter(|_| run.missing);
-            let tree = run.dest.beside(from_above.unwrap_or(dir)).await?;
+            let tree = run.beside(dir).await?;
             Ok::<_, Fault>(tree.stat(b"", true).await?.filter(Meta::is_dir).map(|_| tree))
         };
         match found.await {

@@ -18,12 +18,14 @@ pub struct Origin {
     pub path: Vec<u8>,
     /// The rules of the directory that it lies in.
     pub filter: Arc<Filter>,
+    /// Which operand brings it: of equal names the first counts.
+    pub rank: usize,
 }
 
 impl Origin {
     pub fn below(&self, name: &[u8]) -> Origin {
         let path = if self.path.is_empty() { name.to_vec() } else { join(&self.path, name) };
-        Origin { source: self.source.clone(), path, filter: self.filter.clone() }
+        Origin { path, ..self.clone() }
     }
 }
 
@@ -122,7 +124,12 @@ pub fn overlay(listed: Vec<(Origin, Vec<Entry>)>, given: Nodes) -> (Vec<Entry>, 
     for node in more.chain(given.into_values()) {
         match known.get(&node.entry.name) {
             Some(at) => {
-                merge(&mut all[*at], node);
+                let (old, mut new) = (&mut all[*at], node);
+                // An item may stand before the directory whose contents have its name.
+                if new.origin.rank < old.origin.rank {
+                    std::mem::swap(old, &mut new);
+                }
+                merge(old, new);
             }
             None => {
                 known.insert(node.entry.name.clone(), all.len());
@@ -152,7 +159,7 @@ mod tests {
 
     fn node(name: &str, kind: Kind, origin: &str) -> Node {
         let source: Arc<dyn Tree> = Arc::new(Local::open(b"").expect("the current directory"));
-        let origin = Origin { source, path: origin.into(), filter: Arc::default() };
+        let origin = Origin { source, path: origin.into(), filter: Arc::default(), rank: 0 };
         let meta = Meta {
             kind,
             size: 1,

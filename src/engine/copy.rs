@@ -226,6 +226,7 @@ async fn send(
     let (data, after, used) = item.source.read_small(&item.source_path, meta.size, item.follow).await?;
     trace.used = used;
     unchanged(item, meta, &after, data.len() as u64)?;
+    super::sums::of_all(run, item, &data);
     let size = data.len() as u64;
     let algorithm = algorithm.of(run).await;
     let (used, stored) = to.0.write_small(to.1, data.clone(), 0o600, algorithm).await?;

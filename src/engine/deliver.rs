@@ -18,6 +18,7 @@ use super::progress;
 use super::removal;
 use super::retry::{self, Retry, Scope};
 use super::run::Run;
+use super::sums;
 
 /// One regular file that needs something.
 pub struct FileItem {
@@ -45,6 +46,8 @@ pub struct FileItem {
     pub copied: Option<(Arc<dyn Tree>, Vec<u8>)>,
     /// Bytes of it that were not sent, because the destination had them.
     pub matched: AtomicU64,
+    /// Its checksum, if its line shows one.
+    pub sum: sums::Slot,
     /// `-H`: other names of it wait until it is there.
     pub first: Option<links::Promise>,
 }
@@ -104,15 +107,17 @@ async fn send_told(run: &Run, item: &FileItem) -> Result<Class, Fault> {
     }
     if item.later {
         let class = send(run, item).await?;
-        run.printer.item(&line(run, item, true).await?.item(run, item));
+        let sum = sums::of(run, item, true).await?;
+        run.printer.item(&line(run, item, true, sum).await?.item(run, item));
         return Ok(class);
     }
-    let line = line(run, item, true).await?;
-    if progress::begins(run, item) {
+    let mut line = line(run, item, true, None).await?;
+    if !run.job.options.sums && progress::begins(run, item) {
         run.printer.item(&line.item(run, item));
     }
     let started = Instant::now();
     let class = send(run, item).await?;
+    line.sum = sums::of(run, item, true).await?;
     progress::whole(run, item, started.elapsed(), || run.printer.item(&line.item(run, item)));
     Ok(class)
 }
@@ -124,8 +129,10 @@ async fn print(run: &Run, item: &FileItem, transfers: bool) -> Result<(), Fault>
         tally.stats.transferred += 1;
         tally.stats.transferred_size += item.meta.size;
     }
-    let line = line(run, item, transfers).await?;
-    run.printer.item(&line.item(run, item));
+    let line = line(run, item, transfers, None).await?;
+    let shown = run.printer.shows(&line.item(run, item));
+    let sum = if shown { sums::of(run, item, transfers).await? } else { None };
+    run.printer.item(&Line { sum, ..line }.item(run, item));
     Ok(())
 }
 
@@ -135,15 +142,17 @@ struct Line {
     transfers: bool,
     sets_owner: bool,
     sets_group: bool,
+    sum: Option<Vec<u8>>,
 }
 
-async fn line(run: &Run, item: &FileItem, transfers: bool) -> Result<Line, Fault> {
+async fn line(run: &Run, item: &FileItem, transfers: bool, sum: Option<Vec<u8>>) -> Result<Line, Fault> {
     let (options, context) = (&run.job.options, run.context().await?);
     Ok(Line {
         new: context.shown(&item.meta, item.old.as_ref().or(item.like.as_ref())),
         transfers,
-        sets_owner: options.owner && context.may_chown,
-        sets_group: options.group && run.may_chgrp(item.meta.gid).await,
+        sets_owner: item.old.is_some() && options.owner && context.may_chown,
+        sets_group: item.old.is_some() && options.group && run.may_chgrp(item.meta.gid).await,
+        sum,
     })
 }
 
@@ -152,11 +161,12 @@ impl Line {
         Item {
             path: &item.shown,
             new: &self.new,
-            old: item.old.as_ref(),
+            old: item.old.as_ref().filter(|old| old.is_file()).or(item.like.as_ref()),
             target: None,
             update: if self.transfers { Update::Transfer } else { Update::Attributes },
             content_differs: match item.decision {
                 Decision::Update(differs) => differs.content,
+                _ if item.like.is_some() => run.job.options.checksum,
                 _ => self.transfers,
             },
             push: run.push(),
@@ -166,6 +176,7 @@ impl Line {
             receives: run.pull,
             hard_link: None,
             matched: false,
+            sum: self.sum.as_deref(),
         }
     }
 }

@@ -6,7 +6,7 @@ use tokio::sync::watch;
 
 use crate::fault::{Cause, Fault, Stage};
 
-/// Whether a directory can be worked in. Cheap to clone.
+/// Whether a directory can be worked in; likewise, whether a link or the like could be made. Cheap to clone.
 #[derive(Clone)]
 pub struct Directory(Arc<watch::Sender<Option<Result<(), Fault>>>>);
 
@@ -23,6 +23,11 @@ impl Directory {
 
     pub fn made(&self, how: Result<(), Fault>) {
         self.0.send_replace(Some(how));
+    }
+
+    /// Whether it is known by now that it is there.
+    pub fn is_there(&self) -> bool {
+        matches!(&*self.0.borrow(), Some(Ok(())))
     }
 
     /// Whether it is known by now that it could not be made.

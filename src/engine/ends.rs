@@ -7,24 +7,25 @@ use std::time::Duration;
 use crate::cli::UsageError;
 use crate::entry::Meta;
 use crate::fault::{Cause, Fault, Stage};
-use crate::job::{Job, Login, Options, Place, Verify};
-use crate::plan::names::{self, Create, Dest, DestState, Items, Mapping};
+use crate::job::{Job, Login, Place, Verify};
+use crate::plan::names::{self, Dest, DestState, Items};
 use crate::share::own::{self, Leave};
 use crate::share::{self, ShareConnector};
 use crate::ssh::connection::Context;
 use crate::ssh::route::{self, Shell};
+use crate::tree::Tree;
 use crate::tree::local::{self, Local};
 use crate::tree::remote::Remote;
 use crate::tree::remote::foresight::{Foresight, Look};
 use crate::tree::remote::link::{CommandConnector, Connector, SshConnector};
 use crate::tree::remote::pool;
-use crate::tree::{Tree, join, split};
 
 use super::brought::Brought;
 use super::operands::{self, Operand};
 use super::retry::{Retry, Scope};
 use super::run::{Run, Settings};
 use super::scan::Roots;
+use super::target::{self, parent, strip};
 use super::{glob, inside};
 
 /// Without `--timeout`: silence on a channel, with requests outstanding, that ends it. A tape library may take minutes.
@@ -161,9 +162,10 @@ fn foresee(job: &Job, remote: &Arc<Remote>) {
         if glob::is_pattern(&path) {
             continue;
         }
-        let followed = path.ends_with(b"/") || options.copy_links;
-        let look = Look { path: &path, referent: followed, itself: !followed, holds: None };
-        Foresight::look(remote, look);
+        let entered = operands::as_entered(&path).filter(|_| !options.relative);
+        let followed = path.ends_with(b"/") || options.copy_links || entered.is_some();
+        let look = entered.as_deref().unwrap_or(&path);
+        Foresight::look(remote, Look { path: look, referent: followed, itself: !followed, holds: None });
         let holds = walked(options.copy_links);
         Foresight::look(remote, Look { path: strip(&path), referent: false, itself: false, holds });
     }
@@ -179,7 +181,7 @@ async fn find_rooted(
     if let Some(remote) = &remote {
         for dir in &options.remote_mkdir {
             if !options.dry_run {
-                make_path(&remote.tree(b""), &home_relative(dir)?).await?;
+                target::make_path(&remote.tree(b""), &home_relative(dir)?).await?;
             }
         }
     }
@@ -194,7 +196,8 @@ async fn find_rooted(
     let dest_end = end(dest);
     let dest_path = path_of(dest)?;
     // Both ends are looked at together: each look is a round trip.
-    let (looked, dest_state) = tokio::join!(operands::look(job, end), state(&dest_end, &dest_path));
+    let (looked, dest_state) =
+        tokio::join!(operands::look(job, end), target::state(&dest_end, &dest_path, options.mkpath));
     let operands::Looked { there, missing, unsure, mut absent } = looked?;
     if let Some(remote) = &remote
         && options.share
@@ -222,25 +225,28 @@ async fn find_rooted(
     }
     let roots = there.iter().map(|operand| operand.root.clone()).collect();
     let is_dir = there.iter().any(|operand| operand.meta.is_dir());
-    let target = Dest { path: &dest_path, state: dest_state };
-    let mapping = names::arrange(roots, is_dir, &target, items, options.mkpath)
+    // In a dry run nothing is made, and so nothing above it is missing.
+    let made_of_it = items == Items::Many || dest_path.ends_with(b"/");
+    let above = options.dry_run && made_of_it && matches!(dest_state, DestState::Absent { .. });
+    let state = if above { DestState::Absent { parent_exists: true } } else { dest_state };
+    let mapping = names::arrange(roots, is_dir, &Dest { path: &dest_path, state }, items, options.mkpath)
         .map_err(|e| usage(u8::try_from(e.code).unwrap_or(3), e.text))?;
     let inside = inside::find(job, &there, &dest_path).await?;
-    let made = create(&dest_end, &mapping, settings, options).await?;
-    let dest_dir = if made.missing { split(&mapping.dest_dir).0.to_vec() } else { mapping.dest_dir.clone() };
+    let made = target::create(&dest_end, &mapping, settings, options).await?;
+    let dest_dir = made.missing.as_ref().map_or(&mapping.dest_dir, |missing| &missing.above);
     // With nothing to deliver, nothing was made, and the destination need not be there.
     let here = dest_dir == b"." || there.is_empty() && absent.is_empty();
-    let dest_tree = dest_end.dest(if here { b"" } else { &dest_dir }, options.keep_dirlinks).await?;
+    let dest_tree = dest_end.dest(if here { b"" } else { dest_dir }, options.keep_dirlinks).await?;
     let renamed = mapping.roots.first().filter(|_| mapping.renamed).map(|root| root.dest_name.clone());
     let roots = Roots { brought, renamed, dest_is_new: made.new, absent };
     let mut run = Run::new(job.clone(), settings, dest_tree, &sources, remote);
-    run.missing = made.missing;
+    run.missing = made.missing.map(|missing| missing.path);
     run.inside = inside;
     if let (Some(remote), true) = (&run.remote, options.hard_links && run.pull) {
         let paths: Vec<_> = there.iter().map(|operand| operand.path.clone()).collect();
         run.far_links = super::far_links::find(remote, &paths).await?;
     }
-    if let (Some(dir), false) = (&options.temp_dir, run.missing)
+    if let (Some(dir), false) = (&options.temp_dir, run.missing.is_some())
         && !super::stage::is_there(&run).await?
     {
         return Err(usage(1, format!("The temp-dir does not exist: {}", String::from_utf8_lossy(dir))));
@@ -364,37 +370,6 @@ async fn files_to_push(job: &Job) -> u64 {
     bytes
 }
 
-async fn state(end: &End, path: &[u8]) -> Result<DestState, Failed> {
-    match end.stat(path, true).await? {
-        Some(meta) if meta.is_dir() => return Ok(DestState::Dir),
-        Some(_) => return Ok(DestState::NonDir),
-        None => {}
-    }
-    let not_directory = || {
-        let shown = String::from_utf8_lossy(path);
-        usage(3, format!("ERROR: cannot stat destination \"{shown}\": Not a directory (20)"))
-    };
-    // With a slash, a file is no more there than nothing is.
-    if strip(path) != path && end.stat(strip(path), true).await?.is_some_and(|meta| !meta.is_dir()) {
-        return Err(not_directory());
-    }
-    match end.stat(parent(path), true).await? {
-        Some(meta) if !meta.is_dir() => Err(not_directory()),
-        found => Ok(DestState::Absent { parent_exists: found.is_some() }),
-    }
-}
-
-/// The directory that it is in; empty is the login's home.
-fn parent(path: &[u8]) -> &[u8] {
-    let (parent, _) = split(strip(path));
-    if path.starts_with(b"/") && parent.is_empty() { b"/" } else { parent }
-}
-
-fn strip(path: &[u8]) -> &[u8] {
-    let end = path.iter().rposition(|byte| *byte != b'/').map_or(path.len().min(1), |last| last + 1);
-    &path[..end]
-}
-
 /// How many entries there are in all: of a lone directory that is walked, it matters whether anything is in it.
 async fn items(
     job: &Job,
@@ -423,67 +398,4 @@ async fn items(
 /// With `-d`, what is in a directory comes only where its contents were asked for.
 fn is_walked(job: &Job, operand: &Operand<'_>) -> bool {
     job.options.recursive || job.options.dirs && operand.root.name.is_empty()
-}
-
-struct Made {
-    /// The destination's directory did not exist before.
-    new: bool,
-    /// It does not exist now either (a dry run).
-    missing: bool,
-}
-
-async fn create(end: &End, mapping: &Mapping, settings: &Settings, options: &Options) -> Result<Made, Failed> {
-    let (path, deep) = match &mapping.create {
-        Create::Nothing => return Ok(Made { new: false, missing: false }),
-        Create::Dir(path) => (path, options.mkpath),
-        Create::Path(path) => (path, true),
-    };
-    if options.dry_run {
-        settings.printer.created_directory(path, None);
-        return Ok(Made { new: true, missing: true });
-    }
-    let making = async {
-        if deep {
-            return make_path(end.tree(if path.starts_with(b"/") { b"/" } else { b"" }).await?.as_ref(), path).await;
-        }
-        let (_, name) = split(strip(path));
-        let tree = end.tree(parent(path)).await?;
-        if let Err(fault) = tree.mkdir(name, 0o777).await {
-            // Another run that stages to the same place may have made it meanwhile.
-            if !tree.stat(name, true).await?.is_some_and(|meta| meta.is_dir()) {
-                return Err(fault);
-            }
-        }
-        Ok(1)
-    };
-    let made = making.await.map_err(|fault| match fault.cause {
-        Cause::Permission | Cause::NoSpace | Cause::NotFound | Cause::Io => {
-            usage(11, format!("{}: mkdir {} failed", fault.hop, fault.text))
-        }
-        _ => fault.into(),
-    })?;
-    settings.printer.created_directory(path, deep.then_some(made));
-    settings.ledger.event(crate::ledger::Event::DirectoryMade { path });
-    // What --mkpath made is there when the walk begins, as rsync sees it.
-    Ok(Made { new: !deep, missing: false })
-}
-
-/// `mkdir -p`: what is missing of a path, from the top. Returns how many directories were made.
-async fn make_path(tree: &dyn Tree, path: &[u8]) -> Result<usize, Fault> {
-    let mut made = 0;
-    let root: &[u8] = if path.starts_with(b"/") { b"/" } else { b"" };
-    let mut so_far = if tree.root() == b"/" { Vec::new() } else { root.to_vec() };
-    for name in path.split(|byte| *byte == b'/').filter(|name| !name.is_empty() && *name != b".") {
-        so_far = join(&so_far, name);
-        if tree.stat(&so_far, true).await?.is_some_and(|meta| meta.is_dir()) {
-            continue;
-        }
-        if let Err(fault) = tree.mkdir(&so_far, 0o777).await
-            && !tree.stat(&so_far, true).await?.is_some_and(|meta| meta.is_dir())
-        {
-            return Err(fault);
-        }
-        made += 1;
-    }
-    Ok(made)
 }

@@ -32,6 +32,8 @@ pub struct Left {
     pub extraneous: Vec<Extraneous>,
     /// Whether `--delete` concerned any directory.
     pub deletes: bool,
+    /// The directories that operands name, in order.
+    pub tops: Vec<Vec<u8>>,
     /// `-K`: the directories that links led to. What was put there must not be deleted under their own names.
     pub led_to: Vec<Vec<u8>>,
 }
@@ -74,6 +76,9 @@ pub async fn finish(run: &Run, mut left: Left) {
             run.printer.deletion_disabled();
         }
         left.extraneous.retain(|extraneous| extraneous.named || !disabled);
+        for top in left.tops.iter().filter(|_| left.deletes && run.job.options.delete.apart) {
+            run.printer.deleting_in(top);
+        }
         let mut deleted = Deleted::default();
         for Extraneous { path, shown, entries, filter, .. } in &mut left.extraneous {
             entries.retain(|entry| {
@@ -172,13 +177,8 @@ async fn delete(run: &Run, entry: &Entry, path: &[u8], shown: &[u8], emptied: Em
         }
         return false;
     }
-    deleted.count += 1;
-    run.printer.deleting(shown, entry.meta.is_dir());
-    run.tally().stats.deleted.add(entry.meta.kind);
-    if dry_run {
-        return true;
-    }
     let done = match entry.meta.is_dir() {
+        _ if dry_run => Ok(()),
         true => run.dest.rmdir(path).await,
         false => match super::backup::instead_of_removal(run, path).await {
             Ok(false) => run.dest.remove(path).await,
@@ -189,13 +189,20 @@ async fn delete(run: &Run, entry: &Entry, path: &[u8], shown: &[u8], emptied: Em
             Err(fault) => Err(fault),
         },
     };
-    match done {
-        Ok(()) => run.ledger.event(Event::Deleted { path: shown, directory: entry.meta.is_dir() }),
-        Err(fault) if fault.cause == Cause::NotFound => {}
-        Err(fault) => {
-            run.trouble(&fault, Some(shown));
-            return false;
-        }
+    if let Err(fault) = &done
+        && fault.cause != Cause::NotFound
+    {
+        run.trouble(fault, Some(shown));
+        return false;
+    }
+    if dry_run && !entry.meta.is_dir() {
+        super::backup::would_keep(run, path);
+    }
+    deleted.count += 1;
+    run.printer.deleting(shown, entry.meta.is_dir());
+    run.tally().stats.deleted.add(entry.meta.kind);
+    if !dry_run && done.is_ok() {
+        run.ledger.event(Event::Deleted { path: shown, directory: entry.meta.is_dir() });
     }
     true
 }
@@ -266,7 +273,7 @@ fn empty<'a>(
     })
 }
 
-/// Makes way for an entry of another kind: what is there is removed, a directory only if it is empty or may be emptied.
+/// Makes way for an entry of another kind, or tells what that would be (a dry run): what is there is removed, a directory only if it is empty or may be emptied.
 pub async fn make_way(
     run: &Run,
     filter: &Arc<Filter>,
@@ -275,13 +282,20 @@ pub async fn make_way(
     way: crate::plan::quick_check::MakeWay,
 ) -> Result<(), Fault> {
     use crate::plan::quick_check::MakeWay;
+    let dry_run = run.job.options.dry_run;
     match way {
+        MakeWay::Unlink if dry_run => {
+            super::backup::would_keep(run, path);
+            Ok(())
+        }
         MakeWay::Unlink if super::backup::instead_of_removal(run, path).await? => Ok(()),
         MakeWay::Unlink => run.dest.remove(path).await,
         MakeWay::Tree => match empty(run, filter, path, shown, &mut Deleted::default()).await {
             Emptied::No => Err(no_way(run, shown)),
+            _ if dry_run => Ok(()),
             _ => rmdir(run, path, shown).await,
         },
+        MakeWay::EmptyDir if dry_run => Ok(()),
         MakeWay::EmptyDir => rmdir(run, path, shown).await,
     }
 }

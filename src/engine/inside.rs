@@ -9,7 +9,7 @@ use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
-use crate::entry::Meta;
+use crate::entry::{Entry, Meta};
 use crate::fault::{Cause, Fault, Stage};
 use crate::job::{Job, Place};
 use crate::plan::filter::{Filter, Side};
@@ -26,6 +26,8 @@ const NAMES_MAX: usize = 500_000;
 #[derive(Default)]
 pub struct Inside {
     spots: Vec<Spot>,
+    /// Links of a source are gone through, and any of them may lead there.
+    linked: Option<Linked>,
     before: Before,
 }
 
@@ -36,6 +38,12 @@ struct Spot {
     root: Vec<u8>,
     path: Vec<u8>,
     /// The directory that this is in, as it was.
+    parent: Option<Meta>,
+}
+
+/// Where it is, whichever way leads there.
+struct Linked {
+    place: PathBuf,
     parent: Option<Meta>,
 }
 
@@ -57,7 +65,24 @@ pub async fn find(job: &Job, there: &[Operand<'_>], dest: &[u8]) -> Result<Insid
         return Ok(Inside::default());
     }
     let Some((place, was)) = first_made(dest).await? else { return Ok(Inside::default()) };
-    let filter = Filter::new(&options.rules);
+    let parent = match place.parent() {
+        Some(parent) => local::stat_operand(parent, true).await?,
+        None => None,
+    };
+    let mut inside = Inside::default();
+    match options.follows() && (options.recursive || options.dirs) {
+        true => inside.linked = Some(Linked { place: place.clone(), parent }),
+        false => inside.spots = spots(job, there, &place, parent.as_ref()).await?,
+    }
+    if let Some(meta) = was.filter(|_| inside.linked.is_some() || !inside.spots.is_empty()) {
+        inside.before = hold(place.as_os_str().as_bytes(), meta, options.copy_links).await?;
+    }
+    Ok(inside)
+}
+
+/// Where the operands have it, if no link is gone through.
+async fn spots(job: &Job, there: &[Operand<'_>], place: &Path, parent: Option<&Meta>) -> Result<Vec<Spot>, Fault> {
+    let filter = Filter::new(&job.options.rules);
     let mut spots = Vec::new();
     for operand in there.iter().filter(|operand| operand.meta.is_dir()) {
         let Some(real) = local::real_path(Path::new(OsStr::from_bytes(&operand.path))).await? else { continue };
@@ -73,17 +98,9 @@ pub async fn find(job: &Job, there: &[Operand<'_>], dest: &[u8]) -> Result<Insid
         if ends.into_iter().any(|end| filter.excludes(&path[..end], true, Side::Sender)) {
             continue;
         }
-        let parent = match place.parent() {
-            Some(parent) => local::stat_operand(parent, true).await?,
-            None => None,
-        };
-        spots.push(Spot { root: operand.root.source_dir.clone(), path, parent });
+        spots.push(Spot { root: operand.root.source_dir.clone(), path, parent: parent.cloned() });
     }
-    let before = match was {
-        Some(meta) if !spots.is_empty() => hold(place.as_os_str().as_bytes(), meta).await?,
-        _ => Before::Missing,
-    };
-    Ok(Inside { spots, before })
+    Ok(spots)
 }
 
 /// The destination's real path, and what it is; of one that is not there, the path of the first directory that has to be
@@ -104,12 +121,13 @@ async fn first_made(dest: &[u8]) -> Result<Option<(PathBuf, Option<Meta>)>, Faul
     Ok(None)
 }
 
-async fn hold(dest: &[u8], meta: Meta) -> Result<Before, Fault> {
-    let tree = End::Local.tree(dest).await?;
+/// `follow` (`-L`): its entries are what links lead to; but into links it is not gone.
+async fn hold(dest: &[u8], meta: Meta, follow: bool) -> Result<Before, Fault> {
+    let tree = End::Local.source(dest, follow).await?;
     let mut held = HashMap::new();
     let (mut waiting, mut names) = (vec![Vec::new()], 0);
     while let Some(path) = waiting.pop() {
-        let listing = tree.list(&path, false).await;
+        let mut listing = tree.list(&path, false).await;
         if let Ok(listing) = &listing {
             names += listing.entries.len();
             let dirs = listing.entries.iter().filter(|entry| entry.meta.is_dir());
@@ -119,41 +137,103 @@ async fn hold(dest: &[u8], meta: Meta) -> Result<Before, Fault> {
         if names > NAMES_MAX {
             return Ok(Before::TooMuch(meta));
         }
+        if follow && listing.is_ok() {
+            listing = tree.list(&path, true).await;
+        }
         held.insert(path, listing);
     }
     Ok(Before::Held(held, meta))
 }
 
+/// What a directory is to the destination.
+enum Position<'a> {
+    /// It is the destination, or below it at this path.
+    Within(&'a [u8]),
+    /// The destination has this name in it.
+    Above(&'a [u8]),
+    /// What the destination is in has this name in it, and was this.
+    Higher(&'a [u8], &'a Meta),
+}
+
 impl Inside {
     /// A directory of a source as it was before anything was made.
-    pub fn as_before(&self, origin: &Origin, listed: Result<Listing, Fault>) -> Result<Listing, Fault> {
+    pub async fn as_before(&self, origin: &Origin, listed: Result<Listing, Fault>) -> Result<Listing, Fault> {
+        if let Some(Linked { place, parent }) = &self.linked {
+            let path = join(origin.source.root(), &origin.path);
+            let Some(real) = local::real_path(Path::new(OsStr::from_bytes(&path))).await? else { return listed };
+            return match position(&real, place, parent.as_ref()) {
+                Some(position) => self.before(&path, position, listed),
+                None => listed,
+            };
+        }
         let mut listed = listed;
         for spot in self.spots.iter().filter(|spot| spot.root == origin.source.root()) {
             if let Some(below) = within(&spot.path, &origin.path) {
-                return match &self.before {
-                    Before::Held(held, _) => match held.get(below) {
-                        Some(Ok(was)) => Ok(Listing { entries: was.entries.clone(), faults: was.faults.clone() }),
-                        Some(Err(fault)) => Err(fault.clone()),
-                        None => Ok(Listing::default()),
-                    },
-                    Before::TooMuch(_) => Err(too_much(&spot.path)),
-                    Before::Missing => Ok(Listing::default()),
-                };
+                return self.before(&spot.path, Position::Within(below), listed);
             }
-            let Ok(listing) = &mut listed else { continue };
             let (above, name) = split(&spot.path);
             if above == origin.path {
-                match &self.before {
-                    Before::Missing => listing.entries.retain(|entry| entry.name != name),
-                    Before::Held(_, was) | Before::TooMuch(was) => restore(listing, name, was),
-                }
+                listed = self.before(&spot.path, Position::Above(name), listed);
             } else if let (parent, Some(was)) = (split(above), &spot.parent)
                 && parent.0 == origin.path
             {
-                restore(listing, parent.1, was);
+                listed = self.before(&spot.path, Position::Higher(parent.1, was), listed);
             }
         }
         listed
+    }
+
+    /// Sets the times of the destination, and of what it is in, as they were, where links lead to them.
+    pub fn restore(&self, entries: &mut [Entry]) {
+        let Some(Linked { parent, .. }) = &self.linked else { return };
+        let was = match &self.before {
+            Before::Held(_, was) | Before::TooMuch(was) => Some(was),
+            Before::Missing => None,
+        };
+        for was in [was, parent.as_ref()].into_iter().flatten() {
+            let same = |entry: &&mut Entry| (entry.meta.dev, entry.meta.ino) == (was.dev, was.ino);
+            for entry in entries.iter_mut().filter(same) {
+                (entry.meta.mtime, entry.meta.mtime_nsec) = (was.mtime, was.mtime_nsec);
+            }
+        }
+    }
+
+    /// `shown` is where the source has it.
+    fn before(&self, shown: &[u8], position: Position<'_>, listed: Result<Listing, Fault>) -> Result<Listing, Fault> {
+        if let Position::Within(below) = position {
+            return match &self.before {
+                Before::Held(held, _) => match held.get(below) {
+                    Some(Ok(was)) => Ok(Listing { entries: was.entries.clone(), faults: was.faults.clone() }),
+                    Some(Err(fault)) => Err(fault.clone()),
+                    None => Ok(Listing::default()),
+                },
+                Before::TooMuch(_) => Err(too_much(shown)),
+                Before::Missing => Ok(Listing::default()),
+            };
+        }
+        let mut listing = listed?;
+        match (position, &self.before) {
+            (Position::Above(name), Before::Missing) => listing.entries.retain(|entry| entry.name != name),
+            (Position::Above(name), Before::Held(_, was) | Before::TooMuch(was)) => restore(&mut listing, name, was),
+            (Position::Higher(name, was), _) => restore(&mut listing, name, was),
+            (Position::Within(_), _) => {}
+        }
+        Ok(listing)
+    }
+}
+
+/// Of a directory by its real path.
+fn position<'a>(real: &'a Path, place: &'a Path, parent: Option<&'a Meta>) -> Option<Position<'a>> {
+    if let Ok(below) = real.strip_prefix(place) {
+        return Some(Position::Within(below.as_os_str().as_bytes()));
+    }
+    let above = place.parent()?;
+    if real == above {
+        return place.file_name().map(|name| Position::Above(name.as_bytes()));
+    }
+    match (above.parent(), above.file_name(), parent) {
+        (Some(higher), Some(name), Some(was)) if real == higher => Some(Position::Higher(name.as_bytes(), was)),
+        _ => None,
     }
 }
 
@@ -184,6 +264,18 @@ fn too_much(path: &[u8]) -> Fault {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_directory_is_known_by_its_real_path() {
+        let of = |real: &str| match position(Path::new(real), Path::new("/a/b/dst"), None) {
+            Some(Position::Within(below)) => format!("within {}", String::from_utf8_lossy(below)),
+            Some(Position::Above(name)) => format!("above {}", String::from_utf8_lossy(name)),
+            Some(Position::Higher(..)) => "higher".to_owned(),
+            None => "elsewhere".to_owned(),
+        };
+        assert_eq!(["/a/b/dst", "/a/b/dst/x", "/a/b"].map(of), ["within ", "within x", "above dst"]);
+        assert_eq!(["/a", "/a/b/dstx", "/"].map(of), ["elsewhere"; 3]);
+    }
 
     #[test]
     fn a_path_lies_in_a_directory_by_whole_names() {

@@ -1,6 +1,6 @@
 //! Does what a job asks: finds both ends, compares them, moves what differs, proves it, and counts everything.
 //!
-//! - [`ends`]: connects, and finds out where each operand starts and ends up.
+//! - [`ends`]: connects, and finds out where each operand starts and ends up; [`target`]: the directory that the destination is.
 //! - [`operands`]: what the operands bring ([`brought`], [`glob`]); [`list`]: the walk of `--list-only`.
 //! - [`scan`]: walks both ends directory by directory and decides ([`crate::plan`]); what is to be done leaves it in order.
 //! - [`deliver`]: one file, tried until it is delivered, unchanged, or given up; [`copy`] is one try, [`pump`] a large file's data,
@@ -13,7 +13,7 @@
 //! - [`backup`], [`inplace`], [`removal`], [`partial`], [`delay`]: what `--backup`, `--inplace`, `--remove-source-files`,
 //!   `--partial-dir` and `--delay-updates` add to that; [`sparse`]: `--sparse`.
 //! - [`finish`]: what comes last: deletions, then the attributes of directories.
-//! - [`progress`]: what is printed meanwhile.
+//! - [`progress`]: what is printed meanwhile; [`sums`]: the checksums in it.
 //! - [`budget`]: what bounds memory; [`retry`]: what is tried again; [`temps`]: what must not be left behind.
 
 mod backup;
@@ -50,6 +50,8 @@ mod run;
 mod scan;
 mod sparse;
 mod stage;
+mod sums;
+mod target;
 mod temps;
 
 pub use run::{Outcome, Run, Settings, run};

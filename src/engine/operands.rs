@@ -64,7 +64,15 @@ pub async fn look<'a>(job: &'a Job, end: &(impl Fn(&Place) -> End + Sync)) -> Re
         async move {
             let path = &asked.path;
             let followed = path.is_empty() || path.ends_with(b"/") || follow_all;
-            let found = end.stat(path, followed).await;
+            let entered = as_entered(path).filter(|_| asked.root.as_ref().is_none_or(|root| root.name.is_empty()));
+            let found = end.stat(entered.as_deref().unwrap_or(path), followed || entered.is_some()).await;
+            let found = found.map_err(|fault| match (entered, fault.cause) {
+                (Some(_), Cause::Permission) => {
+                    let text = not_there(asked.place, "change_dir", path, "Permission denied (13)").text;
+                    Fault { text, ..fault }
+                }
+                _ => fault,
+            });
             (asked, found)
         }
     }));
@@ -102,6 +110,13 @@ pub async fn look<'a>(job: &'a Job, end: &(impl Fn(&Place) -> End + Sync)) -> Re
         }
     }
     Ok(Looked { there, missing, unsure, absent })
+}
+
+/// What a directory is looked at as whose contents are meant: rsync goes into it, and so it has to be one that may be gone
+/// into. Else nothing of it is known, and it is no source. `None` for other paths.
+pub fn as_entered(path: &[u8]) -> Option<Vec<u8>> {
+    let contents = names::roots::root(&names::Source { path, is_dir: true }).name.is_empty();
+    (contents && !path.is_empty()).then(|| join(path, b"."))
 }
 
 /// Why there is nothing under a name: rsync's call, its path and its complaint; `None` where the directory is there and
@@ -158,9 +173,14 @@ async fn ask<'a>(job: &'a Job, end: &impl Fn(&Place) -> End) -> Result<Vec<Asked
             &read
         }
     };
-    if !end(place).stat(&base, true).await?.is_some_and(|meta| meta.is_dir()) {
-        let shown = String::from_utf8_lossy(&base).into_owned();
-        return Err(usage(23, format!("change_dir \"{shown}\" failed: No such file or directory (2)")));
+    let shown = String::from_utf8_lossy(&base);
+    match end(place).stat(&join(&base, b"."), true).await {
+        Ok(Some(meta)) if meta.is_dir() => {}
+        Ok(_) => return Err(usage(3, format!("change_dir \"{shown}\" failed: No such file or directory (2)"))),
+        Err(fault) if fault.cause == Cause::Permission => {
+            return Err(usage(3, format!("change_dir \"{shown}\" failed: Permission denied (13)")));
+        }
+        Err(fault) => return Err(fault.into()),
     }
     let asked = names.iter().map(|name| {
         let top = options.relative && options.implied_dirs && names::roots::starts_at_top(name);
@@ -245,13 +265,17 @@ pub async fn bring(
     let mut brought = Brought::default();
     let filter = Filter::new(&options.rules);
     let ways = ways(end, operands).await?;
-    for operand in operands {
+    for (rank, operand) in operands.iter().enumerate() {
         let Operand { place, path, root, meta, top } = operand;
         // The way to it is not held against the filters, and comes only with it.
         if let Some(verdict) = filter.verdict(&root.name, meta.is_dir(), Side::Sender, false) {
             printer.judged(Side::Sender, &root.name, meta.is_dir(), &verdict);
         }
         if !root.name.is_empty() && filter.excludes(&root.name, meta.is_dir(), Side::Sender) {
+            continue;
+        }
+        if options.files_from.is_some() && meta.is_dir() && !options.recursive && !options.dirs {
+            printer.skipping_directory(if root.name.is_empty() { b"." } else { &root.name });
             continue;
         }
         let (source, filter) = match trees.get(&root.source_dir) {
@@ -267,7 +291,7 @@ pub async fn bring(
                 found
             }
         };
-        let at = |path: &[u8]| Origin { source: source.clone(), path: path.to_vec(), filter: filter.clone() };
+        let at = |path: &[u8]| Origin { source: source.clone(), path: path.to_vec(), filter: filter.clone(), rank };
         let origin = at(&root.name);
         if *top && brought.itself.is_none() {
             let meta = source.stat(b"", true).await?;

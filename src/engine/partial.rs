@@ -5,23 +5,42 @@ use std::sync::Arc;
 
 use crate::entry::Meta;
 use crate::fault::{Cause, Fault};
+use crate::plan::names::collapse;
 use crate::tree::{Tree, join, split};
 
 use super::finish;
 use super::run::Run;
 
 /// Where the unfinished file is kept: in the partial directory, or under its own name (`--partial`). It starts with a slash
-/// where that directory is outside of the tree.
+/// or `..` where that directory is outside of the tree.
 pub fn path(run: &Run, dest_path: &[u8]) -> Vec<u8> {
-    let Some(dir) = &run.job.options.partial_dir else { return dest_path.to_vec() };
+    match &run.job.options.partial_dir {
+        Some(dir) => beside(dir, dest_path),
+        None => dest_path.to_vec(),
+    }
+}
+
+/// The name that a file has in a partial directory.
+fn beside(dir: &[u8], dest_path: &[u8]) -> Vec<u8> {
     let (parent, name) = split(dest_path);
-    let dir = if parent.is_empty() || dir.starts_with(b"/") { dir.clone() } else { join(parent, dir) };
-    join(&dir, name)
+    let dir = if parent.is_empty() || dir.starts_with(b"/") { dir.to_vec() } else { collapse(&join(parent, dir)) };
+    if dir.is_empty() { name.to_vec() } else { join(&dir, name) }
+}
+
+fn is_outside(path: &[u8]) -> bool {
+    path.starts_with(b"/") || path.starts_with(b"../")
+}
+
+/// With `..` in it, the partial directory may be one that other files belong in, which no rule protects: only what bears the
+/// time of an unfinished file is taken for one, or replaced by one.
+fn may_be_other(run: &Run, found: &Meta) -> bool {
+    let shared = run.job.options.partial_dir.as_ref().is_some_and(|dir| dir.starts_with(b".."));
+    shared && (!found.is_file() || found.mtime != 0)
 }
 
 /// The tree that such a path is in, and the path there.
 async fn place<'a>(run: &Run, path: &'a [u8]) -> Result<(Arc<dyn Tree>, &'a [u8]), Fault> {
-    if !path.starts_with(b"/") {
+    if !is_outside(path) {
         return Ok((run.dest.clone(), path));
     }
     let (dir, name) = split(path);
@@ -30,18 +49,30 @@ async fn place<'a>(run: &Run, path: &'a [u8]) -> Result<(Arc<dyn Tree>, &'a [u8]
 
 /// Keeps `temp` as the unfinished file `path`.
 pub async fn keep(run: &Run, temp: &[u8], path: &[u8]) -> Result<(), Fault> {
-    if run.job.options.partial_dir.is_some() {
-        let (tree, dir) = place(run, split(path).0).await?;
+    let dir = split(path).0;
+    if run.job.options.partial_dir.is_some() && !dir.is_empty() && split(dir).1 != b".." {
+        let (tree, dir) = match is_outside(path) {
+            true => {
+                let (above, name) = split(dir);
+                let above = if above.is_empty() && dir.starts_with(b"/") { b"/" } else { above };
+                (run.dest.beside(above).await?, name)
+            }
+            false => (run.dest.clone(), dir),
+        };
         if let Err(fault) = tree.mkdir(dir, 0o700).await
             && !tree.stat(dir, false).await?.is_some_and(|meta| meta.is_dir())
         {
             return Err(fault);
         }
     }
-    if !path.starts_with(b"/") {
+    let (tree, name) = place(run, path).await?;
+    if tree.stat(name, false).await?.is_some_and(|found| may_be_other(run, &found)) {
+        return super::stage::tree(run).await?.remove(temp).await;
+    }
+    if !is_outside(path) {
         return super::stage::commit(run, temp, path, finish::PARTIAL).await;
     }
-    let ((tree, name), stage) = (place(run, path).await?, super::stage::tree(run).await?);
+    let stage = super::stage::tree(run).await?;
     stage.set(temp, finish::PARTIAL, false).await?;
     let moved = stage.move_to(temp, tree.as_ref(), name).await;
     if moved.is_err() {
@@ -61,7 +92,8 @@ pub async fn resume(run: &Run, dest_path: &[u8], meta: &Meta, temp: &[u8]) -> Re
         Err(fault) if fault.cause == Cause::NotFound => return Ok(0),
         place => place?,
     };
-    let Some(found) = tree.stat(name, false).await?.filter(Meta::is_file) else { return Ok(0) };
+    let found = tree.stat(name, false).await?.filter(|found| found.is_file() && !may_be_other(run, found));
+    let Some(found) = found else { return Ok(0) };
     if found.size == 0 || found.size > meta.size {
         discard(run, &path).await?;
         return Ok(0);
@@ -83,8 +115,8 @@ pub async fn forget(run: &Run, dest_path: &[u8]) -> Result<(), Fault> {
     let path = path(run, dest_path);
     let (tree, name) = place(run, &path).await?;
     match tree.stat(name, false).await? {
-        Some(_) => discard(run, &path).await,
-        None => Ok(()),
+        Some(found) if !may_be_other(run, &found) => discard(run, &path).await,
+        _ => Ok(()),
     }
 }
 
@@ -95,10 +127,30 @@ async fn discard(run: &Run, path: &[u8]) -> Result<(), Fault> {
         Err(fault) if fault.cause != Cause::NotFound => return Err(fault),
         _ => {}
     }
-    if !path.starts_with(b"/")
-        && let Err(fault) = tree.rmdir(split(path).0).await
-    {
+    let dir = split(path).0;
+    if path.starts_with(b"/") || dir.is_empty() || split(dir).1 == b".." {
+        return Ok(());
+    }
+    let (tree, dir) = place(run, dir).await?;
+    if let Err(fault) = tree.rmdir(dir).await {
         tracing::debug!(%fault, "the partial directory stays");
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_unfinished_file_lies_where_the_directory_leads_from_it() {
+        let of = |dir: &str, path: &str| {
+            String::from_utf8_lossy(&beside(&collapse(dir.as_bytes()), path.as_bytes())).into_owned()
+        };
+        assert_eq!([of(".parts", "f"), of(".parts", "a/f")], [".parts/f", "a/.parts/f"]);
+        assert_eq!([of("/x", "f"), of("/x", "a/f")], ["/x/f", "/x/f"]);
+        assert_eq!([of("../x", "f"), of("../x", "a/f"), of("../x", "a/b/f")], ["../x/f", "x/f", "a/x/f"]);
+        assert_eq!([of("..", "f"), of("..", "a/f"), of("a/../b", "f")], ["../f", "f", "b/f"]);
+        assert!(is_outside(b"../x/f") && is_outside(b"/x/f") && !is_outside(b"x/f") && !is_outside(b"..x/f"));
+    }
 }

@@ -21,7 +21,7 @@ use super::deliver::FileItem;
 use super::hashing::Hashing;
 use super::parts::{Over, Parts};
 use super::run::Run;
-use super::sparse;
+use super::{sparse, sums};
 
 /// Pieces of one large file that are read ahead of their writing: from a disk, and from the far end, where the offered
 /// window (8 MiB at distance, for each lane) is to be kept full. The byte budgets bound what they hold.
@@ -86,6 +86,7 @@ pub async fn pump(
     let algorithm = algorithm.of(run).await;
     // What is pulled is hashed as it lies here in the end.
     let mut hashing = algorithm.filter(|_| !run.pull).map(Hashing::new);
+    let mut sum = sums::begin(run);
     let (chunk, ahead) = match (&parts, run.pull) {
         (Some(_), _) => (PART as usize, PARTS_AHEAD),
         (None, true) => (run.chunk(), READ_AHEAD_REMOTE),
@@ -120,6 +121,9 @@ pub async fn pump(
             if let Some(hashing) = &mut hashing {
                 hashing.push(piece.clone()).await?;
             }
+            if let Some(sum) = &mut sum {
+                sum.update(&piece);
+            }
             written += len as u64;
             data.push(piece);
         }
@@ -144,6 +148,7 @@ pub async fn pump(
         dest.truncate(temp, size).await?;
     }
     sink.finish(size).await?;
+    sums::done(item, sum);
     let digest = match algorithm.filter(|_| run.pull) {
         Some(algorithm) => Some(dest.digest(temp, size, How::Readback(algorithm)).await?.0),
         None => match hashing {

@@ -13,8 +13,12 @@ use super::run::Run;
 /// Removes a file whose delivery was verified, unless it has changed since it was listed. `waits`: what was delivered may not
 /// be in its place yet.
 pub async fn remove(run: &Run, item: &FileItem, waits: bool) {
-    let origin =
-        Origin { source: item.source.clone(), path: item.source_path.clone(), filter: std::sync::Arc::default() };
+    let origin = Origin {
+        source: item.source.clone(),
+        path: item.source_path.clone(),
+        filter: std::sync::Arc::default(),
+        rank: 0,
+    };
     match waits {
         true => remove_delivered(run, &origin, &item.meta, item.follow, &item.dest_path, &item.shown).await,
         false => remove_file(run, &origin, &item.meta, item.follow, &item.dest_path, &item.shown).await,

@@ -18,7 +18,7 @@ use crate::share::own::Leave;
 use crate::ssh::hop::BLAME_PATIENCE;
 use crate::ssh::prompt::Prompt;
 use crate::tree::remote::Remote;
-use crate::tree::{Change, Identity, Tree};
+use crate::tree::{Change, Identity, Tree, join, split};
 use crate::verify::Algorithm;
 
 use super::budget::Budget;
@@ -72,8 +72,9 @@ pub struct Run {
     pub lines: progress::Lines,
     pub owners: super::owners::Owners,
     pub delayed: super::delay::Delayed,
-    /// The destination's directory is not there (a dry run): its tree is that of the directory above.
-    pub missing: bool,
+    /// The destination's directory is not there (a dry run): its path from the closest one above it that is, whose tree
+    /// `dest` is.
+    pub missing: Option<Vec<u8>>,
     /// Where `--backup-dir` keeps things, once it is known.
     pub backups: super::backup::Place,
     /// Where `--temp-dir` is, once it is known.
@@ -122,7 +123,7 @@ impl Run {
             lines: progress::Lines::default(),
             owners: super::owners::Owners::default(),
             delayed: super::delay::Delayed::default(),
-            missing: false,
+            missing: None,
             backups: super::backup::Place::default(),
             stage: super::stage::Place::default(),
             far_links: super::far_links::FarLinks::default(),
@@ -146,6 +147,19 @@ impl Run {
             Some(remote) => remote.algorithm().await,
             None => Algorithm::Blake3,
         }
+    }
+
+    /// Another directory of the destination's end, relative to the destination's.
+    pub async fn beside(&self, dir: &[u8]) -> Result<Arc<dyn Tree>, Fault> {
+        let Some(missing) = self.missing.as_deref().filter(|_| !dir.starts_with(b"/")) else {
+            return self.dest.beside(dir).await;
+        };
+        // A directory that is not made yet cannot be gone through (rsync, too, takes one step out of it for its parent).
+        let path = match dir.strip_prefix(b"../") {
+            Some(rest) => join(split(missing).0, rest),
+            None => join(missing, dir),
+        };
+        self.dest.beside(&path).await
     }
 
     /// Who we are at the destination. Asked for only where owner, group or umask decide: a far end tells it late.

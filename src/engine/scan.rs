@@ -4,7 +4,7 @@
 //! many at once as the budget allows. What is kept for the end is per directory, never per file.
 //!
 //! - [`roots`]: where it begins; [`listings`]: both ends' listings, and the rules in each directory.
-//! - [`entry`]: one entry, decided and told; [`make`]: what it needs, started; [`count`]: what is only counted.
+//! - [`entry`]: one entry, decided and told ([`lines`]); [`make`]: what it needs, started; [`count`]: what is only counted.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -15,7 +15,7 @@ use tokio::task::{JoinHandle, JoinSet};
 use crate::entry::{Entry, Kind, Meta};
 use crate::fault::{Cause, Fault, Stage};
 use crate::job::BasisKind;
-use crate::ledger::{Class, Event};
+use crate::ledger::{Class, Event, FileId};
 use crate::output::{Item, Skip, Update};
 use crate::plan::diff::{Filters, Step, diff_dir};
 use crate::plan::filter::{Filter, Side};
@@ -39,9 +39,11 @@ use super::referents;
 use super::removal;
 use super::rules;
 use super::run::Run;
+use super::sums;
 
 mod count;
 mod entry;
+mod lines;
 mod listings;
 mod make;
 mod roots;
@@ -111,6 +113,7 @@ struct Scan<'a> {
     ahead: Option<JoinHandle<Listings>>,
     bases: Vec<Arc<dyn Tree>>,
     links: Links,
+    lines: lines::Lines,
     tasks: JoinSet<()>,
     files: u64,
     bytes: u64,
@@ -137,6 +140,7 @@ pub async fn scan(run: &Arc<Run>, roots: Roots) -> Left {
         ahead: None,
         bases: basis::open(run).await,
         links: Links::default(),
+        lines: lines::Lines::default(),
         tasks: JoinSet::new(),
         files: 0,
         bytes: 0,
@@ -156,6 +160,7 @@ pub async fn scan(run: &Arc<Run>, roots: Roots) -> Left {
             return scan.left;
         }
     }
+    scan.lines.settle(&run.printer).await;
     run.scanning.store(false, Ordering::Relaxed);
     while scan.tasks.join_next().await.is_some() {}
     scan.left
@@ -195,7 +200,7 @@ impl Scan<'_> {
         let named_only = origins.is_empty();
         let mut listed = Vec::with_capacity(origins.len());
         for (origin, here) in here {
-            let here = run.inside.as_before(&origin, here);
+            let here = run.inside.as_before(&origin, here).await;
             if let Some(entries) = take(here) {
                 listed.push((origin, entries));
             }
@@ -209,6 +214,7 @@ impl Scan<'_> {
             });
         }
         if listed.is_empty() && given.is_empty() {
+            self.left.deletes |= run.job.options.delete.enabled;
             return;
         }
         let first = listed.first().map(|(origin, _)| origin.clone());
@@ -223,6 +229,7 @@ impl Scan<'_> {
         if referents::matter(run) {
             entries = referents::resolve(run, &shown_dir, entries, first.as_ref(), &mut nodes).await;
         }
+        run.inside.restore(&mut entries);
         owners::translate(run, &mut entries).await;
         if run.job.options.prune_empty_dirs {
             entries = prune::keep_filled(run, &shown_dir, entries, first.as_ref(), &nodes).await;
@@ -282,6 +289,12 @@ impl Scan<'_> {
             let (path, shown, filter) = (dest_path.clone(), shown_dir.clone(), protect.clone());
             self.left.extraneous.push(Extraneous { path, shown, entries: plan.delete, filter, named: false });
         }
+        // On its way here, rsync tells of a file once there is where it can be written.
+        let writes = run.pull && known && !run.job.options.dry_run;
+        let shut = match run.dest.as_local() {
+            Some(dest) if writes && run.printer.tells_items() => !dest.may_write_in(&dest_path).await,
+            _ => false,
+        };
         let first_new = self.waiting.len();
         for step in plan.steps {
             if run.is_over() {
@@ -324,7 +337,8 @@ impl Scan<'_> {
                 protect: protect.clone(),
                 directory: directory.clone(),
                 made: false,
-                later: false,
+                later: shut,
+                planned: None,
             };
             // Directories come after what is none, each followed at once by its contents.
             if step.entry.meta.is_dir() {
@@ -379,4 +393,6 @@ struct Place {
     made: bool,
     /// A file's line comes once it is there.
     later: bool,
+    /// A file that was announced already.
+    planned: Option<FileId>,
 }

@@ -1,7 +1,7 @@
 //! `--out-format` and `--log-file-format`: rsyncd.conf(5), "log format".
 
 use crate::entry::Meta;
-use crate::job::Options;
+use crate::job::{Checksum, Options};
 
 use super::itemize::{Item, Update};
 use super::listing;
@@ -46,7 +46,9 @@ pub fn line(format: &[u8], told: &Told<'_>, options: &Options, seconds: i64) -> 
         };
         match escape(letter, told, options, seconds) {
             Some(text) => {
-                pad(&text, width, &mut line);
+                // rsync leaves the blanks in a checksum's place as they are.
+                let blank = letter == b'C' && text.iter().all(|byte| *byte == b' ');
+                pad(&text, if blank { b"" } else { width }, &mut line);
                 rest = after;
             }
             None => line.push(b'%'),
@@ -93,7 +95,22 @@ fn escape(letter: u8, told: &Told<'_>, options: &Options, seconds: i64) -> Optio
             Told::Item(item) if item.update == Update::Transfer => number(Some(item.new.size)),
             _ => number(None),
         },
-        b'c' => number(None),
+        // What rsync's receiver says of the blocks that it has, before those: here it has none.
+        b'c' => match told {
+            Told::Item(item) if item.update == Update::Transfer && !item.receives && !options.dry_run => {
+                number(Some(16))
+            }
+            _ => number(None),
+        },
+        b'C' => match told {
+            _ if options.sum() == Checksum::None => b"  ".to_vec(),
+            Told::Item(item) if item.new.is_file() && (options.checksum || item.update == Update::Transfer) => {
+                let none = vec![0; options.sum().size()];
+                let sum = item.sum.unwrap_or(&none);
+                sum.iter().flat_map(|byte| format!("{byte:02x}").into_bytes()).collect()
+            }
+            _ => vec![b' '; 2 * options.sum().size()],
+        },
         b'U' => number(new.map(|new| u64::from(new.uid))),
         b'G' => number(new.map(|new| u64::from(new.gid))),
         b'M' => listing::local_time(new.map_or(0, |new| new.mtime)).replace(' ', "-").into_bytes(),

@@ -44,6 +44,72 @@ pub struct Item<'a> {
     pub hard_link: Option<&'a [u8]>,
     /// `old` is found in a directory of `--link-dest` or its kin, with the same data.
     pub matched: bool,
+    /// `%C`: the file's checksum, where it is known and shown.
+    pub sum: Option<&'a [u8]>,
+}
+
+/// An item whose line is printed later.
+pub struct Kept {
+    path: Vec<u8>,
+    new: Meta,
+    old: Option<Meta>,
+    target: Option<Vec<u8>>,
+    source: (Vec<u8>, Vec<u8>),
+    hard_link: Option<Vec<u8>>,
+    sum: Option<Vec<u8>>,
+    rest: Item<'static>,
+}
+
+/// Stands for what a [`Kept`] owns itself.
+const NOTHING: Meta = Meta {
+    kind: Kind::File,
+    size: 0,
+    mtime: 0,
+    mtime_nsec: 0,
+    atime: 0,
+    mode: 0,
+    uid: 0,
+    gid: 0,
+    dev: 0,
+    ino: 0,
+    links: 0,
+};
+
+impl Kept {
+    pub fn new(item: &Item<'_>) -> Kept {
+        Kept {
+            path: item.path.to_vec(),
+            new: item.new.clone(),
+            old: item.old.cloned(),
+            target: item.target.map(<[u8]>::to_vec),
+            source: (item.source.0.to_vec(), item.source.1.to_vec()),
+            hard_link: item.hard_link.map(<[u8]>::to_vec),
+            sum: item.sum.map(<[u8]>::to_vec),
+            rest: Item {
+                path: b"",
+                new: &NOTHING,
+                old: None,
+                target: None,
+                source: (b"", b""),
+                hard_link: None,
+                sum: None,
+                ..*item
+            },
+        }
+    }
+
+    pub fn item(&self) -> Item<'_> {
+        Item {
+            path: &self.path,
+            new: &self.new,
+            old: self.old.as_ref(),
+            target: self.target.as_deref(),
+            source: (&self.source.0, &self.source.1),
+            hard_link: self.hard_link.as_deref(),
+            sum: self.sum.as_deref(),
+            ..self.rest
+        }
+    }
 }
 
 impl Item<'_> {
@@ -191,6 +257,7 @@ mod tests {
             receives: false,
             hard_link: None,
             matched: false,
+            sum: None,
         }
     }
 

@@ -10,11 +10,12 @@ pub(crate) mod number;
 mod printer;
 mod progress;
 mod stats;
+mod streams;
 mod text;
 mod watch;
 
 pub use format::has as format_has;
-pub use itemize::{Item, Update};
+pub use itemize::{Item, Kept, Update};
 pub use printer::{Printer, Skip, print_text, print_usage_error};
 pub use progress::Tally;
 pub use stats::{Counts, Stats};

@@ -6,12 +6,13 @@
 
 use std::io::{self, IsTerminal, Write};
 use std::sync::{Mutex, MutexGuard, PoisonError};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use super::format::{self, Told};
 use super::itemize::Item;
 use super::log::{self, Log};
 use super::stats::Stats;
+use super::streams::{Sink, Streams};
 use super::text::{Charset, escape_name, escape_text};
 use super::watch::Watch;
 use super::{listing, progress};
@@ -40,9 +41,6 @@ pub enum Skip {
     UnderMin,
 }
 
-/// Where lines go.
-pub type Sink = Box<dyn Write + Send>;
-
 /// Prints what a run does. Share it by reference or in an `Arc`.
 pub struct Printer {
     options: Options,
@@ -52,78 +50,6 @@ pub struct Printer {
     streams: Mutex<Streams>,
     /// `--log-file`.
     log: Option<Mutex<Log>>,
-}
-
-struct Streams {
-    out: Sink,
-    err: Sink,
-    /// Standard output is a terminal.
-    terminal: bool,
-    out_failed: bool,
-    /// A progress line is open and has to be ended before the next line.
-    open_line: bool,
-    out_buffer: Vec<u8>,
-    err_buffer: Vec<u8>,
-    last_write: Option<Instant>,
-}
-
-/// Buffered at most for a file or a pipe (a pipe's atomic write is 4 KiB; stdio buffers are of this order).
-const BUFFER: usize = 8 << 10;
-
-/// Lines above the bar are written together this often at most: each writing redraws the bar.
-const ABOVE_BAR: Duration = Duration::from_millis(100);
-
-impl Streams {
-    fn new(out: Sink, err: Sink, terminal: bool) -> Streams {
-        Streams {
-            out,
-            err,
-            terminal,
-            out_failed: false,
-            open_line: false,
-            out_buffer: Vec::new(),
-            err_buffer: Vec::new(),
-            last_write: None,
-        }
-    }
-
-    fn out(&mut self, text: &[u8]) {
-        if !self.out_failed {
-            self.out_buffer.extend_from_slice(text);
-        }
-    }
-
-    fn close_line(&mut self) {
-        if std::mem::take(&mut self.open_line) {
-            self.out(b"\n");
-        }
-    }
-
-    /// Whether what is buffered has to be seen now.
-    fn is_due(&self, bar: bool) -> bool {
-        if !self.err_buffer.is_empty() || self.open_line || self.out_buffer.len() >= BUFFER {
-            return true;
-        }
-        match (self.terminal, bar) {
-            (false, _) => false,
-            (true, false) => true,
-            (true, true) => self.last_write.is_none_or(|last| last.elapsed() >= ABOVE_BAR),
-        }
-    }
-
-    fn write(&mut self) {
-        if !self.out_buffer.is_empty() {
-            let written = self.out.write_all(&self.out_buffer).and_then(|()| self.out.flush());
-            self.out_failed |= written.is_err();
-            self.out_buffer.clear();
-        }
-        if !self.err_buffer.is_empty() {
-            // There is nobody to tell that standard error is closed.
-            let _ = self.err.write_all(&self.err_buffer).and_then(|()| self.err.flush());
-            self.err_buffer.clear();
-        }
-        self.last_write = Some(Instant::now());
-    }
 }
 
 impl Printer {
@@ -202,15 +128,22 @@ impl Printer {
         }
     }
 
-    /// A directory was made for the destination; with `--mkpath` it is told how many were, the last being `path`.
-    pub fn created_directory(&self, path: &[u8], count: Option<usize>) {
+    /// A directory was made for the destination, or would be.
+    pub fn created_directory(&self, path: &[u8]) {
+        self.created(b"created directory ", path);
+    }
+
+    /// `--mkpath`: so many directories were made, or would be, the last being `path`.
+    pub fn created_path(&self, path: &[u8], count: usize) {
+        match count {
+            1 => self.created(b"created 1 directory for ", path),
+            many => self.created(format!("created {many} directories for ").as_bytes(), path),
+        }
+    }
+
+    fn created(&self, what: &[u8], path: &[u8]) {
         if self.options.info.name >= 1 || self.options.itemize {
-            let made = match count {
-                None => "created directory ".to_owned(),
-                Some(1) => "created 1 directory for ".to_owned(),
-                Some(many) => format!("created {many} directories for "),
-            };
-            self.line(&[made.as_bytes(), &self.name(path)].concat());
+            self.line(&[what, &self.name(path)].concat());
         }
     }
 
@@ -262,6 +195,18 @@ impl Printer {
     pub fn tells_items(&self) -> bool {
         let o = &self.options;
         o.info.name >= 1 || o.itemize || o.out_format.is_some() || self.log.is_some()
+    }
+
+    /// Whether a line of an item's own comes of it, in its format.
+    pub fn shows(&self, item: &Item<'_>) -> bool {
+        let format = self.options.log_file_format.as_deref().unwrap_or(log::FORMAT);
+        let logged = self.log.is_some() && item.is_logged(&self.options, format::has(format, b'i'));
+        logged || item.is_listed(&self.options)
+    }
+
+    /// Whether it is told of what is up to date too.
+    pub fn tells_uptodate(&self) -> bool {
+        self.options.info.name >= 2
     }
 
     /// A file is, or would be, updated; or is found up to date (`-vv`, `-ii`).
@@ -324,6 +269,13 @@ impl Printer {
         };
         let end: &[u8] = if is_dir { b"/" } else { b"" };
         self.shown(&[start, &self.name(path), end].concat());
+    }
+
+    /// A pass of deletions of its own begins in the directory of an operand (`-vv`).
+    pub fn deleting_in(&self, path: &[u8]) {
+        if self.options.verbose >= 2 {
+            self.line(&[b"deleting in ".as_slice(), &self.name(path)].concat());
+        }
     }
 
     /// `--safe-links` leaves a link out.

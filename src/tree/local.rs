@@ -89,6 +89,15 @@ impl Local {
         read.await.is_ok()
     }
 
+    /// Whether this process may make something in the directory `path`.
+    pub async fn may_write_in(&self, path: &[u8]) -> bool {
+        let written = self.run(Stage::Open, path, |root, path| {
+            let (dir, name) = root.parent(path)?;
+            Ok(fs::accessat(dir, name, fs::Access::WRITE_OK | fs::Access::EXEC_OK, AtFlags::EACCESS)?)
+        });
+        written.await.is_ok()
+    }
+
     async fn run<T, F>(&self, stage: Stage, path: &[u8], work: F) -> Result<T>
     where
         T: Send + 'static,

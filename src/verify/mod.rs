@@ -2,7 +2,8 @@
 //!
 //! The ladder of ways to hash at the far end, best first: a `hopsync` on its PATH, `b3sum`, Python ([`gmac`]), `openssl`, `sha256sum`, and
 //! reading the bytes back over SFTP. [`ladder`] is pure (the script, its lines); [`remote`] drives it over a
-//! channel; [`digest`] is what both ends compare; [`parts`]: of an old file, part by part; [`server`] is `hopsync --hash-server`, the top rung.
+//! channel; [`digest`] is what both ends compare; [`parts`]: of an old file, part by part; [`server`] is `hopsync --hash-server`, the top rung. [`sums`]
+//! are checksums that are only shown.
 
 pub mod digest;
 pub mod gmac;
@@ -10,5 +11,6 @@ pub mod ladder;
 pub mod parts;
 pub mod remote;
 pub mod server;
+pub mod sums;
 
 pub use digest::{Algorithm, Digest, Hasher};

@@ -5,13 +5,15 @@ use std::error::Error;
 use std::fmt;
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
+use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::sync::OnceLock;
 use std::time::{Duration, SystemTime};
 
 use hopsync::lab::run::{Output, run};
 
-use crate::scene::Scene;
+use crate::scene::{OTHER, Scene};
 use crate::snapshot;
 
 type Tried<T> = Result<T, Box<dyn Error>>;
@@ -38,8 +40,8 @@ impl Ends {
 }
 
 /// Options and operands for a scene, and the ends. Words with a dash are options; the last operand is the destination,
-/// unless there is only one; a `%` is a blank within a word, `<name` is what standard input is read from, and what follows
-/// ` # ` is a remark.
+/// unless there is only one; a `%` is a blank within a word (in a format a `_` is), `<name` is what standard input is read
+/// from, and what follows ` # ` is a remark.
 #[derive(Debug, Clone)]
 pub struct Case {
     pub scene: Scene,
@@ -67,7 +69,8 @@ impl Case {
         }
         all.extend(operands.into_iter().map(|path| far(path, self.ends == Ends::Pull)));
         all.extend(dest.map(|path| far(path, self.ends == Ends::Push)));
-        all.into_iter().map(|word| word.replace('%', " ")).collect()
+        let is_format = |word: &str| word.split_once('=').is_some_and(|(option, _)| option.ends_with("-format"));
+        all.into_iter().map(|word| word.replace(if is_format(&word) { '_' } else { '%' }, " ")).collect()
     }
 
     /// The file that standard input is.
@@ -77,20 +80,46 @@ impl Case {
 
     /// Whether the lines come in rsync's order: deletions are our last, and hashes come when they come.
     fn is_ordered(&self) -> bool {
-        if self.ends == Ends::Pull {
-            // Two of rsync's processes print then, each in its own time.
-            return false;
-        }
         let loose = |word: &str| {
             word.starts_with("--del")
+                || word == "--force"
                 || word == "--remove-source-files"
                 || word.contains("vv")
                 || word.contains("backup1")
+                || word.split_once("-format=").is_some_and(|(_, format)| format.contains('C'))
                 || word.contains("name2")
                 || word == "--checksum"
                 || !word.starts_with("--") && word.starts_with('-') && word.contains('c')
+                // Whose line it is cannot be told then.
+                || self.ends == Ends::Pull && word.contains("-format=")
         };
         !self.text.split(' ').any(loose)
+    }
+
+    /// The lines whose order among themselves is certain. On a pull two of rsync's processes print, each in its own time: one
+    /// tells what is received, the other all else.
+    fn in_order(&self, lines: Vec<String>) -> Vec<Vec<String>> {
+        // Not in which order messages come between the items.
+        let message = |line: &str| line.starts_with("skipping ") || line.starts_with("cannot ");
+        let lines = lines.into_iter().filter(|line| !message(line));
+        if self.ends != Ends::Pull {
+            return vec![lines.collect()];
+        }
+        let columns =
+            |line: &str| matches!(line.as_bytes(), [b'>' | b'c' | b'h' | b'.', b'f' | b'd' | b'L' | b'D' | b'S', ..]);
+        let itemized =
+            self.text.split(' ').any(|word| word.starts_with('-') && !word.starts_with("--") && word.contains('i'));
+        let told = |line: &str| {
+            ["receiving ", "created ", "deleting ", "total ", "Number of ", "Total ", "IO error "]
+                .iter()
+                .any(|start| line.starts_with(start))
+        };
+        let received = |line: &String| match itemized && columns(line) {
+            true => line.starts_with(">f"),
+            false => !itemized && !line.ends_with('/') && !line.contains(" -> ") && !told(line),
+        };
+        let (received, rest) = lines.partition(received);
+        vec![received, rest]
     }
 }
 
@@ -124,6 +153,8 @@ impl fmt::Display for Difference {
 pub struct Bench {
     dir: tempfile::TempDir,
     shell: PathBuf,
+    /// The program, where anybody may run it.
+    hopsync: OnceLock<PathBuf>,
 }
 
 impl Bench {
@@ -132,8 +163,23 @@ impl Bench {
         let shell = dir.path().join("shell");
         // As ssh does it: the words after the host, joined by blanks, are a command for a shell.
         fs::write(&shell, "#!/bin/sh\nwhile [ \"$1\" = -l ]; do shift 2; done\nshift\nexec sh -c \"$*\"\n")?;
-        fs::set_permissions(&shell, fs::Permissions::from_mode(0o755))?;
-        Ok(Bench { dir, shell })
+        for path in [&shell, dir.path()] {
+            fs::set_permissions(path, fs::Permissions::from_mode(0o755))?;
+        }
+        Ok(Bench { dir, shell, hopsync: OnceLock::new() })
+    }
+
+    /// Where it was built, others may have no way to.
+    fn hopsync(&self) -> Tried<&Path> {
+        if let Some(path) = self.hopsync.get() {
+            return Ok(path);
+        }
+        let (built, path) = (env!("CARGO_BIN_EXE_hopsync"), self.dir.path().join("hopsync"));
+        // Several cases may come to it at once.
+        let own = self.dir.path().join(format!("hopsync {:?}", std::thread::current().id()));
+        fs::hard_link(built, &own).or_else(|_| fs::copy(built, &own).map(|_| ()))?;
+        fs::rename(&own, &path)?;
+        Ok(self.hopsync.get_or_init(|| path))
     }
 
     pub fn run(&self, number: usize, case: &Case) -> Tried<Vec<Difference>> {
@@ -143,8 +189,10 @@ impl Bench {
         case.scene.make(&ours)?;
         let began = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH)?.as_secs() as i64 - 1;
         let arguments = case.arguments(&self.shell.display().to_string());
-        let wanted = program("rsync", &arguments, case.input(), &theirs)?;
-        let got = program(env!("CARGO_BIN_EXE_hopsync"), &arguments, case.input(), &ours)?;
+        let other = case.scene.is_for_others() && rustix::process::geteuid().is_root();
+        let hopsync = if other { self.hopsync()? } else { Path::new(env!("CARGO_BIN_EXE_hopsync")) };
+        let wanted = program(Path::new("rsync"), &arguments, case.input(), &theirs, other)?;
+        let got = program(hopsync, &arguments, case.input(), &ours, other)?;
         let mut found = Vec::new();
         let mut differs = |aspect, what| found.push(Difference::new(case, aspect, what));
         let mut beside = String::new();
@@ -172,21 +220,16 @@ impl Bench {
                 differs("printed", lines_apart(&said, &expected).join("\n"));
                 beside = format!("{}\n{}", lists(&a, &b), got.err());
             } else if case.is_ordered() {
-                // Not in which order messages come between the items.
-                let items = |lines: Vec<String>| -> Vec<String> {
-                    lines
-                        .into_iter()
-                        .filter(|line| !line.starts_with("skipping ") && !line.starts_with("cannot "))
-                        .collect()
-                };
-                let (a, b) = (items(a), items(b));
-                if a != b {
-                    differs("order", lists(&a, &b));
+                for (a, b) in case.in_order(a).iter().zip(&case.in_order(b)).filter(|(a, b)| a != b) {
+                    differs("order", lists(a, b));
                 }
             }
         }
         if let Some(printed) = found.iter_mut().find(|difference| difference.aspect == "printed") {
             printed.beside = beside;
+        }
+        if case.scene.is_for_others() && !other {
+            open_up(&at)?;
         }
         fs::remove_dir_all(&at)?;
         Ok(found)
@@ -214,12 +257,27 @@ fn lines_apart(said: &[String], expected: &[String]) -> Vec<String> {
     }
 }
 
-fn program(name: &str, arguments: &[String], input: Option<&str>, at: &Path) -> Tried<Output> {
+/// Lets the owner remove what is locked.
+fn open_up(at: &Path) -> Tried<()> {
+    fs::set_permissions(at, fs::Permissions::from_mode(0o700))?;
+    for entry in fs::read_dir(at)? {
+        let path = entry?.path();
+        if fs::symlink_metadata(&path)?.is_dir() {
+            open_up(&path)?;
+        }
+    }
+    Ok(())
+}
+
+fn program(name: &Path, arguments: &[String], input: Option<&str>, at: &Path, other: bool) -> Tried<Output> {
     let mut command = Command::new(name);
     if let Some(input) = input {
         // The program that runs others gives none of them an input.
         command = Command::new("sh");
-        command.args(["-c", "exec \"$@\" < \"$0\"", input, name]);
+        command.args(["-c", "exec \"$@\" < \"$0\"", input]).arg(name);
+    }
+    if other {
+        command.uid(OTHER).gid(OTHER);
     }
     command.args(arguments).current_dir(at).env("LC_ALL", "C").env("TZ", "UTC0").env("HOPSYNC_SHARE", "0");
     command.env_remove("RSYNC_RSH");

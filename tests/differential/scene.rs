@@ -25,6 +25,10 @@ pub enum Scene {
     Owners,
     /// Files of filter rules, at both ends and above them.
     Rules,
+    /// Directories that their owner, who is not root, may not read, enter or write.
+    Locked,
+    /// A source whose links lead to directories elsewhere.
+    Linked,
     /// Files with holes, and links to directories at the destination.
     Holes,
     /// Whole trees, made of lines of `make`.
@@ -41,6 +45,11 @@ pub enum Thing {
 }
 
 impl Scene {
+    /// Whether root has to run it as somebody else: nothing is locked for root.
+    pub fn is_for_others(&self) -> bool {
+        *self == Scene::Locked
+    }
+
     /// Makes it below `at`.
     pub fn make(&self, at: &Path) -> Tried<()> {
         fs::create_dir_all(at)?;
@@ -51,6 +60,8 @@ impl Scene {
             Scene::Owners => owners(at),
             Scene::Rules => rules(at),
             Scene::Holes => holes(at),
+            Scene::Linked => linked(at),
+            Scene::Locked => locked(at),
             Scene::Made(things) => made(at, things),
         }?;
         Ok(())
@@ -348,6 +359,86 @@ fn holes(at: &Path) -> Tried<()> {
     symlink("holes", at.join("dst/other"))?;
     settle(at, false)?;
     date(&at.join("dst"), BASE + 300)
+}
+
+fn linked(at: &Path) -> Tried<()> {
+    for (name, content) in [
+        ("src/f", "f"),
+        ("src/dir/new", "new"),
+        ("elsewhere/old", "old"),
+        ("elsewhere/sub/old", "old"),
+        ("around/top", "top"),
+    ] {
+        file(at, name, content, 1000, 0o644)?;
+    }
+    for (target, name) in [
+        ("../elsewhere", "src/there"),
+        ("../around", "src/up"),
+        ("../elsewhere", "around/again"),
+        ("../f", "src/dir/file"),
+        ("old", "elsewhere/link"),
+    ] {
+        symlink(target, at.join(name))?;
+    }
+    settle(at, true)
+}
+
+/// Who runs what is not for root, where there is one to choose (nobody).
+pub const OTHER: u32 = 65534;
+
+fn locked(at: &Path) -> Tried<()> {
+    for (name, content) in [
+        ("src/f", "f"),
+        ("src/closed/in", "in"),
+        ("src/blind/in", "in"),
+        ("src/listed/in", "in"),
+        ("src/open/in", "in"),
+        ("src/shut/dir/deep/in", "in"),
+        ("src/shut/file", "file"),
+        ("src/shut/old", "new here"),
+        ("src/shut/was dir", "new here"),
+        ("dst/extra", "extra"),
+        ("dst/shut/old", "old"),
+        ("dst/shut/was dir/in", "in"),
+        ("dst/open/listed/stays", "stays"),
+        ("dst/theirs/shut/old", "old"),
+        ("dst/theirs/shut/was dir/in", "in"),
+        ("list", "in\n"),
+    ] {
+        file(at, name, content, 1000, 0o644)?;
+    }
+    symlink("file", at.join("src/shut/link"))?;
+    fs::create_dir(at.join("src/shut/empty"))?;
+    rustix::fs::mknodat(CWD, at.join("src/shut/fifo"), FileType::Fifo, Mode::from_raw_mode(0o600), 0)?;
+    date(&at.join("src/shut/fifo"), BASE + 1000)?;
+    settle(at, false)?;
+    date(&at.join("dst"), BASE + 300)?;
+    let root = rustix::process::geteuid().is_root();
+    if root {
+        give_away(at)?;
+    }
+    if root {
+        // Of these, the one who runs it cannot change the mode.
+        for name in ["dst/theirs", "dst/theirs/shut", "dst/theirs/shut/was dir"] {
+            chown(at.join(name), Some(0), Some(0))?;
+        }
+    }
+    for (name, mode) in
+        [("dst", 0o711), ("dst/shut", 0o555), ("src/closed", 0), ("src/blind", 0o100), ("src/listed", 0o400)]
+    {
+        fs::set_permissions(at.join(name), fs::Permissions::from_mode(mode))?;
+    }
+    Ok(())
+}
+
+fn give_away(at: &Path) -> Tried<()> {
+    std::os::unix::fs::lchown(at, Some(OTHER), Some(OTHER))?;
+    if fs::symlink_metadata(at)?.is_dir() {
+        for entry in fs::read_dir(at)? {
+            give_away(&entry?.path())?;
+        }
+    }
+    Ok(())
 }
 
 fn made(at: &Path, things: &[Thing]) -> Tried<()> {

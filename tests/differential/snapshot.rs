@@ -63,10 +63,20 @@ fn logged(content: &[u8]) -> Vec<u8> {
 }
 
 fn walk(at: &Path, into: &mut Vec<PathBuf>) -> Result<(), Box<dyn Error>> {
-    for entry in fs::read_dir(at)? {
+    let entries = match fs::read_dir(at) {
+        // Who is not root cannot see more of it than the programs could.
+        Err(error) if error.kind() == std::io::ErrorKind::PermissionDenied => return Ok(()),
+        entries => entries?,
+    };
+    for entry in entries {
         let path = entry?.path();
-        if fs::symlink_metadata(&path)?.is_dir() {
-            walk(&path, into)?;
+        match fs::symlink_metadata(&path) {
+            Err(error) if error.kind() == std::io::ErrorKind::PermissionDenied => continue,
+            meta => {
+                if meta?.is_dir() {
+                    walk(&path, into)?;
+                }
+            }
         }
         into.push(path);
     }

@@ -114,6 +114,40 @@ fn what_a_partial_directory_keeps_is_gone_on_from_and_proven() -> Tried {
 }
 
 #[test]
+fn a_partial_directory_above_gives_and_loses_only_what_is_unfinished() -> Tried {
+    for unfinished in [true, false] {
+        let bed = Embedded::start()?;
+        let near = large(&bed)?;
+        let (into, kept) = (bed.far().join("into"), bed.far().join("kept/large"));
+        fs::create_dir(&into)?;
+        fs::create_dir(bed.far().join("kept"))?;
+        fs::write(&kept, &fs::read(&near)?[..2 << 20])?;
+        hopsync::lab::trees::set_mtime(&kept, if unfinished { 0 } else { 1_000_000 })?;
+        let ran = go(&bed, ["-a", "--partial-dir=../kept", "large", &bed.operand("into/")])?.well()?;
+        same(&near, &into.join("large"), ALL)?;
+        assert_eq!(ran.report.count("moved-bytes") < 2 << 20, unfinished, "{}", ran.said());
+        assert_eq!(is_there(&kept), !unfinished, "somebody else's file stays");
+    }
+    // What cannot be finished is kept there, but not over somebody else's file.
+    for other in [false, true] {
+        let failing = Trouble::Answer { request: WRITE, status: PERMISSION_DENIED, text: "" };
+        let bed = target([(Nth::From(6), failing)])?;
+        large(&bed)?;
+        let kept = bed.far().join("kept/large");
+        fs::create_dir(bed.far().join("into"))?;
+        if other {
+            fs::create_dir(bed.far().join("kept"))?;
+            fs::write(&kept, "other")?;
+        }
+        let ran = go(&bed, ["-a", "--partial-dir=../kept", "large", &bed.operand("into/")])?.exits(23)?;
+        let found = fs::read(&kept).map_err(|_| ran.said())?;
+        assert_eq!(found == b"other", other, "{}", ran.said());
+        assert!(temps(&bed.far().join("into"))?.is_empty(), "{}", ran.said());
+    }
+    Ok(())
+}
+
+#[test]
 fn a_file_that_cannot_be_finished_is_kept_in_its_partial_directory() -> Tried {
     for whole_path in [false, true] {
         let failing = Trouble::Answer { request: WRITE, status: PERMISSION_DENIED, text: "" };

@@ -3,6 +3,7 @@
 use super::*;
 use crate::cli::parse_with;
 use std::path::Path;
+use std::time::Duration;
 
 fn run_in(words: &[&str], rsh: Option<&str>) -> Result<Command, UsageError> {
     parse_with(
@@ -240,10 +241,19 @@ fn what_changes_no_outcome_is_taken() {
 }
 
 #[test]
-fn a_format_with_the_checksum_of_rsyncs_transfer_is_refused_by_name() {
-    for option in ["--out-format=%n %32C", "--log-file-format=%C"] {
-        let (code, text) = error(&["-a", option, "a", "b"]);
-        assert!(code == 4 && text.contains("%C"), "{option}: {code} {text}");
+fn checksums_are_made_only_where_a_format_shows_them() {
+    use crate::job::Checksum;
+    for (words, sums) in [
+        (&["--out-format=%n %32C"][..], true),
+        (&["--out-format=%%C %c"], false),
+        (&["--log-file-format=%C"], false),
+        (&["--log-file-format=%C", "--log-file=log"], true),
+    ] {
+        let words: Vec<&str> = ["-a"].iter().chain(words).chain(&["a", "b"]).copied().collect();
+        assert_eq!(options(&words).sums, sums, "{words:?}");
     }
-    assert_eq!(options(&["-a", "--out-format=%%C %c", "a", "b"]).out_format, Some(b"%%C %c".to_vec()));
+    let chosen = options(&["-c", "--cc=md5,sha1", "a", "b"]);
+    assert_eq!((chosen.sum(), chosen.checksum_choice.0), (Checksum::Sha1, Checksum::Md5));
+    assert_eq!(options(&["a", "b"]).sum(), Checksum::Xxh128);
+    assert_eq!(error(&["-c", "--cc=none", "a", "b"]).0, 4);
 }

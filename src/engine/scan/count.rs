@@ -65,6 +65,7 @@ impl Place {
             directory: Directory::there(),
             made: false,
             later: false,
+            planned: None,
         }
     }
 }

@@ -51,13 +51,14 @@ impl Scan<'_> {
         }
     }
 
+    /// `gate`: what has to be made before its line is printed.
     pub(super) async fn print(
-        &self,
+        &mut self,
         place: &Place,
         entry: &Entry,
         old: Option<&Entry>,
-        update: Update,
-        content_differs: bool,
+        (update, content_differs): (Update, bool),
+        gate: &Directory,
     ) {
         let options = &self.run.job.options;
         // Of what is new, `-i` shows no owner and no group.
@@ -86,7 +87,7 @@ impl Scan<'_> {
         let linked = found.and_then(|found| basis::settles(self.run, found)) == Some(BasisKind::Link);
         let hard_link = (linked && !entry.meta.is_dir()).then_some(b"".as_slice());
         let new = context.shown(&entry.meta, old.map(|old| &old.meta));
-        self.run.printer.item(&Item {
+        let item = Item {
             path: &place.shown,
             new: &new,
             old: old.map(|old| &old.meta),
@@ -100,7 +101,23 @@ impl Scan<'_> {
             receives: self.run.pull,
             hard_link,
             matched,
-        });
+            sum: None,
+        };
+        self.tell(place, entry, gate, item).await;
+    }
+
+    /// Prints a line, with the file's checksum if it shows one.
+    pub(super) async fn tell(&mut self, place: &Place, entry: &Entry, gate: &Directory, item: Item<'_>) {
+        let run = self.run;
+        let shown = entry.meta.is_file() && run.printer.shows(&item);
+        if !shown || !sums::matters(run, item.update == Update::Transfer) {
+            return self.lines.say(&run.printer, gate, &item).await;
+        }
+        let follow = run.job.options.copy_links || run.job.options.copy_unsafe_links;
+        match sums::read(run, place.origin.source.as_ref(), &place.origin.path, &entry.meta, follow).await {
+            Ok(sum) => self.lines.say(&run.printer, gate, &Item { sum: Some(&sum), ..item }).await,
+            Err(fault) => run.trouble(&fault, Some(&place.shown)),
+        }
     }
 
     pub(super) async fn entry(&mut self, place: Place, entry: Entry, old: Option<Entry>, decision: Decision) {
@@ -142,6 +159,29 @@ impl Scan<'_> {
         if matches!(decision, Decision::Create | Decision::Replace(_)) && place.basis.is_none() {
             run.tally().stats.created.add(entry.meta.kind);
         }
+        let settles = place.basis.as_ref().is_some_and(|found| basis::settles(run, found).is_some());
+        let decision = match decision {
+            Decision::Replace(way) if run.job.options.dry_run => {
+                match finish::make_way(run, &place.protect, &place.dest_path, &place.shown, way).await {
+                    Err(fault) if entry.meta.is_file() => return self.never_sent(&place, &entry, fault),
+                    Err(fault) => return run.trouble(&fault, Some(&place.shown)),
+                    Ok(()) => decision,
+                }
+            }
+            // A line that a file is sent means that there is room for it.
+            Decision::Replace(way) if entry.meta.is_file() && !settles => {
+                place.planned = Some(run.ledger.planned(&place.shown, entry.meta.size));
+                let made = finish::make_way(run, &place.protect, &place.dest_path, &place.shown, way).await;
+                if let Err(fault) = made {
+                    return self.never_sent(&place, &entry, fault);
+                }
+                Decision::Create
+            }
+            decision => decision,
+        };
+        if run.job.options.dry_run && matches!(decision, Decision::Update(_)) && entry.meta.kind == Kind::Symlink {
+            backup::would_keep(run, &place.dest_path);
+        }
         let old_same_kind = old.as_ref().filter(|old| old.meta.kind == entry.meta.kind);
         let old_same_kind_meta = old_same_kind.map(|old| old.meta.clone());
         // Another device under the same name is another thing.
@@ -174,14 +214,20 @@ impl Scan<'_> {
         // `--progress`, a file's line comes with the one that says it is whole.
         let told = place.basis.as_ref().is_some_and(|found| found.level >= basis::Level::Data);
         let sent = entry.meta.is_file() && !told && decision.transfers();
-        place.later = sent && !progress::by_file(run) && self.tells_later(&place, &entry).await;
+        let summed = run.job.options.sums && !run.job.options.dry_run;
+        place.later =
+            sent && !progress::by_file(run) && (place.later || summed || self.tells_later(&place, &entry).await);
         let later = place.later || sent && progress::by_file(run);
+        // A link or a node is told of once it is there.
+        let makes = !run.job.options.dry_run && update == Update::Create && place.basis.is_none();
+        let gate = (makes && !entry.meta.is_file() && !entry.meta.is_dir()).then(Directory::to_come);
         if !later
             && !matches!(decision, Decision::NeedHash(_))
             && !place.directory.has_failed()
             && self.is_readable(&place, &entry, decision).await
         {
-            self.print(&place, &entry, old_same_kind, update, content).await;
+            self.print(&place, &entry, old_same_kind, (update, content), gate.as_ref().unwrap_or(&place.directory))
+                .await;
         }
         if let Some(found) = &place.basis
             && let Some(kind) = basis::settles(run, found)
@@ -193,12 +239,16 @@ impl Scan<'_> {
         match entry.meta.kind {
             Kind::File => self.file(place, entry, old, decision).await,
             Kind::Dir => self.enter(place, entry, old, decision).await,
-            Kind::Symlink => self.link(place, entry, decision).await,
+            Kind::Symlink => self.link(place, entry, decision, gate).await,
             Kind::Device | Kind::Special if decision == Decision::Unchanged => {}
             Kind::Device | Kind::Special if !node::is_possible(run, &place.origin) => {
-                run.trouble(&node::refused(run), Some(&place.shown));
+                let refused = node::refused(run);
+                if let Some(gate) = gate {
+                    gate.made(Err(refused.clone()));
+                }
+                run.trouble(&refused, Some(&place.shown));
             }
-            Kind::Device | Kind::Special => self.node(place, entry, decision, old_same_kind_meta).await,
+            Kind::Device | Kind::Special => self.node(place, entry, decision, old_same_kind_meta, gate).await,
         }
     }
 
@@ -257,13 +307,23 @@ impl Scan<'_> {
             Err(fault) => fault,
         };
         if entry.meta.is_file() {
-            let id = run.ledger.planned(&place.shown, entry.meta.size);
-            run.failed(&fault, &place.shown);
-            run.ledger.class(id, &place.shown, Class::Failed(fault));
+            self.never_sent(place, entry, fault);
         } else {
             run.trouble(&fault, Some(&place.shown));
         }
         false
+    }
+
+    /// A file that fails before anything is sent of it.
+    fn never_sent(&self, place: &Place, entry: &Entry, fault: Fault) {
+        let run = self.run;
+        let id = place.planned.unwrap_or_else(|| run.ledger.planned(&place.shown, entry.meta.size));
+        run.failed(&fault, &place.shown);
+        let class = Class::Failed(fault);
+        if let Some(first) = &place.first {
+            first.settled(&class);
+        }
+        run.ledger.class(id, &place.shown, class);
     }
 }
 

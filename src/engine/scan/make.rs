@@ -72,10 +72,10 @@ impl Scan<'_> {
         .await;
     }
 
-    pub(super) async fn print_link(&self, place: &Place, entry: &Entry, old: Option<&Entry>, first: &[u8]) {
+    pub(super) async fn print_link(&mut self, place: &Place, entry: &Entry, old: Option<&Entry>, first: &[u8]) {
         let Some(context) = self.context(old.is_some()).await else { return };
         let new = context.shown(&entry.meta, old.map(|old| &old.meta));
-        self.run.printer.item(&Item {
+        let item = Item {
             path: &place.shown,
             new: &new,
             old: old.map(|old| &old.meta),
@@ -89,7 +89,9 @@ impl Scan<'_> {
             receives: self.run.pull,
             hard_link: Some(first),
             matched: true,
-        });
+            sum: None,
+        };
+        self.tell(place, entry, &place.directory, item).await;
     }
 
     /// An entry that a basis has: linked, or left there.
@@ -166,6 +168,7 @@ impl Scan<'_> {
                         later: false,
                         copied: None,
                         matched: AtomicU64::new(0),
+                        sum: sums::Slot::default(),
                         first: place.first,
                     };
                     let permit = run.budget.file().await;
@@ -186,7 +189,7 @@ impl Scan<'_> {
     pub(super) async fn file(&mut self, place: Place, entry: Entry, old: Option<Entry>, decision: Decision) {
         let run = self.run;
         let meta = entry.meta;
-        let id = run.ledger.planned(&place.shown, meta.size);
+        let id = place.planned.unwrap_or_else(|| run.ledger.planned(&place.shown, meta.size));
         let early = |class: Class| {
             if let Some(first) = &place.first {
                 first.settled(&class);
@@ -218,18 +221,12 @@ impl Scan<'_> {
                 remote.want(run.channels_wanted());
             }
         }
-        if let Decision::Replace(way) = decision
-            && let Err(fault) = finish::make_way(run, &place.protect, &place.dest_path, &place.shown, way).await
-        {
-            run.failed(&fault, &place.shown);
-            early(Class::Failed(fault));
-            return;
-        }
         let item = FileItem {
             id,
             told: place.basis.as_ref().is_some_and(|found| found.level >= basis::Level::Data),
             copied: place.basis.as_ref().and_then(|found| basis::copies(run, found)),
             matched: AtomicU64::new(0),
+            sum: sums::Slot::default(),
             first: place.first,
             later: place.later,
             old: old.map(|old| old.meta),
@@ -339,7 +336,15 @@ impl Scan<'_> {
         }
     }
 
-    pub(super) async fn node(&mut self, place: Place, entry: Entry, decision: Decision, old: Option<Meta>) {
+    /// `gate` is told how it went.
+    pub(super) async fn node(
+        &mut self,
+        place: Place,
+        entry: Entry,
+        decision: Decision,
+        old: Option<Meta>,
+        gate: Option<Directory>,
+    ) {
         let run = self.run.clone();
         if run.job.options.dry_run {
             return;
@@ -351,7 +356,11 @@ impl Scan<'_> {
                 let names = (place.dest_path.as_slice(), place.shown.as_slice());
                 node::make(&run, &filter, &place.origin, &place.directory, names, decision, change).await
             };
-            if let Err(fault) = made.await
+            let made = made.await;
+            if let Some(gate) = gate {
+                gate.made(made.clone());
+            }
+            if let Err(fault) = made
                 && !run.is_over()
             {
                 run.trouble(&fault, Some(&place.shown));
@@ -360,7 +369,8 @@ impl Scan<'_> {
         .await;
     }
 
-    pub(super) async fn link(&mut self, place: Place, entry: Entry, decision: Decision) {
+    /// As [`Scan::node`].
+    pub(super) async fn link(&mut self, place: Place, entry: Entry, decision: Decision, gate: Option<Directory>) {
         let run = self.run.clone();
         let unchanged = decision == Decision::Unchanged && !run.job.options.remove_source_files;
         if unchanged || run.job.options.dry_run {
@@ -369,6 +379,9 @@ impl Scan<'_> {
         let filter = place.protect.clone();
         self.small_task(async move {
             let made = make_link(&run, &filter, &place, &entry, decision).await;
+            if let Some(gate) = gate {
+                gate.made(made.clone());
+            }
             match made {
                 Ok(()) => {
                     let target = entry.target.as_deref().unwrap_or_default();

@@ -24,6 +24,17 @@ pub struct Roots {
     pub absent: Vec<Vec<u8>>,
 }
 
+/// The directories that are brought with all that is in them.
+fn tops(items: &Nodes, dir: &[u8], found: &mut Vec<Vec<u8>>) {
+    for (name, node) in items {
+        let path = below(dir, name);
+        if !node.contents.is_empty() {
+            found.push(path.clone());
+        }
+        tops(&node.children, &path, found);
+    }
+}
+
 impl Scan<'_> {
     /// What is missing at the source and is to go at the destination; a directory only if deletion is asked for.
     pub(super) async fn absent(&mut self, names: Vec<Vec<u8>>) {
@@ -48,6 +59,10 @@ impl Scan<'_> {
         self.absent(absent).await;
         let Brought { items, contents, itself } = brought;
         let contents_wanted = !contents.is_empty();
+        if contents_wanted {
+            self.left.tops.push(b".".to_vec());
+        }
+        tops(&items, b"", &mut self.left.tops);
         if let Some(dest_name) = renamed {
             // It is alone.
             let mut items = items.into_values();
@@ -169,6 +184,7 @@ impl Scan<'_> {
             directory: Directory::there(),
             made,
             later: false,
+            planned: None,
         };
         self.entry(place, entry, old_entry, decision).await;
     }

@@ -82,13 +82,14 @@ fn new<'a>(path: &'a [u8], meta: &'a Meta) -> Item<'a> {
         receives: false,
         hard_link: None,
         matched: false,
+        sum: None,
     }
 }
 
 fn a_small_run(printer: &Printer) {
     let (dir, file, link) = (meta(Kind::Dir), meta(Kind::File), meta(Kind::Symlink));
     printer.heading();
-    printer.created_directory(b"dst", None);
+    printer.created_directory(b"dst");
     printer.item(&new(b".", &dir));
     printer.item(&new(b"a\n", &file));
     printer.item(&Item { target: Some(b"t\x1b"), ..new(b"link", &link) });

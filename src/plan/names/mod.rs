@@ -46,6 +46,24 @@ pub fn join(dir: &[u8], name: &[u8]) -> Vec<u8> {
     }
 }
 
+/// A path without `.`, and without what `..` takes back (rsync: `clean_fname`); `..` at its start stays, but for an absolute
+/// path's.
+pub fn collapse(path: &[u8]) -> Vec<u8> {
+    let absolute = path.starts_with(b"/");
+    let mut parts: Vec<&[u8]> = Vec::new();
+    for part in path.split(|byte| *byte == b'/').filter(|part| !part.is_empty() && *part != b".") {
+        match (part, parts.last()) {
+            (b"..", Some(last)) if *last != b".." => {
+                parts.pop();
+            }
+            (b"..", None) if absolute => {}
+            _ => parts.push(part),
+        }
+    }
+    let root: &[u8] = if absolute { b"/" } else { b"" };
+    [root, &parts.join(&b'/')].concat()
+}
+
 /// What a temporary file of ours ends with: four random characters and two that follow from them and the name, so that a
 /// file is recognised as ours by its name, and `.notes.backup` is not.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -144,6 +162,21 @@ mod tests {
             ("..", "b", "../b"),
         ] {
             assert_eq!(join(dir.as_bytes(), name.as_bytes()), joined.as_bytes());
+        }
+    }
+
+    #[test]
+    fn a_path_is_collapsed_as_far_as_it_is_known() {
+        for (path, collapsed) in [
+            ("a//b/./c/", "a/b/c"),
+            ("a/../b", "b"),
+            ("../a", "../a"),
+            ("a/../../b/..", ".."),
+            ("/../a", "/a"),
+            (".", ""),
+            ("d/../../../x", "../../x"),
+        ] {
+            assert_eq!(String::from_utf8_lossy(&collapse(path.as_bytes())), collapsed, "{path}");
         }
     }
 

@@ -50,7 +50,7 @@ async fn read_all(
     let ask = || channel.session.submit(&Request::Readdir { handle });
     let mut asked: std::collections::VecDeque<_> = (0..AHEAD).map(|_| ask()).collect();
     let (mut named, mut faults, mut empty) = (Vec::new(), Vec::new(), 0);
-    let mut seen = HashSet::new();
+    let (mut seen, mut itself) = (HashSet::new(), false);
     while let Some(next) = asked.pop_front() {
         let Some(names) = next.names(Stage::List, path).await? else { break };
         empty += usize::from(names.is_empty());
@@ -60,6 +60,7 @@ async fn read_all(
         asked.push_back(ask());
         for entry in names {
             if &entry.name[..] == b"." || &entry.name[..] == b".." {
+                itself = true;
                 continue;
             }
             if let Err(bad) = names::safe_name(&entry.name) {
@@ -71,6 +72,12 @@ async fn read_all(
                 named.push(entry);
             }
         }
+    }
+    if seen.is_empty() && !itself {
+        // OpenSSH's server leaves out what it cannot stat: of a directory that may be read but not gone into, all of it. That is
+        // not one that is empty.
+        let within = join(path, b".");
+        channel.session.submit(&Request::Stat { path: &within }).attrs(Stage::List, path).await?;
     }
     Ok((named, faults))
 }

@@ -321,6 +321,23 @@ impl RemoteTree {
         self.again(|_, lease: Lease, _| async move { listing::list(&lease, path, follow).await }).await
     }
 
+    /// Opens a file that is written in pieces, into which parts of the one at `old`, a whole path, may be copied.
+    async fn create(
+        &self,
+        path: &[u8],
+        size: u64,
+        mode: u32,
+        exclusive: bool,
+        old: Option<Vec<u8>>,
+    ) -> Result<Box<dyn Sink>> {
+        let path = self.at_change(path);
+        let (pool, lease) = self.remote.lease_large(size).await?;
+        let only = if exclusive { open::EXCLUSIVE } else { 0 };
+        let flags = open::WRITE | open::CREATE | only;
+        let attrs = Attrs { permissions: Some(mode & 0o777), ..Attrs::default() };
+        Ok(Box::new(file::RemoteFile::open(pool, lease, &path, size, flags, attrs, old.as_deref()).await?))
+    }
+
     /// The path of what is about to be changed.
     fn at_change(&self, path: &[u8]) -> Vec<u8> {
         self.remote.foresight.forget();
@@ -458,15 +475,7 @@ impl Tree for RemoteTree {
         mode: u32,
         exclusive: bool,
     ) -> BoxFuture<'a, Result<Box<dyn Sink>>> {
-        Box::pin(async move {
-            let path = self.at_change(path);
-            let (pool, lease) = self.remote.lease_large(size).await?;
-            let only = if exclusive { open::EXCLUSIVE } else { 0 };
-            let flags = open::WRITE | open::CREATE | only;
-            let attrs = Attrs { permissions: Some(mode & 0o777), ..Attrs::default() };
-            let file = file::RemoteFile::open(pool, lease, &path, size, flags, attrs, None).await?;
-            Ok(Box::new(file) as Box<dyn Sink>)
-        })
+        Box::pin(self.create(path, size, mode, exclusive, None))
     }
 
     fn open_write_from<'a>(
@@ -477,14 +486,7 @@ impl Tree for RemoteTree {
         other: &'a dyn Tree,
         old: &'a [u8],
     ) -> BoxFuture<'a, Result<Box<dyn Sink>>> {
-        Box::pin(async move {
-            let (path, old) = (self.at_change(path), join(other.root(), old));
-            let (pool, lease) = self.remote.lease_large(size).await?;
-            let flags = open::WRITE | open::CREATE | open::EXCLUSIVE;
-            let attrs = Attrs { permissions: Some(mode & 0o777), ..Attrs::default() };
-            let file = file::RemoteFile::open(pool, lease, &path, size, flags, attrs, Some(&old)).await?;
-            Ok(Box::new(file) as Box<dyn Sink>)
-        })
+        Box::pin(self.create(path, size, mode, true, Some(join(other.root(), old))))
     }
 
     fn parts<'a>(

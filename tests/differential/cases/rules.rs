@@ -1,0 +1,43 @@
+//! Rules that directories bring, and files of rules.
+
+/// Rules that directories bring, and files of rules.
+pub const RULES: &[&str] = &[
+    "-ai --filter=:%.rules src/ dst",
+    "-ai --filter=:%.rules src dst",
+    "-ai --filter=:%.rules --delete src/ dst",
+    "-ai --filter=:%.rules --delete-after src/ dst",
+    "-ai --filter=:%.rules --delete-excluded src/ dst",
+    "-ai --filter=:n%.rules --delete src/ dst",
+    "-ai --filter=:e%.rules --delete src/ dst",
+    "-ai --filter=dir-merge,e%.rules --filter=-%*.tmp src/ dst",
+    "-ai --filter=:s-%list --delete src/ dst",
+    "-ai --filter=:w-%list --delete src/ dst",
+    "-ai --filter=:p-%list --delete src/ dst",
+    "-ai --filter=:+%list --filter=-%*.o --filter=-%x* src/ dst",
+    "-ai --filter=:C --delete src/ dst",
+    "-ai --filter=+%keep.o --filter=:%.rules src/ dst",
+    "-ai --filter=:%.rules --filter=! --filter=-%*.o src/ dst",
+    "-ai --filter=:%sub/.rules src/ dst",
+    "-ai --filter=.%rules src/ dst",
+    "-ai --filter=.%rules --delete --delete-excluded src/ dst",
+    "-ai --filter=merge,w-%words src/ dst",
+    "-ai --filter=merge%missing src/ dst",
+    "-ai --filter=.%src/.cvsignore src/ dst",
+    "-aFi src/ dst",
+    "-aFi src dst",
+    "-aFi --delete src/ dst",
+    "-aFFi --delete src/ dst",
+    "-aCi src/ dst",
+    "-aCi --delete src/ dst",
+    "-aCi --delete --delete-excluded src/ dst",
+    "-aCi --include=core src/ dst",
+    "-amFi src/ new",
+    "-ami --filter=:%.rules src/ new",
+    "-aFi --delete src/ src/sub dst",
+    "-aRFi src/./sub/deep dst",
+    "-ai --filter=-/%src/sub/here src/ dst",
+    "-ani --filter=:%.rules --delete src/ dst",
+    "-ai --filter=:%.rules --remove-source-files src/ new",
+];
+
+pub const RULES_LISTED: &[&str] = &["-r --filter=:%.rules src/", "-rF src", "-rC src/"];
