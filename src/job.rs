@@ -290,6 +290,8 @@ pub struct Options {
     pub connections: usize,
     /// One connection for all invocations on this host (on, but for `--no-share` and `HOPSYNC_SHARE=0`).
     pub share: bool,
+    /// Only one that stands already and leads far. (No option: `share::own` decides.)
+    pub share_if_far: bool,
     /// How long a shared connection outlives its last client (`--share-linger`).
     pub share_linger: Option<Duration>,
 }

@@ -17,6 +17,7 @@ use crate::job::{Job, Login};
 use crate::ledger::{Clock, JobSummary, Ledger, Renew, Settings};
 use crate::output::{self, Printer};
 use crate::share;
+use crate::share::own::Before;
 use crate::ssh::prompt::Prompt;
 use crate::ssh::terminal;
 use crate::verify::server;
@@ -114,11 +115,14 @@ fn run(mut job: Job) -> Exit {
     job.options.share = share::own::is_for_sharing(&job);
     let mut leave = None;
     if job.options.share {
-        leave = share::own::at_once(&job);
-        job.options.share = leave.is_none();
+        match share::own::before(&job) {
+            Before::Own(given) => (leave, job.options.share) = (Some(given), false),
+            Before::Maybe => job.options.share_if_far = true,
+            Before::Shares => {}
+        }
     }
     loop {
-        let runtime = match runtime(job.options.share) {
+        let runtime = match runtime(job.options.share && !job.options.share_if_far) {
             Ok(runtime) => runtime,
             Err(e) => {
                 printer.error(&format!("cannot start: {}", errno_text(&e)));

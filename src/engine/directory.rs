@@ -21,6 +21,11 @@ impl Directory {
         Directory(Arc::new(watch::Sender::new(None)))
     }
 
+    /// Whoever makes it holds this: if their task ends without a word, nobody waits for ever.
+    pub fn making(&self) -> Making {
+        Making(self.clone())
+    }
+
     pub fn made(&self, how: Result<(), Fault>) {
         self.0.send_replace(Some(how));
     }
@@ -48,6 +53,21 @@ impl Directory {
     }
 }
 
+/// See [`Directory::making`].
+pub struct Making(Directory);
+
+impl Drop for Making {
+    fn drop(&mut self) {
+        self.0.0.send_if_modified(|made| {
+            let silent = made.is_none();
+            if silent {
+                *made = Some(Err(Fault::new("local", Stage::Attributes, Cause::Cancelled, "the run was stopped")));
+            }
+            silent
+        });
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -58,5 +78,17 @@ mod tests {
         assert!(!directory.has_failed() && !Directory::there().has_failed());
         directory.made(Err(Fault::new("local", Stage::Attributes, Cause::Permission, "no")));
         assert!(directory.has_failed());
+    }
+
+    #[tokio::test]
+    async fn nobody_waits_for_a_directory_whose_maker_is_gone() {
+        let directory = Directory::to_come();
+        drop(directory.making());
+        assert_eq!(directory.ready().await.unwrap_err().cause, Cause::Cancelled);
+        let directory = Directory::to_come();
+        let making = directory.making();
+        directory.made(Ok(()));
+        drop(making);
+        assert!(directory.is_there());
     }
 }

@@ -7,18 +7,18 @@ use std::time::Duration;
 use crate::cli::UsageError;
 use crate::entry::Meta;
 use crate::fault::{Cause, Fault, Stage};
-use crate::job::{Job, Login, Place, Verify};
+use crate::job::{Job, Login, Options, Place, Verify};
 use crate::plan::names::{self, Dest, DestState, Items};
 use crate::share::own::{self, Leave};
 use crate::share::{self, ShareConnector};
 use crate::ssh::connection::Context;
 use crate::ssh::route::{self, Shell};
-use crate::tree::Tree;
 use crate::tree::local::{self, Local};
 use crate::tree::remote::Remote;
 use crate::tree::remote::foresight::{Foresight, Look};
 use crate::tree::remote::link::{CommandConnector, Connector, SshConnector};
 use crate::tree::remote::pool;
+use crate::tree::{Tree, join};
 
 use super::brought::Brought;
 use super::operands::{self, Operand};
@@ -118,9 +118,12 @@ pub async fn find(job: &Job, settings: &Settings) -> Result<Ends, Failed> {
         Place::Remote { login, .. } => Some(login),
         Place::Local(_) => None,
     });
-    let remote = match login {
-        Some(login) => Some(connect(job, login, settings).await?),
-        None => None,
+    let (remote, leave) = match login {
+        Some(login) => {
+            let (remote, leave) = connect(job, login, settings).await?;
+            (Some(remote), leave)
+        }
+        None => (None, None),
     };
     if let Some(remote) = &remote {
         foresee(job, remote);
@@ -129,7 +132,11 @@ pub async fn find(job: &Job, settings: &Settings) -> Result<Ends, Failed> {
         (Some(remote), Place::Remote { .. }) => End::Remote(remote.clone()),
         _ => End::Local,
     };
-    let found = find_rooted(job, &end, settings, remote.clone()).await;
+    let shares = job.options.share && leave.is_none();
+    let mut found = find_rooted(job, &end, settings, remote.clone(), shares).await;
+    if let Ok(found) = &mut found {
+        found.run.leave = leave;
+    }
     if found.is_err()
         && let Some(remote) = &remote
     {
@@ -176,6 +183,7 @@ async fn find_rooted(
     end: &(impl Fn(&Place) -> End + Sync),
     settings: &Settings,
     remote: Option<Arc<Remote>>,
+    shares: bool,
 ) -> Result<Ends, Failed> {
     let options = &job.options;
     if let Some(remote) = &remote {
@@ -200,10 +208,10 @@ async fn find_rooted(
         tokio::join!(operands::look(job, end), target::state(&dest_end, &dest_path, options.mkpath));
     let operands::Looked { there, missing, unsure, mut absent } = looked?;
     if let Some(remote) = &remote
-        && options.share
+        && shares
         && matches!(dest, Place::Local(_))
         && !remote.asked_person()
-        && let Some(leave) = own::for_pull(job, &weigh(remote, options.recursive, &there).await)
+        && let Some(leave) = own::for_pull(job, &weigh(remote, options, &there).await)
     {
         return Err(Failed::Large(leave));
     }
@@ -254,19 +262,39 @@ async fn find_rooted(
     Ok(Ends { run, roots, missing, unsure })
 }
 
-/// What there is to pull, as far as a look at each source tells: files, and what lies directly in directories.
-async fn weigh(remote: &Arc<Remote>, recursive: bool, there: &[Operand<'_>]) -> own::Weight {
+/// Directories that are looked into together, each with a question or two.
+const LOOKED_INTO: usize = 64;
+
+/// What there is to pull: files, and what lies directly in directories; with `share_if_far` all that lies below them, until it is
+/// known to be large. Whoever walks them has the listings.
+async fn weigh(remote: &Arc<Remote>, options: &Options, there: &[Operand<'_>]) -> own::Weight {
     let mut weight = own::Weight::default();
-    for Operand { path, meta, .. } in there {
-        if !meta.is_dir() {
-            weight.add(meta);
-        } else if recursive {
-            // One that cannot be listed is told of when it is walked.
-            if let Ok(listing) = remote.tree(strip(path)).list(b"", false).await {
-                listing.entries.iter().for_each(|entry| weight.add(&entry.meta));
-                Foresight::keep(remote, strip(path), false, listing);
+    there.iter().filter(|operand| !operand.meta.is_dir()).for_each(|operand| weight.add(&operand.meta));
+    let directories = there.iter().filter(|operand| operand.meta.is_dir() && options.recursive);
+    let mut level: Vec<Vec<u8>> = directories.map(|operand| strip(operand.path.as_slice()).to_vec()).collect();
+    while !level.is_empty() && !weight.is_large(options.share_if_far) {
+        let mut below = Vec::new();
+        for some in level.chunks(LOOKED_INTO) {
+            let lists = some.iter().map(|path| async move { remote.tree(path).list(b"", false).await });
+            for (path, listing) in some.iter().zip(futures::future::join_all(lists).await) {
+                // One that cannot be listed is told of when it is walked.
+                let Ok(listing) = listing else { continue };
+                for entry in &listing.entries {
+                    weight.add(&entry.meta);
+                    if entry.meta.is_dir() {
+                        below.push(join(path, &entry.name));
+                    }
+                }
+                Foresight::keep(remote, path, false, listing);
+            }
+            if options.share_if_far {
+                weight.looked_into();
+            }
+            if weight.is_large(options.share_if_far) {
+                return weight;
             }
         }
+        level = if options.share_if_far { below } else { Vec::new() };
     }
     weight
 }
@@ -295,7 +323,8 @@ fn home_relative(path: &[u8]) -> Result<Vec<u8>, Failed> {
     }
 }
 
-async fn connect(job: &Job, login: &Login, settings: &Settings) -> Result<Arc<Remote>, Failed> {
+/// Connects. What has a connection of its own although others share one is given leave to.
+async fn connect(job: &Job, login: &Login, settings: &Settings) -> Result<(Arc<Remote>, Option<Leave>), Failed> {
     let options = &job.options;
     let printer = settings.printer.clone();
     let notice: Arc<dyn Fn(&str) + Send + Sync> = Arc::new(move |text: &str| printer.remark(text.trim_end()));
@@ -303,6 +332,7 @@ async fn connect(job: &Job, login: &Login, settings: &Settings) -> Result<Arc<Re
     let share = options.share && !(options.hard_links && job.sources.iter().any(Place::is_remote));
     let resolved =
         if share { share::resolve(&job.shell, login).await? } else { route::resolve(&job.shell, login).await? };
+    let mut leave = None;
     let connector: Box<dyn Connector> = match resolved {
         Shell::Ssh(route) => {
             let context = Context {
@@ -313,7 +343,15 @@ async fn connect(job: &Job, login: &Login, settings: &Settings) -> Result<Arc<Re
                 notice,
             };
             let own = SshConnector { route, context, connections: options.connections };
-            if share { Box::new(ShareConnector::new(own, options.share_linger)) } else { Box::new(own) }
+            if share {
+                let shared = ShareConnector::new(own, options.share_linger);
+                if options.share_if_far && !shared.stands_well().await {
+                    leave = own::take(job);
+                }
+                if leave.is_some() { Box::new(shared.into_own()) } else { Box::new(shared) }
+            } else {
+                Box::new(own)
+            }
         }
         Shell::Command(shell) => {
             Box::new(CommandConnector { shell, user: login.user.clone(), host: login.host.clone() })
@@ -336,7 +374,7 @@ async fn connect(job: &Job, login: &Login, settings: &Settings) -> Result<Arc<Re
     if let Some(patience) = options.contimeout {
         retry = retry.within(patience);
     }
-    Ok(Remote::connect(connector, pool, retry).await?)
+    Ok((Remote::connect(connector, pool, retry).await?, leave))
 }
 
 /// Whether it is known before connecting that many files may have to be moved.

@@ -34,8 +34,11 @@ fn is_outside(path: &[u8]) -> bool {
 /// With `..` in it, the partial directory may be one that other files belong in, which no rule protects: only what bears the
 /// time of an unfinished file is taken for one, or replaced by one.
 fn may_be_other(run: &Run, found: &Meta) -> bool {
-    let shared = run.job.options.partial_dir.as_ref().is_some_and(|dir| dir.starts_with(b".."));
-    shared && (!found.is_file() || found.mtime != 0)
+    is_shared(run) && (!found.is_file() || found.mtime != 0)
+}
+
+fn is_shared(run: &Run) -> bool {
+    run.job.options.partial_dir.as_ref().is_some_and(|dir| dir.starts_with(b".."))
 }
 
 /// The tree that such a path is in, and the path there.
@@ -95,12 +98,15 @@ pub async fn resume(run: &Run, dest_path: &[u8], meta: &Meta, temp: &[u8]) -> Re
     let found = tree.stat(name, false).await?.filter(|found| found.is_file() && !may_be_other(run, found));
     let Some(found) = found else { return Ok(0) };
     if found.size == 0 || found.size > meta.size {
-        discard(run, &path).await?;
+        // One that lies where other files do may be another's, and only looks unfinished.
+        if !is_shared(run) {
+            discard(run, &path).await?;
+        }
         return Ok(0);
     }
     match tree.move_to(name, super::stage::tree(run).await?.as_ref(), temp).await {
-        // It stays where it is, on another file system.
-        Err(fault) if fault.cause == Cause::Io => return Ok(0),
+        // It stays where it is, on another file system; or it was of another file of the same name, which has just taken it.
+        Err(fault) if matches!(fault.cause, Cause::Io | Cause::NotFound) => return Ok(0),
         moved => moved?,
     }
     discard(run, &path).await?;

@@ -58,6 +58,8 @@ pub struct Run {
     pub dest: Arc<dyn Tree>,
     /// The connection, if an end is remote.
     pub remote: Option<Arc<Remote>>,
+    /// Leave for a connection of its own, for as long as the run lasts.
+    pub leave: Option<Leave>,
     /// The source is the far end.
     pub pull: bool,
     identity: OnceCell<Identity>,
@@ -115,6 +117,7 @@ impl Run {
             job,
             dest,
             remote,
+            leave: None,
             chunk,
             tally: Mutex::default(),
             moved: AtomicU64::new(0),

@@ -140,7 +140,7 @@ pub async fn scan(run: &Arc<Run>, roots: Roots) -> Left {
         ahead: None,
         bases: basis::open(run).await,
         links: Links::default(),
-        lines: lines::Lines::default(),
+        lines: lines::Lines::new(run.printer.clone()),
         tasks: JoinSet::new(),
         files: 0,
         bytes: 0,
@@ -160,7 +160,7 @@ pub async fn scan(run: &Arc<Run>, roots: Roots) -> Left {
             return scan.left;
         }
     }
-    scan.lines.settle(&run.printer).await;
+    scan.lines.settle().await;
     run.scanning.store(false, Ordering::Relaxed);
     while scan.tasks.join_next().await.is_some() {}
     scan.left

@@ -20,6 +20,7 @@ use crate::job::Login;
 use crate::ledger::{Event, HopFacts, What};
 use crate::sftp::wire::{BoxFuture, Receiver, Sender, Wire};
 use crate::ssh::connection::Context;
+use crate::ssh::hop::Windows;
 use crate::ssh::route::{Route, Shell};
 use crate::tree::remote::link::{Connector, Link, SshConnector};
 use crate::verify::ladder::FarEnd;
@@ -48,6 +49,21 @@ impl ShareConnector {
     pub fn new(own: SshConnector, linger: Option<Duration>) -> ShareConnector {
         let start = describe(&own.route, &own.context, linger);
         ShareConnector { own, start, client: rand::random(), linger }
+    }
+
+    /// Whether a connection stands already that is better than a new one even for a tree: one that leads far (what its holder
+    /// offers to receive was chosen by the distance), or for which a person would be asked again.
+    pub async fn stands_well(&self) -> bool {
+        let Ok(start) = &self.start else { return false };
+        let Ok(Some(mut stream)) = join::connect(&start.socket).await else { return false };
+        let want = Want::Channel { client: self.client, linger: self.linger };
+        let facts = join::greet(&mut stream, &want).await;
+        matches!(facts, Ok(Some(facts)) if facts.asked || facts.receive_window > Windows::NEAR as usize)
+    }
+
+    /// The way without sharing.
+    pub fn into_own(self) -> SshConnector {
+        self.own
     }
 
     async fn shared(&self) -> Result<Arc<dyn Link>, NotShared> {

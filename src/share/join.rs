@@ -102,7 +102,7 @@ pub async fn connect(socket: &Path) -> Result<Option<UnixStream>, NotShared> {
 }
 
 /// Says what we want and waits for it. `None`: this holder is leaving, or has died, and there will be another.
-async fn greet(stream: &mut UnixStream, want: &Want) -> Result<Option<Facts>, NotShared> {
+pub async fn greet(stream: &mut UnixStream, want: &Want) -> Result<Option<Facts>, NotShared> {
     match ask(stream, want).await? {
         Some(Told::Ready(facts)) => Ok(Some(facts)),
         Some(Told::Failed(fault)) => Err(NotShared::Fault(fault)),

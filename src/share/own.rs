@@ -4,11 +4,13 @@
 //! large work connects for itself. For each destination only [`PLACES`] invocations do so at a time: a hundred directories
 //! staged together would else meet MaxStartups again. All others share.
 //!
-//! A push is known to be large before anything is connected, and a pull of `host:dir/` is taken to be. Any other pull joins
-//! the shared connection to look, and leaves it only for what takes so long that another login (1.2 s at 50 ms, measured) does not show.
+//! A push is known to be large before anything is connected. A directory that is not (`DIR`, `host:dir/`) shares only a connection
+//! that stands already and leads far, where a login of its own (1.2 s at 50 ms, measured) would show. Any other pull joins
+//! the shared connection to look, and leaves it only for what takes so long that another login does not show.
 
 use std::os::unix::ffi::OsStrExt;
 use std::path::PathBuf;
+use std::time::Duration;
 
 use super::place::{self, Lock};
 use crate::entry::Meta;
@@ -25,6 +27,13 @@ const LARGE_PULL: u64 = 256 << 20;
 
 /// Files from which on a pull is. Measured: 10,000 of 4 KiB took 2.2 s shared and 1.4 s not.
 const MANY: usize = 1000;
+
+/// Entries of a tree that is moved over a far connection which stands already: up to here that takes less time than a login of
+/// its own at a distance (XXX).
+const TREE: usize = 4096;
+
+/// For counting what is in a tree. A disk that needs longer is slower than any login.
+const LOOK: Duration = Duration::from_millis(100);
 
 /// Invocations with a connection of their own, for a user and destination on this host. With the holder's own they stay
 /// below the ten starts at which sshd begins to drop (MaxStartups 10:30:100).
@@ -59,24 +68,43 @@ fn login(job: &Job) -> Option<&Login> {
     })
 }
 
-/// Leave for what is known to be large before anything is connected, if there is a place: a push, and a pull of a directory
-/// that is named as one (`host:dir/`).
-pub fn at_once(job: &Job) -> Option<Leave> {
-    let mut bytes = 0u64;
-    let large = job.sources.iter().any(|place| match place {
-        Place::Local(path) => local::look_at(path, true).ok().flatten().is_some_and(|meta| {
-            bytes = bytes.saturating_add(size(&meta));
-            // What is in a directory is not known, but it is rarely one small file.
-            bytes >= LARGE_PUSH || meta.is_dir() && job.options.recursive
-        }),
-        Place::Remote { path, .. } => path.ends_with(b"/") && job.options.recursive,
-    });
-    large.then(|| take(job)).flatten()
+/// What is known of a job before anything is connected.
+pub enum Before {
+    /// It is large, and there is a place for it.
+    Own(Leave),
+    /// A directory that is no more, or may be no more, than what a far connection that stands already moves sooner than a login
+    /// of its own takes.
+    Maybe,
+    Shares,
+}
+
+/// Looks at what is to be pushed; of a pull only its names are known.
+pub fn before(job: &Job) -> Before {
+    let (mut bytes, mut entries, mut directory) = (0u64, 0usize, false);
+    for place in &job.sources {
+        match place {
+            Place::Remote { path, .. } => directory |= path.ends_with(b"/") && job.options.recursive,
+            Place::Local(path) => {
+                let Some(meta) = local::look_at(path, true).ok().flatten() else { continue };
+                bytes = bytes.saturating_add(size(&meta));
+                if meta.is_dir() && job.options.recursive {
+                    directory = true;
+                    let found = local::weigh(path, TREE - entries.min(TREE), LARGE_PUSH.saturating_sub(bytes), LOOK);
+                    let (more, size) = found.unwrap_or((TREE + 1, 0));
+                    (entries, bytes) = (entries + more, bytes.saturating_add(size));
+                }
+            }
+        }
+        if bytes >= LARGE_PUSH || entries > TREE {
+            return take(job).map_or(Before::Shares, Before::Own);
+        }
+    }
+    if directory { Before::Maybe } else { Before::Shares }
 }
 
 /// Leave for a pull, if it is large and there is a place.
 pub fn for_pull(job: &Job, weight: &Weight) -> Option<Leave> {
-    weight.is_large().then(|| take(job)).flatten()
+    weight.is_large(job.options.share_if_far).then(|| take(job)).flatten()
 }
 
 /// What there is to pull, as far as it is known.
@@ -95,8 +123,14 @@ impl Weight {
         self.deep |= meta.is_dir();
     }
 
-    fn is_large(&self) -> bool {
-        self.bytes >= LARGE_PULL || self.entries >= MANY || self.deep
+    /// What is in a directory that was only seen, and not looked into, is not known.
+    pub fn looked_into(&mut self) {
+        self.deep = false;
+    }
+
+    pub fn is_large(&self, far: bool) -> bool {
+        let (bytes, entries) = if far { (LARGE_PUSH, TREE) } else { (LARGE_PULL, MANY) };
+        self.bytes >= bytes || self.entries >= entries || self.deep
     }
 }
 
@@ -104,7 +138,8 @@ fn size(meta: &Meta) -> u64 {
     if meta.is_dir() { 0 } else { meta.size }
 }
 
-fn take(job: &Job) -> Option<Leave> {
+/// A place among those that have a connection of their own, if one is free.
+pub fn take(job: &Job) -> Option<Leave> {
     let (shell, login) = (&job.shell, login(job)?);
     // Where nobody can share, nobody has to be counted.
     let Ok(place) = place::Place::find() else { return Some(Leave { taken: None }) };

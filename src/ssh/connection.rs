@@ -56,7 +56,8 @@ pub struct Lane {
 }
 
 /// How connections that are made together go hop by hop: one leads, and the others knock at a hop only once it has logged in
-/// there. So whatever a person has to be asked is asked once, and where the first is turned away the others do not come.
+/// there; if a person had to answer anything, only once it is whole. So nobody is asked by two at a time, and where the first is
+/// turned away the others do not come.
 pub enum Pace {
     /// Tells at how many hops it has logged in.
     Lead(watch::Sender<usize>),
@@ -73,8 +74,11 @@ impl Pace {
         led.map(drop).map_err(|_| Fault::new("local", Stage::Session, Cause::Cancelled, text))
     }
 
-    fn logged_in(&self, index: usize) {
-        if let Pace::Lead(hops) = self {
+    /// `whole`: at the last hop.
+    fn logged_in(&self, index: usize, whole: bool, prompt: &Prompt) {
+        if let Pace::Lead(hops) = self
+            && (whole || !prompt.has_asked())
+        {
             hops.send_replace(index + 1);
         }
     }
@@ -103,12 +107,12 @@ impl Connection {
             for index in 0..last {
                 let session = Arc::new(connection.hop(index, stream, spent, None).await?);
                 connection.jumps.push(session);
-                pace.logged_in(index);
+                pace.logged_in(index, false, &context.prompt);
                 pace.may(index + 1).await?;
                 (stream, spent) = connection.tunnel(index + 1).await?;
             }
             let session = connection.hop(last, stream, spent, Some(number)).await?;
-            pace.logged_in(last);
+            pace.logged_in(last, true, &context.prompt);
             Ok(session)
         };
         match reached.await {

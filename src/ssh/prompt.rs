@@ -4,6 +4,7 @@
 
 use std::collections::{HashMap, VecDeque};
 use std::process::Stdio;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, PoisonError};
 
 use zeroize::Zeroizing;
@@ -31,6 +32,8 @@ pub enum Echo {
 /// to type a passphrase for each.
 pub struct Prompt {
     asked: Asked,
+    /// Somebody was asked something.
+    has_asked: AtomicBool,
     remembered: Mutex<HashMap<String, Answer>>,
 }
 
@@ -76,7 +79,7 @@ impl Prompt {
     }
 
     fn of(asked: Asked) -> Prompt {
-        Prompt { asked, remembered: Mutex::default() }
+        Prompt { asked, has_asked: AtomicBool::new(false), remembered: Mutex::default() }
     }
 
     /// What a scripted prompt was asked so far.
@@ -96,6 +99,11 @@ impl Prompt {
             Asked::Person => means(|name| std::env::var(name).ok(), || terminal::open().is_ok()) != Means::None,
         };
         anyone && !hop.batch_mode
+    }
+
+    /// Whether there was ever a question, whether or not it reached anyone.
+    pub fn has_asked(&self) -> bool {
+        self.has_asked.load(Ordering::Relaxed)
     }
 
     /// Keeps an answer that proved right, for the next time that `what` is needed.
@@ -119,6 +127,7 @@ impl Prompt {
             return None;
         }
         let question = printable(question);
+        self.has_asked.store(true, Ordering::Relaxed);
         match &self.asked {
             Asked::Nobody => None,
             Asked::Elsewhere(asker) => asker.ask(hop, &question, echo).await,

@@ -11,7 +11,7 @@ mod file;
 mod outside;
 mod root;
 
-pub use outside::{Renewed, create_report, look_at, open_log, open_to_hash, real_path, stat_operand, umask};
+pub use outside::{Renewed, create_report, look_at, open_log, open_to_hash, real_path, stat_operand, umask, weigh};
 
 use std::ffi::OsStr;
 use std::fs::File;

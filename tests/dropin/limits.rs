@@ -298,3 +298,19 @@ fn as_many_connections_are_made_as_are_asked_for() -> Tried {
     }
     Ok(())
 }
+
+#[test]
+fn where_the_first_connection_is_turned_away_the_others_do_not_come() -> Tried {
+    let deny = |config: &mut Config| config.faults = Faults::new([(Nth::Always, Trouble::Deny)]);
+    let at_head = Embedded::with(deny, |_| (), None)?;
+    let at_target = Embedded::target(deny)?;
+    for bed in [&at_head, &at_target] {
+        fs::write(bed.client().dir().join("file"), "x")?;
+        go(bed, ["-a", "--connections=4", "file", &bed.operand("file")])?.exits(255)?;
+    }
+    assert_eq!(at_head.counts().head_connections, 1);
+    // They had come as far as the first had, and no further.
+    assert_eq!(at_target.counts().target_connections, 1);
+    assert!(at_target.counts().head_connections <= 4);
+    Ok(())
+}

@@ -1,8 +1,11 @@
 //! Who keeps a connection of its own.
 
 use std::fs;
+use std::path::Path;
+use std::time::Duration;
 
 use hopsync::lab::bed::{Bed, Embedded};
+use hopsync::lab::relay::Line;
 use hopsync::lab::run::run;
 
 use crate::crowd::*;
@@ -61,5 +64,43 @@ fn large_work_has_a_connection_of_its_own_and_a_crowd_of_it_shares() -> Tried {
     }
     assert!(crowded.iter().all(|ran| matches!(ways(ran), (1, 0) | (0, 1))));
     assert_eq!(bed.counts().start_drops, 0, "no more at once than the server takes");
+    Ok(())
+}
+
+#[test]
+fn a_tree_shares_what_stands_already_where_a_login_would_show() -> Tried {
+    let far = Line { delay: Duration::from_millis(25), rate: None };
+    let bed = Embedded::with(|_| {}, |_| {}, Some(far))?;
+    let crowd = Crowd::of(&bed)?;
+    let (tree, back) = (bed.client().dir().join("tree"), bed.client().dir().join("back"));
+    files(&tree.join("a/b"), 20, 1_000)?;
+    fs::create_dir_all(&back)?;
+    let slashed = |path: &Path| format!("{}/", path.display());
+    let push = |from: &Path, to: &str| crowd.storm(1, |_| vec![slashed(from), bed.operand(to)], |_| {});
+    let pull = |from: &str| crowd.storm(1, |_| vec![bed.operand(from), slashed(&back)], |_| {});
+    // Nothing stands: a login has to be in any case.
+    let cold = push(&tree, "cold/")?;
+    all_well(&cold);
+    assert_eq!(ways(&cold[0]), (0, 1));
+    let file = tree.join("a/b/f0");
+    assert_eq!(ways(&crowd.storm(1, |_| vec![path(&file), bed.operand("f")], |_| {})?[0]), (1, 0));
+    let warm = push(&tree, "warm/")?;
+    all_well(&warm);
+    assert_eq!(ways(&warm[0]), (1, 0));
+    same_files(&tree.join("a/b"), &bed.far().join("warm/a/b"))?;
+    let warm = pull("warm/")?;
+    all_well(&warm);
+    assert_eq!(ways(&warm[0]), (1, 0));
+    same_files(&tree.join("a/b"), &back.join("a/b"))?;
+    // What takes longer than a login has its own; of a pull that is found by looking.
+    fs::File::create(tree.join("a/large"))?.set_len(40 << 20)?;
+    fs::File::create(bed.far().join("warm/a/large"))?.set_len(40 << 20)?;
+    let large = push(&tree, "large/")?;
+    all_well(&large);
+    assert_eq!(ways(&large[0]), (0, 1));
+    let large = pull("warm/")?;
+    all_well(&large);
+    assert_eq!(ways(&large[0]), (1, 1));
+    assert_eq!(fs::metadata(back.join("a/large"))?.len(), 40 << 20);
     Ok(())
 }

@@ -111,11 +111,11 @@ impl Scan<'_> {
         let run = self.run;
         let shown = entry.meta.is_file() && run.printer.shows(&item);
         if !shown || !sums::matters(run, item.update == Update::Transfer) {
-            return self.lines.say(&run.printer, gate, &item).await;
+            return self.lines.say(gate, &item).await;
         }
         let follow = run.job.options.copy_links || run.job.options.copy_unsafe_links;
         match sums::read(run, place.origin.source.as_ref(), &place.origin.path, &entry.meta, follow).await {
-            Ok(sum) => self.lines.say(&run.printer, gate, &Item { sum: Some(&sum), ..item }).await,
+            Ok(sum) => self.lines.say(gate, &Item { sum: Some(&sum), ..item }).await,
             Err(fault) => run.trouble(&fault, Some(&place.shown)),
         }
     }

@@ -351,6 +351,7 @@ impl Scan<'_> {
         }
         let filter = place.protect.clone();
         self.small_task(async move {
+            let _making = gate.as_ref().map(Directory::making);
             let made = async {
                 let change = run.change(&entry.meta, old.as_ref()).await?;
                 let names = (place.dest_path.as_slice(), place.shown.as_slice());
@@ -378,6 +379,7 @@ impl Scan<'_> {
         }
         let filter = place.protect.clone();
         self.small_task(async move {
+            let _making = gate.as_ref().map(Directory::making);
             let made = make_link(&run, &filter, &place, &entry, decision).await;
             if let Some(gate) = gate {
                 gate.made(made.clone());
@@ -409,6 +411,7 @@ async fn make_directory(
     mode: u32,
     way: Option<crate::plan::quick_check::MakeWay>,
 ) {
+    let _making = directory.making();
     let made = async {
         parent.ready().await?;
         if let Some(way) = way {

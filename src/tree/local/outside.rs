@@ -6,6 +6,7 @@ use std::io;
 use std::os::fd::AsFd;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
 
 use rustix::fs::{self, Mode, OFlags};
 use rustix::io::Errno;
@@ -32,6 +33,30 @@ pub fn look_at(path: &Path, follow: bool) -> Result<Option<Meta>> {
         Err(Errno::NOENT | Errno::NOTDIR) => Ok(None),
         Err(e) => Err(Fault::local(Stage::List, &e.into(), format_args!("\"{}\"", path.display()))),
     }
+}
+
+/// Entries in a directory and below, and bytes of its files; `None` once that is more of either than was said, or finding it out
+/// has taken so long. What cannot be looked at is told when it is walked. By a caller who may wait for the disk.
+pub fn weigh(path: &Path, most: usize, most_bytes: u64, patience: Duration) -> Option<(usize, u64)> {
+    let started = Instant::now();
+    let (mut entries, mut bytes, mut open) = (0, 0u64, vec![path.to_owned()]);
+    while let Some(directory) = open.pop() {
+        let Ok(found) = std::fs::read_dir(directory) else { continue };
+        for entry in found.flatten() {
+            entries += 1;
+            if let Ok(meta) = entry.metadata() {
+                if meta.is_dir() {
+                    open.push(entry.path());
+                } else {
+                    bytes = bytes.saturating_add(meta.len());
+                }
+            }
+            if entries > most || bytes > most_bytes || started.elapsed() > patience {
+                return None;
+            }
+        }
+    }
+    Some((entries, bytes))
 }
 
 /// A path without links and dots; `None` where nothing is there.

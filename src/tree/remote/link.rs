@@ -143,9 +143,10 @@ struct Lanes {
     added: Mutex<Added>,
 }
 
-/// Connections that are begun with the first one, which they follow; those that nobody comes for end with this.
+/// Connections that are begun with the first one, which they follow. If that fails they say goodbye where they are by then: a
+/// login that is left half-way is what servers punish.
 #[derive(Default)]
-struct Early(VecDeque<AbortOnDrop<Result<(Connection, Lane), Fault>>>);
+struct Early(VecDeque<JoinHandle<Result<(Connection, Lane), Fault>>>);
 
 /// MaxStartups counts logins that are not done yet, ten before it drops any.
 const EARLY: usize = 3;
@@ -155,20 +156,27 @@ impl Early {
         let begun = 1..=connections.saturating_sub(1).min(EARLY);
         let begin = |index| {
             let (route, context, pace) = (route.clone(), context.clone(), Pace::Follow(first.clone()));
-            let connecting = async move { Connection::open(&route, &context, index as u32, pace).await };
-            AbortOnDrop(tokio::spawn(connecting))
+            tokio::spawn(async move { Connection::open(&route, &context, index as u32, pace).await })
         };
         Early(begun.map(begin).collect())
     }
-}
 
-struct AbortOnDrop<T>(JoinHandle<T>);
-
-impl<T> Drop for AbortOnDrop<T> {
-    fn drop(&mut self) {
-        self.0.abort();
+    /// Ends those that nobody has come for.
+    async fn close(self) {
+        let ends = self.0.into_iter().map(|connecting| async move {
+            if let Ok(Ok(Ok((connection, lane)))) = tokio::time::timeout(EARLY_PATIENCE, connecting).await {
+                lane.session.fate.leave();
+                connection.leave();
+                connection.close_lane(&lane).await;
+                connection.close().await;
+            }
+        });
+        join_all(ends).await;
     }
 }
+
+/// For a connection that nobody needs any more to be whole, so that it can say goodbye.
+const EARLY_PATIENCE: Duration = Duration::from_secs(2);
 
 #[derive(Default)]
 struct Added {
@@ -200,7 +208,7 @@ impl SshLink {
         let (lane, carrier) = match carrier {
             None => {
                 let (connection, lane) = match early {
-                    Some(mut early) => (&mut early.0).await.map_err(|_| stopped(&self.lane))??,
+                    Some(early) => early.await.map_err(|_| ended(&self.lane))??,
                     None => Connection::open(&self.more.route, &self.more.context, index, Pace::Alone).await?,
                 };
                 let connection = Arc::new(connection);
@@ -216,9 +224,10 @@ impl SshLink {
     }
 }
 
-/// A connection's task ended without an answer: the runtime is about to.
-fn stopped(lane: &Lane) -> Fault {
-    Fault::new(lane.session.hop.alias.clone(), Stage::Session, Cause::Cancelled, "the run has ended")
+/// A connection's task ended without an answer: it panicked, or the runtime is about to end.
+fn ended(lane: &Lane) -> Fault {
+    let text = "internal error: a further connection's task ended without an answer";
+    Fault::new(lane.session.hop.alias.clone(), Stage::Session, Cause::Cancelled, text)
 }
 
 impl Link for SshLink {
@@ -309,7 +318,8 @@ impl Link for SshLink {
 
     fn close(&self) -> BoxFuture<'_, ()> {
         Box::pin(async move {
-            let added = std::mem::take(&mut *self.added());
+            let mut added = std::mem::take(&mut *self.added());
+            let early = std::mem::take(&mut added.early).close();
             // What was lost before is asked why all the same, though it is left now.
             if !self.is_over() {
                 added
@@ -327,7 +337,7 @@ impl Link for SshLink {
             }
             // Together: each waits a moment for its words to be on their way. A jump comes after what it carries.
             let lanes = added.lanes.iter().map(|(lane, _)| &**lane).chain([&self.lane]);
-            join_all(lanes.map(|lane| self.connection.close_lane(lane))).await;
+            tokio::join!(join_all(lanes.map(|lane| self.connection.close_lane(lane))), early);
             let connections = added.connections.iter().map(|connection| &**connection).chain([&self.connection]);
             join_all(connections.map(|connection| connection.close())).await;
         })

@@ -77,7 +77,11 @@ async fn read_all(
         // OpenSSH's server leaves out what it cannot stat: of a directory that may be read but not gone into, all of it. That is
         // not one that is empty.
         let within = join(path, b".");
-        channel.session.submit(&Request::Stat { path: &within }).attrs(Stage::List, path).await?;
+        match channel.session.submit(&Request::Stat { path: &within }).attrs(Stage::List, path).await {
+            // Other servers may know no such name.
+            Err(fault) if fault.cause != Cause::Permission && channel.is_alive() => {}
+            found => drop(found?),
+        }
     }
     Ok((named, faults))
 }
