@@ -3,10 +3,9 @@
 //! [`Session::submit`] is synchronous: requests leave in the order of the calls, and any number may be outstanding. How
 //! many *bytes* may be outstanding is the caller's budget (`tree::remote`); nothing here waits while it holds a lock.
 
-use std::collections::VecDeque;
 use std::future::Future;
 use std::pin::Pin;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::task::{Context, Poll};
 use std::time::Duration;
@@ -19,16 +18,11 @@ use crate::fault::{Cause, Fault, Stage};
 
 use super::attrs::Attrs;
 use super::frame::Frames;
+use super::outbox::Outbox;
 use super::packet::{self, Bad, Handle, Named, Reply, Request, Status, status};
 use super::table::Table;
+use super::traffic::Traffic;
 use super::wire::{Receiver, Sender, Wire};
-
-/// Small requests are gathered into messages of at most this many bytes: one SSH packet (RFC 4253 §6.1).
-const GATHER: usize = 32 * 1024;
-
-/// A payload of at most this many bytes is copied among the requests around it; a longer one travels by reference. Each message
-/// of its own costs an SSH packet, a wake-up and two encryptions, all of which take longer than the copying.
-const COPIED: usize = 16 * 1024;
 
 /// What the server says it can take (`limits@openssh.com`), or the defaults where it does not say.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -75,58 +69,6 @@ pub struct Peer {
     pub traffic: Arc<Traffic>,
 }
 
-/// Bytes of SFTP in both directions, of all sessions that share it.
-#[derive(Debug, Default)]
-pub struct Traffic {
-    sent: AtomicU64,
-    received: AtomicU64,
-    expected_out: AtomicU64,
-    expected_in: AtomicU64,
-    spared: AtomicU64,
-}
-
-/// Which way bytes move, seen from here.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Flow {
-    Out,
-    In,
-}
-
-impl Traffic {
-    /// So many bytes of files are to be moved, beside those that were announced before.
-    pub fn expect(&self, flow: Flow, bytes: u64) {
-        match flow {
-            Flow::Out => self.expected_out.fetch_add(bytes, Ordering::Relaxed),
-            Flow::In => self.expected_in.fetch_add(bytes, Ordering::Relaxed),
-        };
-    }
-    /// So many bytes that were to be sent need not be.
-    pub fn spare(&self, bytes: u64) {
-        self.spared.fetch_add(bytes, Ordering::Relaxed);
-    }
-    /// Bytes that went out, or need not.
-    pub fn settled(&self) -> u64 {
-        self.sent().saturating_add(self.spared.load(Ordering::Relaxed))
-    }
-    /// Whether any were ever announced.
-    pub fn is_announced(&self) -> bool {
-        self.expected_out.load(Ordering::Relaxed) + self.expected_in.load(Ordering::Relaxed) > 0
-    }
-    /// Bytes of files that were announced and have not moved yet, as far as the bytes on the wire tell.
-    pub fn ahead(&self, flow: Flow) -> u64 {
-        match flow {
-            Flow::Out => self.expected_out.load(Ordering::Relaxed).saturating_sub(self.settled()),
-            Flow::In => self.expected_in.load(Ordering::Relaxed).saturating_sub(self.received()),
-        }
-    }
-    pub fn sent(&self) -> u64 {
-        self.sent.load(Ordering::Relaxed)
-    }
-    pub fn received(&self) -> u64 {
-        self.received.load(Ordering::Relaxed)
-    }
-}
-
 /// One SFTP session. Cheap to share; ends when [`Session::close`] is called or the wire does.
 pub struct Session {
     shared: Arc<Shared>,
@@ -158,41 +100,6 @@ pub type Held = Box<dyn std::any::Any + Send>;
 struct Waiter {
     answer: oneshot::Sender<Result<Reply, Fault>>,
     _held: Option<Held>,
-}
-
-/// What is to be sent: small requests gathered, payloads by reference.
-#[derive(Default)]
-struct Outbox {
-    ready: VecDeque<Bytes>,
-    tail: BytesMut,
-}
-
-impl Outbox {
-    /// What follows the request that was written last.
-    fn payload(&mut self, payload: Bytes) {
-        if payload.len() <= COPIED {
-            return self.tail.extend_from_slice(&payload);
-        }
-        let head = self.tail.split().freeze();
-        self.ready.push_back(head);
-        self.ready.push_back(payload);
-    }
-
-    /// Ends the message that is long enough.
-    fn gather(&mut self) {
-        if self.tail.len() >= GATHER {
-            let tail = self.tail.split().freeze();
-            self.ready.push_back(tail);
-        }
-    }
-
-    fn take(&mut self) -> VecDeque<Bytes> {
-        if !self.tail.is_empty() {
-            let tail = self.tail.split().freeze();
-            self.ready.push_back(tail);
-        }
-        std::mem::take(&mut self.ready)
-    }
 }
 
 impl Shared {
@@ -228,10 +135,8 @@ impl Shared {
             }
             let State { table, out, .. } = &mut *state;
             let waiter = Waiter { answer: sender, _held: held };
-            if let Some(payload) = table.submit(request, waiter, &mut out.tail) {
-                out.payload(payload);
-            }
-            out.gather();
+            let payload = table.submit(request, waiter, out.tail());
+            out.add(payload);
         }
         drop(state);
         self.wake.notify_one();
@@ -516,7 +421,7 @@ async fn write_loop(mut tx: Box<dyn Sender>, shared: Arc<Shared>) {
             continue;
         }
         for message in batch {
-            shared.peer.traffic.sent.fetch_add(message.len() as u64, Ordering::Relaxed);
+            shared.peer.traffic.has_sent(message.len());
             let sent = tokio::select! {
                 sent = tx.send(message) => sent,
                 // Whoever waits for window is not woken when the connection dies.
@@ -546,7 +451,7 @@ async fn read_loop(mut rx: Box<dyn Receiver>, mut frames: Frames, shared: Arc<Sh
         match received {
             Ok(Ok(Some(chunk))) => {
                 shared.state().last_heard = Instant::now();
-                shared.peer.traffic.received.fetch_add(chunk.len() as u64, Ordering::Relaxed);
+                shared.peer.traffic.has_received(chunk.len());
                 frames.feed(chunk);
             }
             Ok(Ok(None)) => break shared.fault(Stage::Session, Cause::Lost, "the far end closed the channel"),

@@ -3,7 +3,7 @@
 use std::sync::atomic::AtomicU64;
 
 use super::*;
-use crate::sftp::session::Flow;
+use crate::sftp::traffic::Flow;
 
 impl Scan<'_> {
     /// Another name of a file that was found before.

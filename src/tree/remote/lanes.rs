@@ -11,7 +11,7 @@ use std::time::Duration;
 use futures::StreamExt;
 use tokio::time::Instant;
 
-use crate::sftp::session::Flow;
+use crate::sftp::traffic::Flow;
 
 use super::pool::Pool;
 

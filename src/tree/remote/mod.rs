@@ -23,7 +23,7 @@ use crate::entry::Meta;
 use crate::fault::{Cause, Fault, Stage};
 use crate::ledger::What;
 use crate::sftp::packet::open;
-use crate::sftp::session::Traffic;
+use crate::sftp::traffic::Traffic;
 use crate::sftp::wire::BoxFuture;
 use crate::sftp::{Attrs, Request};
 use crate::ssh::hop::BLAME_PATIENCE;

@@ -11,7 +11,8 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 
 use crate::fault::{Cause, Fault, Stage};
 use crate::ledger::{Event, Ledger, Purpose, What};
-use crate::sftp::session::{Flow, Peer, Traffic};
+use crate::sftp::session::Peer;
+use crate::sftp::traffic::{Flow, Traffic};
 use crate::sftp::{Extensions, Limits, Session};
 use crate::ssh::hop::BLAME_PATIENCE;
 use crate::verify::ladder::{self, FarEnd};

@@ -1,0 +1,61 @@
+//! Bytes moved, and those known to be moved yet.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+
+/// Bytes of SFTP in both directions, of all sessions that share it.
+#[derive(Debug, Default)]
+pub struct Traffic {
+    sent: AtomicU64,
+    received: AtomicU64,
+    expected_out: AtomicU64,
+    expected_in: AtomicU64,
+    spared: AtomicU64,
+}
+
+/// Which way bytes move, seen from here.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Flow {
+    Out,
+    In,
+}
+
+impl Traffic {
+    /// So many bytes of files are to be moved, beside those that were announced before.
+    pub fn expect(&self, flow: Flow, bytes: u64) {
+        match flow {
+            Flow::Out => self.expected_out.fetch_add(bytes, Ordering::Relaxed),
+            Flow::In => self.expected_in.fetch_add(bytes, Ordering::Relaxed),
+        };
+    }
+    /// So many bytes that were to be sent need not be.
+    pub fn spare(&self, bytes: u64) {
+        self.spared.fetch_add(bytes, Ordering::Relaxed);
+    }
+    /// Bytes that went out, or need not.
+    pub fn settled(&self) -> u64 {
+        self.sent().saturating_add(self.spared.load(Ordering::Relaxed))
+    }
+    /// Whether any were ever announced.
+    pub fn is_announced(&self) -> bool {
+        self.expected_out.load(Ordering::Relaxed) + self.expected_in.load(Ordering::Relaxed) > 0
+    }
+    /// Bytes of files that were announced and have not moved yet, as far as the bytes on the wire tell.
+    pub fn ahead(&self, flow: Flow) -> u64 {
+        match flow {
+            Flow::Out => self.expected_out.load(Ordering::Relaxed).saturating_sub(self.settled()),
+            Flow::In => self.expected_in.load(Ordering::Relaxed).saturating_sub(self.received()),
+        }
+    }
+    pub fn has_sent(&self, bytes: usize) {
+        self.sent.fetch_add(bytes as u64, Ordering::Relaxed);
+    }
+    pub fn has_received(&self, bytes: usize) {
+        self.received.fetch_add(bytes as u64, Ordering::Relaxed);
+    }
+    pub fn sent(&self) -> u64 {
+        self.sent.load(Ordering::Relaxed)
+    }
+    pub fn received(&self) -> u64 {
+        self.received.load(Ordering::Relaxed)
+    }
+}
