@@ -28,8 +28,8 @@ const LARGE_PULL: u64 = 256 << 20;
 /// Files from which on a pull is. Measured: 10,000 of 4 KiB took 2.2 s shared and 1.4 s not.
 const MANY: usize = 1000;
 
-/// Entries of a tree that is moved over a far connection which stands already: up to here that takes less time than a login of
-/// its own at a distance (XXX).
+/// Entries of a tree that is moved over a far connection which stands already. Measured at 50 ms: 2,000 files of 4 KiB took 1.1 s
+/// shared and 1.9 s not (pull: 0.95 and 2.0).
 const TREE: usize = 4096;
 
 /// For counting what is in a tree. A disk that needs longer is slower than any login.
