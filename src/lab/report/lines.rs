@@ -153,6 +153,8 @@ pub struct Attempt<'a> {
     #[serde(default)]
     pub bytes: u64,
     #[serde(default)]
+    pub matched: u64,
+    #[serde(default)]
     pub elapsed: Seconds,
     #[serde(default)]
     pub waited: Seconds,

@@ -98,9 +98,13 @@ fn numbers(runs: &Runs, prefix: &str) -> Section {
         parts.push(("without result".to_owned(), counts.open()));
     }
     let rate = if runs.elapsed > 0.0 { runs.moved_bytes as f64 / runs.elapsed } else { 0.0 };
+    let moved = match runs.matched_bytes {
+        0 => format!("{} on average", units::rate(rate)),
+        n => format!("{} on average; {} more were there already", units::rate(rate), units::bytes(n as f64)),
+    };
     let mut single = vec![
         ("time".to_owned(), seconds(runs.elapsed), "from the first start to the last line".to_owned()),
-        ("moved".to_owned(), units::bytes(runs.moved_bytes as f64), format!("{} on average", units::rate(rate))),
+        ("moved".to_owned(), units::bytes(runs.moved_bytes as f64), moved),
         (
             "connections".to_owned(),
             count(runs.connections),

@@ -42,6 +42,8 @@ pub struct Runs {
     /// From the first start to the last moment told.
     pub elapsed: f64,
     pub moved_bytes: u64,
+    /// Not sent, because the destination had them.
+    pub matched_bytes: u64,
     pub attempts: u64,
     pub retries: u64,
     pub connections: u64,
@@ -238,6 +240,7 @@ impl Runs {
         self.attempts += 1;
         self.retries += u64::from(attempt.number > 1);
         self.moved_bytes = self.moved_bytes.saturating_add(attempt.bytes);
+        self.matched_bytes = self.matched_bytes.saturating_add(attempt.matched);
         self.waited.add(attempt.waited.0);
         let times = if attempt.fault.is_none() { &mut self.attempt_time } else { &mut self.dropped_time };
         times.add(attempt.elapsed.0);

@@ -33,6 +33,8 @@ fn every_documented_line_is_understood() {
     assert_eq!(runs.counts.files, [1, 0, 0, 1, 1]);
     assert_eq!((runs.tally.lost(), runs.tally.drops(), runs.doubts.rows.len()), (1, 2, 1), "{:?}", runs.doubts);
     assert_eq!((runs.connections, runs.shared, runs.channels_max, runs.texts.rows.len()), (1, 1, 1, 1));
+    // The one try that copied there what it had.
+    assert_eq!(runs.matched_bytes, 1_044_480);
 }
 
 #[test]
