@@ -42,6 +42,7 @@ mod parts;
 mod progress;
 mod prune;
 mod pump;
+mod reached;
 mod referents;
 mod removal;
 pub mod retry;
