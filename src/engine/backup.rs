@@ -49,10 +49,24 @@ pub async fn keep(run: &Run, path: &[u8]) -> Result<(), Fault> {
     Ok(())
 }
 
-/// Moves what is at `path` away: it was to be deleted. False without `--backup`, and for what is a backup itself.
-pub async fn instead_of_removal(run: &Run, path: &[u8]) -> Result<bool, Fault> {
-    let Some(backup) = &run.job.options.backup else { return Ok(false) };
-    if backup.dir.is_none() && path.ends_with(&backup.suffix) {
+/// Whose place something is taken from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Of {
+    /// Of what is deleted, or gives way to a file or a directory: a name that ends as backups do is one, and is not kept again.
+    Deleted,
+    /// Of what gives way to a link or a node: rsync keeps it whatever its name.
+    Replaced,
+}
+
+/// Whether `--backup` keeps what is at `path`.
+fn is_kept(run: &Run, path: &[u8], of: Of) -> bool {
+    let backup = run.job.options.backup.as_ref();
+    backup.is_some_and(|backup| of == Of::Replaced || backup.dir.is_some() || !path.ends_with(&backup.suffix))
+}
+
+/// Moves what is at `path` away: it was to be removed. False without `--backup`, and for what is a backup itself.
+pub async fn instead_of_removal(run: &Run, path: &[u8], of: Of) -> Result<bool, Fault> {
+    if !is_kept(run, path, of) {
         return Ok(false);
     }
     let Some(target) = target(run, path).await? else { return Ok(false) };
@@ -62,13 +76,12 @@ pub async fn instead_of_removal(run: &Run, path: &[u8]) -> Result<bool, Fault> {
     Ok(true)
 }
 
-/// Tells, in a dry run, where what would be deleted would be kept.
-pub fn would_keep(run: &Run, path: &[u8]) {
-    let Some(backup) = &run.job.options.backup else { return };
+/// Tells, in a dry run, where what would be removed would be kept.
+pub fn would_keep(run: &Run, path: &[u8], of: Of) {
+    let Some(backup) = run.job.options.backup.as_ref().filter(|_| is_kept(run, path, of)) else { return };
     let name = [path, &backup.suffix].concat();
     match &backup.dir {
         Some(dir) => run.printer.backed_up(path, &crate::tree::join(dir, &name)),
-        None if path.ends_with(&backup.suffix) => {}
         None => run.printer.backed_up(path, &name),
     }
 }

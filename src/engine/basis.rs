@@ -61,7 +61,7 @@ pub async fn open(run: &Run) -> Vec<Arc<dyn Tree>> {
 /// Puts a link to the basis' file in the place of one that is there; or only takes that away (`--compare-dest`).
 pub async fn replace(run: &Run, found: &Found, kind: BasisKind, path: &[u8]) -> Result<bool, Fault> {
     if kind == BasisKind::Compare {
-        if !super::backup::instead_of_removal(run, path).await? {
+        if !super::backup::instead_of_removal(run, path, super::backup::Of::Deleted).await? {
             run.dest.remove(path).await?;
         }
         return Ok(true);

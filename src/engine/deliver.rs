@@ -106,9 +106,10 @@ async fn send_told(run: &Run, item: &FileItem) -> Result<Class, Fault> {
         return send(run, item).await;
     }
     if item.later {
+        let line = line(run, item, true, None).await?;
         let class = send(run, item).await?;
-        let sum = sums::of(run, item, true).await?;
-        run.printer.item(&line(run, item, true, sum).await?.item(run, item));
+        let sum = sum_of_sent(run, item).await;
+        run.printer.item(&Line { sum, ..line }.item(run, item));
         return Ok(class);
     }
     let mut line = line(run, item, true, None).await?;
@@ -117,9 +118,19 @@ async fn send_told(run: &Run, item: &FileItem) -> Result<Class, Fault> {
     }
     let started = Instant::now();
     let class = send(run, item).await?;
-    line.sum = sums::of(run, item, true).await?;
+    line.sum = sum_of_sent(run, item).await;
     progress::whole(run, item, started.elapsed(), || run.printer.item(&line.item(run, item)));
     Ok(class)
+}
+
+/// What the line of a file shows that is delivered by now: if it cannot be had, that is told, and the file stays delivered.
+async fn sum_of_sent(run: &Run, item: &FileItem) -> Option<Vec<u8>> {
+    sums::of(run, item, true).await.unwrap_or_else(|fault| {
+        if !run.is_over() {
+            run.trouble(&fault, Some(&item.shown));
+        }
+        None
+    })
 }
 
 /// The line of a file of which only its hash could tell what happens to it.

@@ -13,6 +13,7 @@ use crate::plan::filter::{Filter, Side};
 use crate::sftp::wire::BoxFuture;
 use crate::tree::Change;
 
+use super::backup::Of;
 use super::directory::Directory;
 use super::rules;
 use super::run::Run;
@@ -180,7 +181,7 @@ async fn delete(run: &Run, entry: &Entry, path: &[u8], shown: &[u8], emptied: Em
     let done = match entry.meta.is_dir() {
         _ if dry_run => Ok(()),
         true => run.dest.rmdir(path).await,
-        false => match super::backup::instead_of_removal(run, path).await {
+        false => match super::backup::instead_of_removal(run, path, Of::Deleted).await {
             Ok(false) => run.dest.remove(path).await,
             Ok(true) => {
                 deleted.kept_beside |= run.job.options.backup.as_ref().is_some_and(|backup| backup.dir.is_none());
@@ -196,7 +197,7 @@ async fn delete(run: &Run, entry: &Entry, path: &[u8], shown: &[u8], emptied: Em
         return false;
     }
     if dry_run && !entry.meta.is_dir() {
-        super::backup::would_keep(run, path);
+        super::backup::would_keep(run, path, Of::Deleted);
     }
     deleted.count += 1;
     run.printer.deleting(shown, entry.meta.is_dir());
@@ -273,22 +274,24 @@ fn empty<'a>(
     })
 }
 
-/// Makes way for an entry of another kind, or tells what that would be (a dry run): what is there is removed, a directory only if it is empty or may be emptied.
+/// Makes way for an entry of another kind, or tells what that would be (a dry run): what is there is removed, a directory only
+/// if it is empty or may be emptied.
 pub async fn make_way(
     run: &Run,
     filter: &Arc<Filter>,
     path: &[u8],
     shown: &[u8],
     way: crate::plan::quick_check::MakeWay,
+    of: Of,
 ) -> Result<(), Fault> {
     use crate::plan::quick_check::MakeWay;
     let dry_run = run.job.options.dry_run;
     match way {
         MakeWay::Unlink if dry_run => {
-            super::backup::would_keep(run, path);
+            super::backup::would_keep(run, path, of);
             Ok(())
         }
-        MakeWay::Unlink if super::backup::instead_of_removal(run, path).await? => Ok(()),
+        MakeWay::Unlink if super::backup::instead_of_removal(run, path, of).await? => Ok(()),
         MakeWay::Unlink => run.dest.remove(path).await,
         MakeWay::Tree => match empty(run, filter, path, shown, &mut Deleted::default()).await {
             Emptied::No => Err(no_way(run, shown)),

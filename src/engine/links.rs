@@ -52,6 +52,11 @@ impl First {
         }
     }
 
+    /// Why it was not delivered, if that is known by now.
+    pub fn failure(&self) -> Option<Fault> {
+        self.state.borrow().as_ref().and_then(|how| how.as_ref().err().cloned())
+    }
+
     /// Whether the destination has this file under another name too, and keeps it.
     pub fn is_same(&self, old: &Meta) -> bool {
         self.kept.is_some_and(|kept| old.ino != 0 && kept == (old.dev, old.ino))

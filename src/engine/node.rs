@@ -7,6 +7,7 @@ use crate::plan::filter::Filter;
 use crate::plan::quick_check::Decision;
 use crate::tree::Change;
 
+use super::backup::Of;
 use super::brought::Origin;
 use super::directory::Directory;
 use super::finish;
@@ -38,7 +39,7 @@ pub async fn make(
         return run.dest.set(path, change, false).await;
     }
     if let Decision::Replace(way) = decision {
-        finish::make_way(run, filter, path, shown, way).await?;
+        finish::make_way(run, filter, path, shown, way, Of::Replaced).await?;
     }
     let temp = run.temps.name(path);
     run.dest.node_like(&temp, origin.source.as_ref(), &origin.path).await?;

@@ -21,25 +21,29 @@ pub async fn keep_filled(
 ) -> Vec<Entry> {
     let mut kept = Vec::with_capacity(entries.len());
     for entry in entries {
+        // rsync counts what is left out, too.
+        let mut passed = 1;
         let filled = match (entry.meta.is_dir(), nodes.get(&entry.name), first) {
             (false, _, _) => true,
             (true, Some(node), _) if !node.children.is_empty() => true,
-            (true, Some(node), _) => any(run, below(dir, &entry.name), node.contents.clone()).await,
+            (true, Some(node), _) => any(run, below(dir, &entry.name), node.contents.clone(), &mut passed).await,
             (true, None, Some(first)) => {
                 let origin = first.below(&entry.name);
-                any(run, below(dir, &entry.name), vec![origin]).await
+                any(run, below(dir, &entry.name), vec![origin], &mut passed).await
             }
             (true, None, None) => true,
         };
         if filled {
             kept.push(entry);
+        } else {
+            run.tally().stats.files.dir += passed;
         }
     }
     kept
 }
 
-/// Whether anything but directories is to be found. What cannot be listed is taken for filled: its listing will tell why.
-async fn any(run: &Run, shown: Vec<u8>, origins: Vec<Origin>) -> bool {
+/// Whether anything but directories is to be found; `passed` counts these. What cannot be listed is taken for filled: its listing will tell why.
+async fn any(run: &Run, shown: Vec<u8>, origins: Vec<Origin>, passed: &mut u64) -> bool {
     if !run.job.options.recursive {
         return false;
     }
@@ -64,6 +68,7 @@ async fn any(run: &Run, shown: Vec<u8>, origins: Vec<Origin>) -> bool {
                 return true;
             }
             waiting.push((path, origin.below(&entry.name)));
+            *passed += 1;
         }
     }
     false

@@ -178,6 +178,8 @@ impl Scan<'_> {
             let _ = directory.ready().await;
         }
         let shown_dir = if shown == b"." { Vec::new() } else { shown.clone() };
+        // Where a dry run would make a directory, there is nothing to be deleted.
+        let looked = there.is_some() || !run.job.options.dry_run;
         let mut whole = true;
         let mut take = |listed: Result<Listing, Fault>| match listed {
             Ok(listing) => {
@@ -214,7 +216,7 @@ impl Scan<'_> {
             });
         }
         if listed.is_empty() && given.is_empty() {
-            self.left.deletes |= run.job.options.delete.enabled;
+            self.left.deletes |= run.job.options.delete.enabled && looked;
             return;
         }
         let first = listed.first().map(|(origin, _)| origin.clone());
@@ -252,7 +254,7 @@ impl Scan<'_> {
             self.left.led_to.extend(referents::keep_dirlinks(run, &dest_path, &mut entries, old).await);
         }
         let deletes = !named_only && (run.job.options.recursive || run.job.options.dirs);
-        self.left.deletes |= deletes && run.job.options.delete.enabled;
+        self.left.deletes |= deletes && looked && run.job.options.delete.enabled;
         let compares = old.as_ref().is_some_and(|old| !old.is_empty()) || !self.bases.is_empty();
         let Some(context) = self.context(compares).await else { return };
         let filters = Filters { hide: &hide, protect: &protect };

@@ -331,3 +331,44 @@ fn what_was_put_behind_a_link_is_not_deleted_where_the_link_leads() -> Tried {
     assert!(!is_there(&bed.far().join("elsewhere/new")), "{}", ran.said());
     Ok(())
 }
+
+#[test]
+fn a_further_name_is_told_of_only_once_it_is_there() -> Tried {
+    let names = |bed: &dyn Bed| -> Result<PathBuf, Box<dyn std::error::Error>> {
+        let near = bed.client().dir().join("near");
+        fs::create_dir(&near)?;
+        fs::write(near.join("a"), "content")?;
+        fs::hard_link(near.join("a"), near.join("b"))?;
+        fs::hard_link(near.join("a"), near.join("c"))?;
+        Ok(near)
+    };
+    // The far end makes no links.
+    let bed = Embedded::target(|config| config.extensions = Extensions { hardlink: false, ..Extensions::default() })?;
+    let near = names(&bed)?;
+    let ran = go(&bed, ["-aHv", &slash(&near), &bed.operand("there")])?.exits(4)?;
+    assert!(ran.output.out().contains("\na\n") && !ran.output.out().contains("=>"), "{}", ran.said());
+    // The first name does not come.
+    let bed = target([(Nth::Always, Trouble::CorruptFile)])?;
+    let near = names(&bed)?;
+    let ran = go(&bed, ["-aHv", &slash(&near), &bed.operand("there")])?.exits(23)?;
+    assert!(!ran.output.out().contains("=>"), "{}", ran.said());
+    assert_eq!(ran.report.count("failed"), 3, "{}", ran.said());
+    // What is in the way stays: a dry run says what the run does.
+    for (stays, told) in [("b", "a\nc => a\n"), ("a", "")] {
+        let bed = Embedded::target(|_| ())?;
+        let near = names(&bed)?;
+        fs::create_dir_all(bed.far().join("there").join(stays))?;
+        fs::write(bed.far().join("there").join(stays).join("in"), "")?;
+        for options in [["-aHvn", "-O"], ["-aHvn", "--delete"], ["-aHv", "-O"], ["-aHv", "--delete"]] {
+            let _ = fs::remove_file(bed.far().join("there/c"));
+            let protect = "--filter=P in";
+            let ran = go(&bed, [options[0], options[1], protect, &slash(&near), &bed.operand("there")])?.exits(23)?;
+            let out = ran.output.out();
+            let lines = out.lines().filter(|line| *line == "a" || line.contains("=>"));
+            let lines: String = lines.map(|line| format!("{line}\n")).collect();
+            let _ = fs::remove_file(bed.far().join("there/a"));
+            assert_eq!(lines, told, "{options:?} {}", ran.said());
+        }
+    }
+    Ok(())
+}

@@ -1,6 +1,7 @@
 //! One entry: counted, told, and handed on to be made.
 
 use super::*;
+use crate::engine::backup::Of;
 
 impl Scan<'_> {
     /// `how`: of what is there, in what it differs (`--info=skip2`).
@@ -74,6 +75,8 @@ impl Scan<'_> {
         let found = place.basis.as_ref();
         let matched = found.is_some_and(|found| found.level >= basis::Level::Data);
         let left = found.and_then(|found| basis::settles(self.run, found)) == Some(BasisKind::Compare);
+        let basis = self.run.job.options.basis.as_ref();
+        let copies = entry.meta.is_file() && basis.is_some_and(|basis| basis.kind == BasisKind::Copy);
         let update = match matched {
             true if left && !entry.meta.is_dir() => Update::Attributes,
             true => Update::Create,
@@ -100,7 +103,8 @@ impl Scan<'_> {
             source: (place.origin.source.root(), &place.origin.path),
             receives: self.run.pull,
             hard_link,
-            matched,
+            // A copy is one that was made now.
+            matched: matched && !copies,
             sum: None,
         };
         self.tell(place, entry, gate, item).await;
@@ -159,31 +163,6 @@ impl Scan<'_> {
         if matches!(decision, Decision::Create | Decision::Replace(_)) && place.basis.is_none() {
             run.tally().stats.created.add(entry.meta.kind);
         }
-        let settles = place.basis.as_ref().is_some_and(|found| basis::settles(run, found).is_some());
-        let decision = match decision {
-            Decision::Replace(way) if run.job.options.dry_run => {
-                match finish::make_way(run, &place.protect, &place.dest_path, &place.shown, way).await {
-                    Err(fault) if entry.meta.is_file() => return self.never_sent(&place, &entry, fault),
-                    Err(fault) => return run.trouble(&fault, Some(&place.shown)),
-                    Ok(()) => decision,
-                }
-            }
-            // A line that a file is sent means that there is room for it.
-            Decision::Replace(way) if entry.meta.is_file() && !settles => {
-                place.planned = Some(run.ledger.planned(&place.shown, entry.meta.size));
-                let made = finish::make_way(run, &place.protect, &place.dest_path, &place.shown, way).await;
-                if let Err(fault) = made {
-                    return self.never_sent(&place, &entry, fault);
-                }
-                Decision::Create
-            }
-            decision => decision,
-        };
-        if run.job.options.dry_run && matches!(decision, Decision::Update(_)) && entry.meta.kind == Kind::Symlink {
-            backup::would_keep(run, &place.dest_path);
-        }
-        let old_same_kind = old.as_ref().filter(|old| old.meta.kind == entry.meta.kind);
-        let old_same_kind_meta = old_same_kind.map(|old| old.meta.clone());
         // Another device under the same name is another thing.
         let decision = match (entry.meta.kind, &decision) {
             (Kind::Device | Kind::Special, Decision::Unchanged | Decision::Attributes(_)) => {
@@ -192,6 +171,32 @@ impl Scan<'_> {
             }
             _ => decision,
         };
+        let of = if entry.meta.is_file() || entry.meta.is_dir() { Of::Deleted } else { Of::Replaced };
+        let settles = place.basis.as_ref().is_some_and(|found| basis::settles(run, found).is_some());
+        let decision = match decision {
+            Decision::Replace(way) if run.job.options.dry_run => {
+                match finish::make_way(run, &place.protect, &place.dest_path, &place.shown, way, of).await {
+                    Err(fault) if entry.meta.is_file() => return self.never_sent(&place, &entry, fault),
+                    Err(fault) => return run.trouble(&fault, Some(&place.shown)),
+                    Ok(()) => decision,
+                }
+            }
+            // A line that a file is sent means that there is room for it.
+            Decision::Replace(way) if entry.meta.is_file() && !settles => {
+                place.planned = Some(run.ledger.planned(&place.shown, entry.meta.size));
+                let made = finish::make_way(run, &place.protect, &place.dest_path, &place.shown, way, of).await;
+                if let Err(fault) = made {
+                    return self.never_sent(&place, &entry, fault);
+                }
+                Decision::Create
+            }
+            decision => decision,
+        };
+        if run.job.options.dry_run && matches!(decision, Decision::Update(_)) && entry.meta.kind == Kind::Symlink {
+            backup::would_keep(run, &place.dest_path, Of::Replaced);
+        }
+        let old_same_kind = old.as_ref().filter(|old| old.meta.kind == entry.meta.kind);
+        let old_same_kind_meta = old_same_kind.map(|old| old.meta.clone());
         let (update, content) = match decision {
             Decision::Skip(reason) => {
                 let how = match reason {
@@ -220,7 +225,9 @@ impl Scan<'_> {
         let later = place.later || sent && progress::by_file(run);
         // A link or a node is told of once it is there.
         let makes = !run.job.options.dry_run && update == Update::Create && place.basis.is_none();
-        let gate = (makes && !entry.meta.is_file() && !entry.meta.is_dir()).then(Directory::to_come);
+        // Likewise of what takes its place from a basis.
+        let takes = !run.job.options.dry_run && settles && !entry.meta.is_dir();
+        let gate = (makes && !entry.meta.is_file() && !entry.meta.is_dir() || takes).then(Directory::to_come);
         if !later
             && !matches!(decision, Decision::NeedHash(_))
             && !place.directory.has_failed()
@@ -234,7 +241,7 @@ impl Scan<'_> {
             && !entry.meta.is_dir()
         {
             let old = old.map(|old| old.meta);
-            return self.settle(place, entry, old, decision, kind).await;
+            return self.settle(place, entry, old, decision, kind, gate).await;
         }
         match entry.meta.kind {
             Kind::File => self.file(place, entry, old, decision).await,
@@ -315,7 +322,7 @@ impl Scan<'_> {
     }
 
     /// A file that fails before anything is sent of it.
-    fn never_sent(&self, place: &Place, entry: &Entry, fault: Fault) {
+    pub(super) fn never_sent(&self, place: &Place, entry: &Entry, fault: Fault) {
         let run = self.run;
         let id = place.planned.unwrap_or_else(|| run.ledger.planned(&place.shown, entry.meta.size));
         run.failed(&fault, &place.shown);

@@ -3,13 +3,14 @@
 use std::sync::atomic::AtomicU64;
 
 use super::*;
+use crate::engine::backup::Of;
 use crate::sftp::traffic::Flow;
 
 impl Scan<'_> {
     /// Another name of a file that was found before.
     pub(super) async fn hard_link(
         &mut self,
-        place: Place,
+        mut place: Place,
         entry: Entry,
         old: Option<Entry>,
         decision: Decision,
@@ -17,17 +18,39 @@ impl Scan<'_> {
     ) {
         let run = self.run.clone();
         let id = run.ledger.planned(&place.shown, entry.meta.size);
+        place.planned = Some(id);
+        if decision == Decision::Replace(MakeWay::EmptyDir) && !self.is_empty_dir(&place, &entry).await {
+            return;
+        }
+        let dry_run = run.job.options.dry_run;
+        if dry_run {
+            let way = match (first.failure(), decision) {
+                (Some(fault), _) => Err(fault),
+                (None, Decision::Replace(way)) => {
+                    finish::make_way(&run, &place.protect, &place.dest_path, &place.shown, way, Of::Deleted).await
+                }
+                _ => Ok(()),
+            };
+            if let Err(fault) = way {
+                return self.never_sent(&place, &entry, fault);
+            }
+        }
         let same_kind = old.as_ref().filter(|old| old.meta.is_file());
         let is_same = same_kind.is_some_and(|old| first.is_same(&old.meta));
         let named: &[u8] = if is_same { b"" } else { &first.shown };
-        self.print_link(&place, &entry, same_kind, named).await;
+        if dry_run && !is_same && same_kind.is_some() {
+            backup::would_keep(&run, &place.dest_path, Of::Replaced);
+        }
+        // A link is told of once it is there.
+        let gate = if is_same || dry_run { place.directory.clone() } else { Directory::to_come() };
+        self.print_link(&place, &entry, same_kind, named, &gate).await;
         if matches!(decision, Decision::Create | Decision::Replace(_)) {
             run.tally().stats.created.add(entry.meta.kind);
         }
-        if is_same || run.job.options.dry_run {
+        if is_same || dry_run {
             let class = if is_same { Class::Unchanged } else { Class::Skipped("dry run") };
             run.ledger.class(id, &place.shown, class);
-            if run.job.options.remove_source_files && !run.job.options.dry_run {
+            if run.job.options.remove_source_files && !dry_run {
                 self.small_task(async move {
                     let (origin, follow) = (&place.origin, run.job.options.copy_links);
                     let path = &place.dest_path;
@@ -39,16 +62,19 @@ impl Scan<'_> {
         }
         let filter = place.protect.clone();
         self.small_task(async move {
+            let _making = gate.making();
             let linked = async {
                 place.directory.ready().await?;
                 let mut old = old.map(|old| old.meta);
                 if let Decision::Replace(way) = decision {
-                    finish::make_way(&run, &filter, &place.dest_path, &place.shown, way).await?;
+                    finish::make_way(&run, &filter, &place.dest_path, &place.shown, way, Of::Deleted).await?;
                     old = None;
                 }
                 links::link(&run, &first, &place.dest_path, old.as_ref()).await
             };
-            match linked.await {
+            let linked = linked.await;
+            gate.made(linked.as_ref().map(|_| ()).map_err(Fault::clone));
+            match linked {
                 Ok(class) => {
                     let options = &run.job.options;
                     let (origin, path, follow) = (&place.origin, &place.dest_path, options.copy_links);
@@ -72,7 +98,7 @@ impl Scan<'_> {
         .await;
     }
 
-    pub(super) async fn print_link(&mut self, place: &Place, entry: &Entry, old: Option<&Entry>, first: &[u8]) {
+    async fn print_link(&mut self, place: &Place, entry: &Entry, old: Option<&Entry>, first: &[u8], gate: &Directory) {
         let Some(context) = self.context(old.is_some()).await else { return };
         let new = context.shown(&entry.meta, old.map(|old| &old.meta));
         let item = Item {
@@ -91,7 +117,7 @@ impl Scan<'_> {
             matched: true,
             sum: None,
         };
-        self.tell(place, entry, &place.directory, item).await;
+        self.tell(place, entry, gate, item).await;
     }
 
     /// An entry that a basis has: linked, or left there.
@@ -102,6 +128,7 @@ impl Scan<'_> {
         old: Option<Meta>,
         decision: Decision,
         kind: BasisKind,
+        gate: Option<Directory>,
     ) {
         let run = self.run.clone();
         let id = entry.meta.is_file().then(|| run.ledger.planned(&place.shown, entry.meta.size));
@@ -111,10 +138,14 @@ impl Scan<'_> {
             }
         };
         if kind == BasisKind::Compare && old.is_none() || run.job.options.dry_run {
+            if let Some(gate) = gate {
+                gate.made(Ok(()));
+            }
             return done(Class::Unchanged, &run, &place.shown);
         }
         let filter = place.protect.clone();
         self.small_task(async move {
+            let _making = gate.as_ref().map(Directory::making);
             let Some(found) = &place.basis else { return };
             let told = |class: &Class| {
                 if let Some(first) = &place.first {
@@ -124,7 +155,8 @@ impl Scan<'_> {
             let linked = async {
                 place.directory.ready().await?;
                 if let Decision::Replace(way) = decision {
-                    finish::make_way(&run, &filter, &place.dest_path, &place.shown, way).await?;
+                    let of = if entry.meta.is_file() { Of::Deleted } else { Of::Replaced };
+                    finish::make_way(&run, &filter, &place.dest_path, &place.shown, way, of).await?;
                 } else if old.is_some() {
                     return basis::replace(&run, found, kind, &place.dest_path).await;
                 }
@@ -139,7 +171,11 @@ impl Scan<'_> {
                     false => make_link(&run, &filter, &place, &entry, Decision::Create).await.map(|()| true),
                 }
             };
-            match linked.await {
+            let linked = linked.await;
+            if let Some(gate) = &gate {
+                gate.made(linked.as_ref().map(|_| ()).map_err(Fault::clone));
+            }
+            match linked {
                 Ok(true) => {
                     told(&Class::Unchanged);
                     let options = &run.job.options;
@@ -202,7 +238,8 @@ impl Scan<'_> {
         }
         let hashes = matches!(decision, Decision::NeedHash(_));
         if run.job.options.dry_run && !hashes {
-            if decision.transfers() {
+            let told = place.basis.as_ref().is_some_and(|found| found.level >= basis::Level::Data);
+            if decision.transfers() && !told {
                 let mut tally = run.tally();
                 tally.stats.transferred += 1;
                 tally.stats.transferred_size += meta.size;
@@ -415,7 +452,7 @@ async fn make_directory(
     let made = async {
         parent.ready().await?;
         if let Some(way) = way {
-            finish::make_way(&run, &filter, &path, &shown, way).await?;
+            finish::make_way(&run, &filter, &path, &shown, way, Of::Deleted).await?;
         }
         match run.dest.mkdir(&path, mode).await {
             Ok(()) => Ok(()),
@@ -451,7 +488,7 @@ async fn make_link(
         Decision::Create => run.dest.symlink(target, path).await?,
         _ => {
             if let Decision::Replace(way) = decision {
-                finish::make_way(run, filter, path, &place.shown, way).await?;
+                finish::make_way(run, filter, path, &place.shown, way, Of::Replaced).await?;
             }
             // Made beside the old one and renamed over it: the name never shows nothing.
             let temp = run.temps.name(path);

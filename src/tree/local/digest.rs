@@ -5,6 +5,7 @@ use std::io;
 
 use super::CHUNK;
 use super::root::read_full;
+use crate::tree::buffers;
 use crate::verify::{Algorithm, Digest, Hasher};
 
 /// The hash of a file that is expected to have `size` bytes: all of it, should it be longer.
@@ -16,7 +17,7 @@ pub fn of(file: &File, size: u64, algorithm: Algorithm) -> io::Result<Digest> {
 
 /// Adds what lies between two places, or what there is of it.
 pub fn add(file: &File, hasher: &mut Hasher, from: u64, to: u64) -> io::Result<()> {
-    let mut buffer = Vec::new();
+    let mut buffer = buffers::take();
     let mut offset = from;
     while offset < to {
         read_full(file, &mut buffer, offset, CHUNK.min(usize::try_from(to - offset).unwrap_or(CHUNK)))?;
@@ -26,6 +27,8 @@ pub fn add(file: &File, hasher: &mut Hasher, from: u64, to: u64) -> io::Result<(
         hasher.update(&buffer);
         offset += buffer.len() as u64;
     }
+    // For whoever needs one next.
+    drop(buffers::give(buffer));
     Ok(())
 }
 

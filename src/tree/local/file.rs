@@ -85,8 +85,9 @@ impl Sink for OpenFile {
     }
 }
 
-/// Bytes that are hashed by one call: few enough to be in the processor's caches yet, and not to hold a thread up that writes.
-const STEP: u64 = 1 << 20;
+/// Bytes that are hashed by one call: few enough to be in the processor's caches yet, and not to hold a thread up that writes (nor
+/// to be taken for a call that blocks, see [`crate::blocking`]).
+const STEP: u64 = 512 << 10;
 
 /// Hashes what was written, as it lies on the disk, while more is written behind it.
 struct Follower {

@@ -4,7 +4,7 @@
 //! - [`writing`]: how things are written; [`lines`]: what is printed, taken or refused.
 
 use crate::harness::{Case, Ends};
-use crate::scene::Scene;
+use crate::scene::{Scene, Thing};
 
 mod lines;
 mod operands;
@@ -16,6 +16,37 @@ const HERE: &[Ends] = &[Ends::Local];
 const FROM: &[Ends] = &[Ends::Local, Ends::Pull];
 const BACK: &[Ends] = &[Ends::Pull];
 const TO: &[Ends] = &[Ends::Push];
+
+fn file(path: &str) -> Thing {
+    Thing::File { path: path.to_owned(), content: path.to_owned(), mode: 0o644, time: 1000 }
+}
+
+fn dir(path: &str) -> Thing {
+    Thing::Dir { path: path.to_owned(), mode: 0o755, time: 1000 }
+}
+
+fn link(path: &str, target: &str) -> Thing {
+    Thing::Link { path: path.to_owned(), target: target.to_owned(), time: 1000 }
+}
+
+/// Things of each kind in the place of what is named as a backup.
+fn backups() -> Scene {
+    Scene::Made(vec![
+        link("src/changed~", "x"),
+        link("dst/changed~", "y"),
+        link("src/was file~", "x"),
+        file("dst/was file~"),
+        file("src/was link~"),
+        link("dst/was link~", "y"),
+        dir("src/now dir~"),
+        link("dst/now dir~", "y"),
+    ])
+}
+
+/// What cannot be removed, and what can, in the place of files.
+fn in_the_way() -> Scene {
+    Scene::Made(vec![file("src/dir"), file("dst/dir/full"), file("src/link"), link("dst/link", "y")])
+}
 
 /// All of them, over the ends that each is for.
 pub fn table() -> Vec<Case> {
@@ -58,6 +89,8 @@ pub fn table() -> Vec<Case> {
         (Scene::Locked, FROM, &["-r src/closed/", "-r src/closed", "-r src/closed/in src/f"]),
         (Scene::Plain, BACK, operands::GLOBS),
         (Scene::Plain, HERE, lines::REFUSED),
+        (backups(), ALL, writing::BACKED_UP),
+        (in_the_way(), ALL, writing::IN_THE_WAY),
     ];
     let mut cases = Vec::new();
     for (scene, ends, lines) in groups {

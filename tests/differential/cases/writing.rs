@@ -164,4 +164,16 @@ pub const FOUND: &[&str] = &[
     "-ani --delete --exclude=*.log src/ dst",
     "-av --ignore-existing src/ dst",
     "-aii --size-only --remove-source-files src/ dst",
+    "-a --stats -m src/ new",
+    "-rLn --delete src/ new",
+    "-an --stats --copy-dest=../ref src/ new",
+    "-ri --copy-dest=../ref src/ new",
+    "-ai -b --link-dest=../ref src/ dst",
+    "-ai --backup-dir=../kept --link-dest=../ref src/ dst",
 ];
+
+/// What is replaced is a backup by its name.
+pub const BACKED_UP: &[&str] = &["-avvb src/ dst", "-avvbn src/ dst"];
+
+/// What is in the way of a file that a basis has.
+pub const IN_THE_WAY: &[&str] = &["-ri --link-dest=../src src/ dst", "-r --copy-dest=../src src/ dst"];
