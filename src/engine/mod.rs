@@ -42,7 +42,6 @@ mod parts;
 mod progress;
 mod prune;
 mod pump;
-mod reached;
 mod referents;
 mod removal;
 pub mod retry;

@@ -20,7 +20,6 @@ use super::copy::{Chosen, Sent, To, Trace, unchanged};
 use super::deliver::FileItem;
 use super::hashing::Hashing;
 use super::parts::{Over, Parts};
-use super::reached::Reached;
 use super::run::Run;
 use super::{sparse, sums};
 
@@ -31,9 +30,6 @@ const READ_AHEAD_REMOTE: usize = 128;
 
 /// The same where parts are looked for, of which each is read whole before it is known what becomes of it.
 const PARTS_AHEAD: usize = 3;
-
-/// Bytes from which on a pulled file is hashed while it is written: below, the end is near when the beginning is there.
-const BEHIND: u64 = 8 << 20;
 
 /// Pieces of one large file that are written and not acknowledged; above every channel's budget, so that those decide.
 const WRITES: usize = 64;
@@ -88,7 +84,7 @@ pub async fn pump(
     trace.used = if sink.used().channel.is_some() { sink.used() } else { source.used() };
     let mut parts = parts.filter(|_| inplace || sink.copies());
     let algorithm = algorithm.of(run).await;
-    // What is pulled is hashed as it lies here: behind the writes, or in the end.
+    // What is pulled is hashed as it lies here in the end.
     let mut hashing = algorithm.filter(|_| !run.pull).map(Hashing::new);
     let mut sum = sums::begin(run);
     let (chunk, ahead) = match (&parts, run.pull) {
@@ -98,11 +94,7 @@ pub async fn pump(
     };
     // What is there already, in place or of an earlier try, may be other than zeros.
     let holes = run.job.options.sparse && from == 0 && !inplace;
-    // Only what is written once, from the beginning, can be hashed before all is.
-    let once = run.pull && from == 0 && !inplace && !holes && parts.is_none() && size >= BEHIND;
-    let mut behind = algorithm.filter(|_| once).and_then(|algorithm| sink.hash_behind(algorithm));
-    let (writes, runs, reached) = (FuturesUnordered::new(), Runs::default(), Reached::default());
-    let mut out = Writing { run, trace, sink, writes, runs, holes, end: 0, reached };
+    let mut out = Writing { run, trace, sink, writes: FuturesUnordered::new(), runs: Runs::default(), holes, end: 0 };
     let mut units = VecDeque::new();
     let (mut asked, mut written) = (0u64, 0u64);
     while written < size {
@@ -147,9 +139,6 @@ pub async fn pump(
             false => out.write(at, data, &held, parts.is_some()).await?,
         }
         out.catch_up(WRITES).await?;
-        if let Some(behind) = &mut behind {
-            behind.written(out.reached.all_below());
-        }
     }
     out.copy_run().await?;
     out.catch_up(1).await?;
@@ -160,11 +149,12 @@ pub async fn pump(
     }
     sink.finish(size).await?;
     sums::done(item, sum);
-    let digest = match (algorithm.filter(|_| run.pull), behind, hashing) {
-        (_, Some(behind), _) => Some(behind.finish(size).await?),
-        (Some(algorithm), None, _) => Some(dest.digest(temp, size, How::Readback(algorithm)).await?.0),
-        (None, None, Some(hashing)) => Some(hashing.finish().await?),
-        (None, None, None) => None,
+    let digest = match algorithm.filter(|_| run.pull) {
+        Some(algorithm) => Some(dest.digest(temp, size, How::Readback(algorithm)).await?.0),
+        None => match hashing {
+            Some(hashing) => Some(hashing.finish().await?),
+            None => None,
+        },
     };
     Ok(Sent { digest, size })
 }
@@ -195,8 +185,7 @@ async fn read(run: &Run, source: &dyn Source, at: u64, len: usize, held: OwnedSe
 /// What became of some bytes.
 #[derive(Clone, Copy)]
 enum Done {
-    /// At a place; zeros that were left out have none.
-    Written(Option<u64>, u64),
+    Written(u64),
     Copied(u64),
 }
 
@@ -214,8 +203,6 @@ struct Writing<'a> {
     holes: bool,
     /// Where the last bytes that were written end.
     end: u64,
-    /// What is acknowledged.
-    reached: Reached,
 }
 
 impl Writing<'_> {
@@ -269,7 +256,7 @@ impl Writing<'_> {
                         zeros -= piece.len() as u64;
                         self.write_at(offset, piece, held).await?;
                     }
-                    self.took(Done::Written(None, zeros));
+                    self.took(Done::Written(zeros));
                 }
                 false => self.write_at(at, piece, held).await?,
             }
@@ -282,7 +269,7 @@ impl Writing<'_> {
         let len = data.len() as u64;
         let acknowledged = self.sink.write_at(at, data, Box::new(held.clone())).await?;
         self.end = at + len;
-        self.writes.push(Box::pin(async move { (Done::Written(Some(at), len), acknowledged.await) }));
+        self.writes.push(Box::pin(async move { (Done::Written(len), acknowledged.await) }));
         Ok(())
     }
 
@@ -305,11 +292,8 @@ impl Writing<'_> {
 
     fn took(&mut self, done: Done) {
         let bytes = match done {
-            Done::Written(at, bytes) => {
+            Done::Written(bytes) => {
                 self.trace.bytes += bytes;
-                if let Some(at) = at {
-                    self.reached.add(at, bytes);
-                }
                 bytes
             }
             Done::Copied(bytes) => {

@@ -279,24 +279,10 @@ pub trait Sink: Send + Sync {
         Box::pin(std::future::ready(Ok(None)))
     }
 
-    /// Who hashes what is written here, where it lies, while more is; `None` where that would be no gain.
-    fn hash_behind(&self, _algorithm: Algorithm) -> Option<Box<dyn Behind>> {
-        None
-    }
-
     /// Closes, all writes being acknowledged, having checked that the file has `size` bytes.
     fn finish(self: Box<Self>, size: u64) -> Answer<()>;
 
     fn used(&self) -> Used;
-}
-
-/// The hash of a file that is being written, from its beginning on.
-pub trait Behind: Send {
-    /// All below `to` is written, and nothing there will be again. Does not wait.
-    fn written(&mut self, to: u64);
-
-    /// The hash of the whole file as it lies there, which is expected to have `size` bytes.
-    fn finish(self: Box<Self>, size: u64) -> Answer<Digest>;
 }
 
 /// Joins a root or directory and a relative path.

@@ -6,18 +6,16 @@ use std::os::unix::fs::FileExt;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use futures::FutureExt;
 use rustix::fs;
 
 use crate::entry::Meta;
-use crate::fault::{Cause, Fault, Stage};
+use crate::fault::Stage;
 use crate::sftp::session::Held;
 use crate::sftp::wire::BoxFuture;
-use crate::tree::{Answer, Behind, Result, Sink, Source, Used, buffers};
-use crate::verify::{Algorithm, Digest, Hasher};
+use crate::tree::{Answer, Result, Sink, Source, Used, buffers};
 
 use super::root::{Root, meta, read_full};
-use super::{digest, fault, internal};
+use super::{fault, internal};
 
 /// An open local file, for reading or for writing.
 pub(super) struct OpenFile {
@@ -75,76 +73,7 @@ impl Sink for OpenFile {
         })
     }
 
-    fn hash_behind(&self, algorithm: Algorithm) -> Option<Box<dyn Behind>> {
-        let file = OpenFile { file: self.file.clone(), root: self.root.clone(), path: self.path.clone() };
-        Some(Box::new(Follower { file, at: 0, now: Now::Idle(Hasher::new(algorithm)) }))
-    }
-
     fn used(&self) -> Used {
         Used::default()
-    }
-}
-
-/// Bytes that are hashed by one call: few enough to be in the processor's caches yet, and not to hold a thread up that writes (nor
-/// to be taken for a call that blocks, see [`crate::blocking`]).
-const STEP: u64 = 512 << 10;
-
-/// Hashes what was written, as it lies on the disk, while more is written behind it.
-struct Follower {
-    file: OpenFile,
-    /// What lies below is hashed, or being so.
-    at: u64,
-    now: Now,
-}
-
-enum Now {
-    Idle(Hasher),
-    Busy(Answer<Hasher>),
-    Failed(Fault),
-}
-
-impl Follower {
-    /// Starts the next step.
-    fn step(&mut self, to: u64, mut hasher: Hasher) {
-        let from = std::mem::replace(&mut self.at, to);
-        self.now = Now::Busy(self.file.work(Stage::Hash, move |file| {
-            digest::add(file, &mut hasher, from, to)?;
-            Ok(hasher)
-        }));
-    }
-}
-
-impl Behind for Follower {
-    fn written(&mut self, to: u64) {
-        if to < self.at + STEP {
-            return;
-        }
-        let stopped = Fault::new("local", Stage::Hash, Cause::Cancelled, "the hashing was stopped");
-        let hasher = match std::mem::replace(&mut self.now, Now::Failed(stopped)) {
-            Now::Idle(hasher) => hasher,
-            Now::Busy(mut busy) => match (&mut busy).now_or_never() {
-                Some(Ok(hasher)) => hasher,
-                Some(Err(fault)) => return self.now = Now::Failed(fault),
-                None => return self.now = Now::Busy(busy),
-            },
-            failed => return self.now = failed,
-        };
-        self.step(self.at + STEP, hasher);
-    }
-
-    fn finish(self: Box<Self>, size: u64) -> Answer<Digest> {
-        let Follower { file, at, now } = *self;
-        Box::pin(async move {
-            let mut hasher = match now {
-                Now::Idle(hasher) => hasher,
-                Now::Busy(busy) => busy.await?,
-                Now::Failed(fault) => return Err(fault),
-            };
-            let rest = file.work(Stage::Hash, move |file| {
-                digest::add_rest(file, &mut hasher, at, size)?;
-                Ok(hasher.finish())
-            });
-            rest.await
-        })
     }
 }
