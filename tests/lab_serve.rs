@@ -119,7 +119,10 @@ fn a_probe_finds_the_limits_that_were_set_at_both_pairs() -> Tried {
             };
             assert_eq!([fast(0), fast(1)], [at_head, true], "{found}");
             assert_eq!(found["hops"][0]["speed"].is_object(), at_head, "{found}");
-            assert_eq!(found["windows"], json!({"offered": 2 << 20, "openssh": 2 << 20}), "{found}");
+            // Where a loaded machine's banner comes late, the path is taken to be long: then it is 8 MiB that are offered.
+            let offered = found["windows"]["offered"].as_u64();
+            assert!(matches!(offered, Some(0x20_0000 | 0x80_0000)), "{found}");
+            assert_eq!(found["windows"]["openssh"], 2 << 20, "{found}");
             let has = |list: &str, name: &str| found[list].as_array().is_some_and(|all| all.iter().any(|n| n == name));
             // With one session there is none left for a command.
             assert!(sessions == 1 || has("hashers", "sha256sum"), "{found}");
