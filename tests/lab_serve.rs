@@ -11,7 +11,7 @@ use std::time::Duration;
 use hopsync::lab::bed::{Bed, Embedded, Knobs, SshdPair, TARGET};
 use hopsync::lab::run::run;
 use rustix::process::{Pid, Signal, kill_process};
-use serde_json::{Value, json};
+use serde_json::Value;
 
 type Tried = Result<(), Box<dyn Error>>;
 
