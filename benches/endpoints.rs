@@ -35,8 +35,15 @@ async fn connect(home: &Path) -> Result<Session, Fault> {
     let key = PrivateKey::random(&mut rand::rng(), Algorithm::Ed25519).expect("a key can be made");
     let config = Config::target(key.public_key().clone(), home.to_owned());
     tokio::spawn(async move { serve_wire(far, &config).await });
-    let peer =
-        Peer { hop: "memory".into(), lane: 0, channel: 0, openssh: true, stall: PATIENCE, traffic: Arc::default() };
+    let peer = Peer {
+        hop: "memory".into(),
+        lane: 0,
+        channel: 0,
+        openssh: true,
+        stall: PATIENCE,
+        traffic: Arc::default(),
+        habit: Arc::default(),
+    };
     Session::start(near, peer, PATIENCE).await
 }
 

@@ -191,6 +191,14 @@ pub enum Request<'a> {
     },
 }
 
+/// What a request does to the server's handles.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Touches {
+    Nothing,
+    Opens,
+    Closes(Handle),
+}
+
 /// The extension that a shared connection's holder offers to its clients, and no server does ([`crate::share`]).
 pub const DIGEST: &[u8] = b"digest@hopsync";
 
@@ -429,6 +437,19 @@ impl Request<'_> {
         payload
     }
 
+    pub fn touches(&self) -> Touches {
+        match self {
+            Request::Open { .. } | Request::Opendir { .. } => Touches::Opens,
+            Request::Relayed { kind: op::OPEN | op::OPENDIR, .. } => Touches::Opens,
+            Request::Close { handle } => Touches::Closes((*handle).clone()),
+            Request::Relayed { kind: op::CLOSE, body } => match Cursor(body.clone()).string() {
+                Ok(handle) => Touches::Closes(Handle(handle)),
+                Err(_) => Touches::Nothing,
+            },
+            _ => Touches::Nothing,
+        }
+    }
+
     /// The reply that answers this request when it succeeds; a STATUS may always come instead.
     pub fn expects(&self) -> Expect {
         match self {
@@ -454,6 +475,15 @@ fn extended(out: &mut BytesMut, id: u32, name: &[u8]) {
 }
 
 impl Reply {
+    /// The handle that it brings.
+    pub fn handle(&self) -> Option<Handle> {
+        match self {
+            Reply::Handle(handle) => Some(handle.clone()),
+            Reply::Relayed(op::HANDLE, body) => Cursor(body.clone()).string().ok().map(Handle),
+            _ => None,
+        }
+    }
+
     /// Parses one packet (without its length). Returns the id that it answers.
     pub fn parse(packet: Bytes) -> Result<(u32, Reply), Bad> {
         let mut cursor = Cursor(packet);

@@ -3,11 +3,8 @@
 //! [`Session::submit`] is synchronous: requests leave in the order of the calls, and any number may be outstanding. How
 //! many *bytes* may be outstanding is the caller's budget (`tree::remote`); nothing here waits while it holds a lock.
 
-use std::future::Future;
-use std::pin::Pin;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
-use std::task::{Context, Poll};
 use std::time::Duration;
 
 use bytes::{Buf, Bytes, BytesMut};
@@ -16,10 +13,12 @@ use tokio::time::Instant;
 
 use crate::fault::{Cause, Fault, Stage};
 
-use super::attrs::Attrs;
+use super::flight::Flight;
 use super::frame::Frames;
+use super::handles::{Habit, Handles};
 use super::outbox::Outbox;
-use super::packet::{self, Bad, Handle, Named, Reply, Request, Status, status};
+use super::packet::{self, Bad, Handle, Reply, Request, Touches};
+use super::pending::{Pending, at};
 use super::table::Table;
 use super::traffic::Traffic;
 use super::wire::{Receiver, Sender, Wire};
@@ -67,6 +66,8 @@ pub struct Peer {
     pub stall: Duration,
     /// Where this session's bytes are counted.
     pub traffic: Arc<Traffic>,
+    /// What is known of the server by the handles that it gives.
+    pub habit: Arc<Habit>,
 }
 
 /// One SFTP session. Cheap to share; ends when [`Session::close`] is called or the wire does.
@@ -76,20 +77,21 @@ pub struct Session {
     pub extensions: Extensions,
 }
 
-struct Shared {
-    peer: Peer,
+pub(super) struct Shared {
+    pub(super) peer: Peer,
     state: Mutex<State>,
-    wake: Notify,
+    pub(super) wake: Notify,
     ended: watch::Sender<bool>,
     /// Whether there is a fate, for those who only want to know that.
     over: AtomicBool,
 }
 
-struct State {
+pub(super) struct State {
     table: Table<Waiter>,
+    pub(super) handles: Handles,
     out: Outbox,
     /// Set once: why the session ended.
-    fate: Option<Fault>,
+    pub(super) fate: Option<Fault>,
     closing: bool,
     last_heard: Instant,
 }
@@ -97,15 +99,66 @@ struct State {
 /// Something that is given back (a budget, a count) the moment a request is answered, whoever looks at the answer when.
 pub type Held = Box<dyn std::any::Any + Send>;
 
+/// What an answer tells of the server's handles.
+pub(super) enum Opens {
+    Nothing,
+    /// The OPEN or OPENDIR of this number.
+    Numbered(u64),
+    /// It was taken to get this one, and is closed again by now.
+    Passing(Handle),
+}
+
 struct Waiter {
     answer: oneshot::Sender<Result<Reply, Fault>>,
+    opens: Opens,
     _held: Option<Held>,
+}
+
+impl State {
+    /// Queues a request under the lock that this is held by.
+    pub(super) fn queue(
+        &mut self,
+        shared: &Arc<Shared>,
+        request: &Request,
+        opens: Opens,
+        held: Option<Held>,
+    ) -> Pending {
+        let (sender, receiver) = oneshot::channel();
+        if let Some(fate) = &self.fate {
+            let _ = sender.send(Err(fate.clone()));
+        } else {
+            if self.table.is_empty() {
+                self.last_heard = Instant::now();
+            }
+            let State { table, out, .. } = self;
+            let waiter = Waiter { answer: sender, opens, _held: held };
+            let payload = table.submit(request, waiter, out.tail());
+            out.add(payload);
+        }
+        Pending { receiver, shared: shared.clone() }
+    }
+
+    /// What a request that travels alone does to the server's handles.
+    pub(super) fn follows(&mut self, request: &Request, habit: &Habit) -> Opens {
+        if habit.is_refuted() {
+            return Opens::Nothing;
+        }
+        match request.touches() {
+            Touches::Opens => Opens::Numbered(self.handles.opens().0),
+            Touches::Closes(handle) => {
+                self.handles.closes(&handle);
+                Opens::Nothing
+            }
+            Touches::Nothing => Opens::Nothing,
+        }
+    }
 }
 
 impl Shared {
     fn new(peer: Peer) -> Shared {
         let state = State {
             table: Table::default(),
+            handles: Handles::default(),
             out: Outbox::default(),
             fate: None,
             closing: false,
@@ -125,31 +178,33 @@ impl Shared {
     }
 
     fn queue(self: &Arc<Self>, request: &Request, held: Option<Held>) -> Pending {
-        let (sender, receiver) = oneshot::channel();
         let mut state = self.state();
-        if let Some(fate) = &state.fate {
-            let _ = sender.send(Err(fate.clone()));
-        } else {
-            if state.table.is_empty() {
-                state.last_heard = Instant::now();
-            }
-            let State { table, out, .. } = &mut *state;
-            let waiter = Waiter { answer: sender, _held: held };
-            let payload = table.submit(request, waiter, out.tail());
-            out.add(payload);
-        }
+        let opens = state.follows(request, &self.peer.habit);
+        let pending = state.queue(self, request, opens, held);
         drop(state);
         self.wake.notify_one();
-        Pending { receiver, shared: self.clone() }
+        pending
     }
 
-    fn state(&self) -> MutexGuard<'_, State> {
+    pub(super) fn state(&self) -> MutexGuard<'_, State> {
         // A poisoned lock only means that a task panicked between two field updates that are each whole.
         self.state.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
     }
 
-    fn fault(&self, stage: Stage, cause: Cause, text: impl Into<String>) -> Fault {
+    pub(super) fn fault(&self, stage: Stage, cause: Cause, text: impl Into<String>) -> Fault {
         Fault::new(self.peer.hop.clone(), stage, cause, text).on(self.peer.lane, self.peer.channel)
+    }
+
+    /// Opens a directory that every server has, twice: enough to see which handle is given again.
+    fn ask_habit(self: &Arc<Self>) {
+        if self.peer.habit.is_unknown() {
+            let mut state = self.state();
+            let mut flight = Flight::new(self, &mut state);
+            for _ in 0..2 {
+                let (handle, _) = flight.opens(&Request::Opendir { path: b"/" });
+                drop(flight.submit(&Request::Close { handle: &handle }));
+            }
+        }
     }
 
     /// Ends the session: everyone who waits gets `fault`; later calls change nothing.
@@ -169,115 +224,6 @@ impl Shared {
     }
 }
 
-/// The answer to come. Dropping it does not recall the request.
-pub struct Pending {
-    receiver: oneshot::Receiver<Result<Reply, Fault>>,
-    shared: Arc<Shared>,
-}
-
-impl Future for Pending {
-    type Output = Result<Reply, Fault>;
-    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
-        Pin::new(&mut self.receiver).poll(cx).map(|received| {
-            received.unwrap_or_else(|_| Err(self.shared.fault(Stage::Session, Cause::Lost, "the channel is gone")))
-        })
-    }
-}
-
-/// The cause of a STATUS that is no success.
-pub fn cause_of(status: &Status) -> Cause {
-    match status.code {
-        status::NO_SUCH_FILE => Cause::NotFound,
-        status::PERMISSION_DENIED => Cause::Permission,
-        status::OP_UNSUPPORTED => Cause::Unsupported,
-        // READ and READDIR, whose end it is, have taken it before.
-        status::EOF => Cause::Protocol,
-        // OpenSSH folds ENOSPC, EDQUOT and EIO into "Failure" (sftp-server.c errno_to_portable); other servers say strerror's
-        // words.
-        _ if ["No space left on device", "Disk quota exceeded"].contains(&status.text.as_str()) => Cause::NoSpace,
-        _ => Cause::Io,
-    }
-}
-
-impl Pending {
-    fn refuse(shared: &Shared, stage: Stage, what: &[u8], status: &Status) -> Fault {
-        let name = String::from_utf8_lossy(what);
-        shared.fault(stage, cause_of(status), format!("\"{name}\": {}", status.describe()))
-    }
-
-    /// For requests that a STATUS answers: OK, or a fault at `stage` about `what`.
-    pub async fn done(self, stage: Stage, what: &[u8]) -> Result<(), Fault> {
-        let shared = self.shared.clone();
-        match self.await.map_err(|fault| at(stage, fault))? {
-            Reply::Status(s) if s.code == status::OK => Ok(()),
-            Reply::Status(s) => Err(Self::refuse(&shared, stage, what, &s)),
-            _ => Err(shared.fault(stage, Cause::Protocol, Bad::Kind.to_string())),
-        }
-    }
-
-    /// For OPEN and OPENDIR.
-    pub async fn handle(self, stage: Stage, what: &[u8]) -> Result<Handle, Fault> {
-        let shared = self.shared.clone();
-        match self.await.map_err(|fault| at(stage, fault))? {
-            Reply::Handle(handle) => Ok(handle),
-            Reply::Status(s) => Err(Self::refuse(&shared, stage, what, &s)),
-            _ => Err(shared.fault(stage, Cause::Protocol, Bad::Kind.to_string())),
-        }
-    }
-
-    /// For READ: `None` at the end of the file.
-    pub async fn data(self, stage: Stage, what: &[u8]) -> Result<Option<Bytes>, Fault> {
-        let shared = self.shared.clone();
-        match self.await.map_err(|fault| at(stage, fault))? {
-            Reply::Data(data) if data.is_empty() => {
-                Err(shared.fault(stage, Cause::Protocol, "an empty DATA reply, which could go on for ever"))
-            }
-            Reply::Data(data) => Ok(Some(data)),
-            Reply::Status(s) if s.code == status::EOF => Ok(None),
-            Reply::Status(s) => Err(Self::refuse(&shared, stage, what, &s)),
-            _ => Err(shared.fault(stage, Cause::Protocol, Bad::Kind.to_string())),
-        }
-    }
-
-    /// For READDIR, READLINK and REALPATH: `None` at the end of the listing.
-    pub async fn names(self, stage: Stage, what: &[u8]) -> Result<Option<Vec<Named>>, Fault> {
-        let shared = self.shared.clone();
-        match self.await.map_err(|fault| at(stage, fault))? {
-            Reply::Names(names) => Ok(Some(names)),
-            Reply::Status(s) if s.code == status::EOF => Ok(None),
-            Reply::Status(s) => Err(Self::refuse(&shared, stage, what, &s)),
-            _ => Err(shared.fault(stage, Cause::Protocol, Bad::Kind.to_string())),
-        }
-    }
-
-    /// For extended requests with a reply of their own: its bytes.
-    pub async fn extended(self, stage: Stage, what: &[u8]) -> Result<Bytes, Fault> {
-        let shared = self.shared.clone();
-        match self.await.map_err(|fault| at(stage, fault))? {
-            Reply::Extended(data) => Ok(data),
-            Reply::Status(s) => Err(Self::refuse(&shared, stage, what, &s)),
-            _ => Err(shared.fault(stage, Cause::Protocol, Bad::Kind.to_string())),
-        }
-    }
-
-    /// For LSTAT, STAT and FSTAT: `None` if there is no such file.
-    pub async fn attrs(self, stage: Stage, what: &[u8]) -> Result<Option<Attrs>, Fault> {
-        let shared = self.shared.clone();
-        match self.await.map_err(|fault| at(stage, fault))? {
-            Reply::Attrs(attrs) => Ok(Some(attrs)),
-            Reply::Status(s) if s.code == status::NO_SUCH_FILE => Ok(None),
-            Reply::Status(s) => Err(Self::refuse(&shared, stage, what, &s)),
-            _ => Err(shared.fault(stage, Cause::Protocol, Bad::Kind.to_string())),
-        }
-    }
-}
-
-/// A fault of the connection, told at the stage of the file that met it: the cause stays, the place is where work stopped.
-fn at(stage: Stage, mut fault: Fault) -> Fault {
-    fault.stage = stage;
-    fault
-}
-
 impl Session {
     /// INIT, VERSION and, where offered, `limits@openssh.com`; within `deadline`.
     pub async fn start(wire: Wire, peer: Peer, deadline: Duration) -> Result<Session, Fault> {
@@ -287,7 +233,10 @@ impl Session {
         let shared = Arc::new(Shared::new(peer.clone()));
         // OpenSSH's server takes what follows INIT in order, and refuses an extension that it does not have: its limits are
         // asked for with the greeting, and come with it. Others may want to be greeted first.
-        let early = peer.openssh.then(|| shared.submit(&Request::Limits));
+        let early = peer.openssh.then(|| {
+            shared.ask_habit();
+            shared.submit(&Request::Limits)
+        });
         let handshake = async {
             let mut first = BytesMut::from(packet::init().as_ref());
             shared.state().out.take().iter().for_each(|bytes| first.extend_from_slice(bytes));
@@ -350,6 +299,33 @@ impl Session {
     /// As [`Session::submit`]; `held` is dropped when the answer comes, or the session ends.
     pub fn submit_holding(&self, request: &Request, held: impl Send + 'static) -> Pending {
         self.shared.queue(request, Some(Box::new(held)))
+    }
+
+    /// Whether the handle of an OPEN can be foreseen now, as far as that is known without waiting.
+    pub fn foresees(&self) -> bool {
+        self.shared.peer.habit.is_seen()
+    }
+
+    /// Submits requests that follow each other whatever else is submitted.
+    pub fn together<T>(&self, fill: impl FnOnce(&mut Flight<'_>) -> T) -> T {
+        let mut state = self.shared.state();
+        let filled = fill(&mut Flight::new(&self.shared, &mut state));
+        drop(state);
+        self.shared.wake.notify_one();
+        filled
+    }
+
+    /// The same, beginning with an OPEN whose handle is foreseen. Does nothing where it cannot be.
+    pub fn foreseen<T>(&self, fill: impl FnOnce(&mut Flight<'_>) -> T) -> Option<T> {
+        let mut state = self.shared.state();
+        // It may have been refuted while the lock was waited for: then all that follows from it comes after that.
+        if !self.foresees() || state.fate.is_some() {
+            return None;
+        }
+        let filled = fill(&mut Flight::new(&self.shared, &mut state));
+        drop(state);
+        self.shared.wake.notify_one();
+        Some(filled)
     }
 
     pub fn peer(&self) -> &Peer {
@@ -471,7 +447,16 @@ async fn read_loop(mut rx: Box<dyn Receiver>, mut frames: Frames, shared: Arc<Sh
 
 fn drain(frames: &mut Frames, shared: &Shared) -> Result<(), Bad> {
     while let Some(packet) = frames.take()? {
-        let (waiter, reply) = shared.state().table.answer(packet)?;
+        let mut state = shared.state();
+        let (waiter, reply) = state.table.answer(packet)?;
+        let habit = &shared.peer.habit;
+        match &waiter.opens {
+            Opens::Nothing => {}
+            Opens::Numbered(number) => state.handles.opened(*number, reply.handle().as_ref(), habit),
+            Opens::Passing(foreseen) if reply.handle().is_some_and(|given| given != *foreseen) => habit.refute(),
+            Opens::Passing(_) => {}
+        }
+        drop(state);
         // Whoever asked may have stopped waiting.
         let _ = waiter.answer.send(Ok(reply));
     }
@@ -491,6 +476,7 @@ mod tests {
             openssh: false,
             stall: Duration::from_secs(60),
             traffic: Arc::default(),
+            habit: Arc::default(),
         }
     }
 
@@ -523,12 +509,16 @@ mod tests {
             let (init, asked) = first.split_at(9);
             assert_eq!(init, &packet::init()[..]);
             assert!(asked.ends_with(b"limits@openssh.com"), "{asked:?}");
-            // VERSION with the extension, and the answer to request 0.
+            // VERSION with the extension; a directory that was opened twice and closed; and the answer to request 4.
             let name = b"limits@openssh.com";
             let mut out = vec![0, 0, 0, 5 + 4 + 18 + 4 + 1, 2, 0, 0, 0, 3, 0, 0, 0, 18];
             out.extend_from_slice(name);
             out.extend_from_slice(&[0, 0, 0, 1, b'1']);
-            out.extend_from_slice(&[0, 0, 0, 5 + 32, 201, 0, 0, 0, 0]);
+            for id in [0, 2] {
+                out.extend_from_slice(&[0, 0, 0, 13, 102, 0, 0, 0, id, 0, 0, 0, 4, 0, 0, 0, 0]);
+                out.extend_from_slice(&[0, 0, 0, 9, 101, 0, 0, 0, id + 1, 0, 0, 0, 0]);
+            }
+            out.extend_from_slice(&[0, 0, 0, 5 + 32, 201, 0, 0, 0, 4]);
             for value in [262_144u64, 261_120, 1000, 99] {
                 out.extend_from_slice(&value.to_be_bytes());
             }
@@ -539,6 +529,7 @@ mod tests {
         let session = Session::start(near, openssh, Duration::from_secs(5)).await.unwrap();
         assert_eq!(session.limits, Limits { read: 261_120, write: 1000, handles: Some(99) });
         assert_eq!(session.outstanding(), 0);
+        assert!(session.foresees(), "the same handle was given twice");
         drop(server.await.unwrap());
     }
 

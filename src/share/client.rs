@@ -176,6 +176,11 @@ impl Link for ShareLink {
         self.facts.openssh
     }
 
+    fn foresees(&self) -> bool {
+        // Other clients open files on the same channels.
+        false
+    }
+
     fn channels(&self) -> Option<usize> {
         // As many as there can be real ones; two virtual ones on one would only wait for each other.
         self.facts.limit.map(|(_, files, _)| files as usize)

@@ -8,6 +8,7 @@ use futures::StreamExt;
 use futures::stream::FuturesUnordered;
 
 use crate::fault::{Cause, Fault, Stage};
+use crate::sftp::handles::Habit;
 use crate::sftp::packet::open;
 use crate::sftp::session::{Peer, Session};
 use crate::sftp::{Attrs, Request};
@@ -93,7 +94,8 @@ pub async fn sftp(session: &Arc<HopSession>) -> Result<(Sftp, Session), Fault> {
         channel: 0,
         openssh: session.fate.is_openssh(),
         stall: PATIENCE,
-        traffic: std::sync::Arc::default(),
+        traffic: Arc::default(),
+        habit: Arc::new(Habit::none()),
     };
     let sftp = Session::start(wire, peer, PATIENCE).await?;
     let known = sftp.extensions;

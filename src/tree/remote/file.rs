@@ -10,6 +10,7 @@ use tokio::sync::OwnedSemaphorePermit;
 
 use crate::entry::Meta;
 use crate::fault::{Cause, Fault, Stage};
+use crate::sftp::flight::Flight;
 use crate::sftp::packet::open;
 use crate::sftp::session::Held;
 use crate::sftp::wire::BoxFuture;
@@ -41,21 +42,17 @@ fn meta(channel: &Channel, stage: Stage, path: &[u8], attrs: Option<Attrs>) -> R
     attrs.to_meta().ok_or_else(|| fault(channel, stage, Cause::Protocol, path, "the server does not tell its type"))
 }
 
-/// OPEN; then READ, FSTAT and CLOSE together.
+/// OPEN; then READ, FSTAT and CLOSE together, and with the OPEN where its handle is foreseen.
 pub async fn read_small(pool: &Pool, channel: &Arc<Channel>, path: &[u8], size: u64) -> Result<(Bytes, Meta)> {
-    let session = &channel.session;
     let _open = channel.handle().await;
-    let opening = session.submit(&Request::Open { path, flags: open::READ, attrs: Attrs::default() });
-    let handle = &opening.handle(Stage::Open, path).await?;
     let len = size as usize;
-    // Nothing is awaited between submissions but the budget; whatever happens, CLOSE is sent.
-    let budget = pool.read_budget(len).await;
-    let carried = channel.add_bytes(len);
-    let held = (budget, carried);
-    let reading =
-        (len > 0).then(|| session.submit_holding(&Request::Read { handle, offset: 0, len: len as u32 }, held));
-    let stating = session.submit(&Request::Fstat { handle });
-    let closing = session.submit(&Request::Close { handle });
+    let open = Request::Open { path, flags: open::READ, attrs: Attrs::default() };
+    let (reading, stating, closing) = whole(channel, &open, path, Budget::Read(pool, len), |flight, handle, held| {
+        let read = Request::Read { handle, offset: 0, len: len as u32 };
+        let reading = (len > 0).then(|| flight.submit_holding(&read, held));
+        (reading, flight.submit(&Request::Fstat { handle }), flight.submit(&Request::Close { handle }))
+    })
+    .await?;
     let data = match reading {
         Some(reading) => reading.data(Stage::Read, path).await,
         None => Ok(Some(Bytes::new())),
@@ -70,6 +67,55 @@ pub async fn read_small(pool: &Pool, channel: &Arc<Channel>, path: &[u8], size: 
         return read_rest(pool, channel, path, data, len).await;
     }
     Ok((data, found))
+}
+
+/// What the requests between a small file's OPEN and its CLOSE carry, and what that counts against.
+enum Budget<'a> {
+    Read(&'a Pool, usize),
+    Write(usize),
+}
+
+impl Budget<'_> {
+    async fn take(&self, channel: &Arc<Channel>) -> Held {
+        match *self {
+            Budget::Read(pool, len) => Box::new((pool.read_budget(len).await, channel.add_bytes(len))),
+            Budget::Write(len) => Box::new((channel.write_budget(len).await, channel.add_bytes(len))),
+        }
+    }
+}
+
+/// Opens a file and asks for all else that is to be done with it, its CLOSE last: at once, where its handle is foreseen.
+async fn whole<T>(
+    channel: &Arc<Channel>,
+    open: &Request<'_>,
+    path: &[u8],
+    budget: Budget<'_>,
+    rest: impl Fn(&mut Flight<'_>, &Handle, Held) -> T,
+) -> Result<T> {
+    let session = &channel.session;
+    let handle = if session.foresees() {
+        let held = budget.take(channel).await;
+        let foreseen = session.foreseen(|flight| {
+            let (handle, opening) = flight.passes(open);
+            let rest = rest(flight, &handle, held);
+            (handle, opening, rest)
+        });
+        match foreseen {
+            Some((handle, opening, rest)) => {
+                let given = opening.handle(Stage::Open, path).await?;
+                if given == handle {
+                    return Ok(rest);
+                }
+                given
+            }
+            None => session.submit(open).handle(Stage::Open, path).await?,
+        }
+    } else {
+        session.submit(open).handle(Stage::Open, path).await?
+    };
+    // Nothing is awaited between submissions but the budget; whatever happens, CLOSE is sent.
+    let held = budget.take(channel).await;
+    Ok(session.together(|flight| rest(flight, &handle, held)))
 }
 
 async fn read_rest(
@@ -114,20 +160,20 @@ async fn fill(
     Ok(())
 }
 
-/// OPEN (exclusive); then WRITE, FSTAT (if its size is to be checked here) and CLOSE together.
+/// OPEN (exclusive); then WRITE, FSTAT (if its size is to be checked here) and CLOSE together, and with the OPEN where its
+/// handle is foreseen.
 pub async fn write_small(channel: &Arc<Channel>, path: &[u8], data: Bytes, mode: u32, sized: bool) -> Result<()> {
-    let session = &channel.session;
     let _open = channel.handle().await;
     let flags = open::WRITE | open::CREATE | open::EXCLUSIVE;
     let attrs = Attrs { permissions: Some(mode & 0o777), ..Attrs::default() };
-    let handle = &session.submit(&Request::Open { path, flags, attrs }).handle(Stage::Open, path).await?;
-    let len = data.len();
-    let budget = channel.write_budget(len).await;
-    let carried = channel.add_bytes(len);
-    let held = (budget, carried);
-    let writing = (len > 0).then(|| session.submit_holding(&Request::Write { handle, offset: 0, data }, held));
-    let stating = sized.then(|| session.submit(&Request::Fstat { handle }));
-    let closing = session.submit(&Request::Close { handle });
+    let (open, len) = (Request::Open { path, flags, attrs }, data.len());
+    let (writing, stating, closing) = whole(channel, &open, path, Budget::Write(len), |flight, handle, held| {
+        let write = Request::Write { handle, offset: 0, data: data.clone() };
+        let writing = (len > 0).then(|| flight.submit_holding(&write, held));
+        let stating = sized.then(|| flight.submit(&Request::Fstat { handle }));
+        (writing, stating, flight.submit(&Request::Close { handle }))
+    })
+    .await?;
     let written = match writing {
         Some(writing) => writing.done(Stage::Write, path).await,
         None => Ok(()),

@@ -36,6 +36,10 @@ pub trait Link: Send + Sync {
     fn exec<'a>(&'a self, command: &'a [u8]) -> BoxFuture<'a, Result<Wire, Fault>>;
     /// Whether the far end is OpenSSH (SYMLINK's operands).
     fn openssh(&self) -> bool;
+    /// Whether each channel is a server's alone, so that its handles may be foreseen.
+    fn foresees(&self) -> bool {
+        self.openssh()
+    }
     /// How many channels the link can have at most, if that is known.
     fn channels(&self) -> Option<usize>;
     /// Bytes that may be asked for and not yet received, all channels together: the window that we offer.

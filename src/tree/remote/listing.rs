@@ -1,6 +1,6 @@
 //! Directory listings over SFTP: a hostile or broken server may repeat names, never end, or send what must not be used.
 
-use std::collections::HashSet;
+use std::collections::{HashSet, VecDeque};
 use std::sync::Arc;
 
 use futures::future;
@@ -8,8 +8,8 @@ use futures::future;
 use crate::entry::{Entry, Kind};
 use crate::fault::{Cause, Fault, Stage};
 use crate::plan::names;
-use crate::sftp::Request;
 use crate::sftp::packet::Named;
+use crate::sftp::{Handle, Pending, Request};
 
 use super::super::{Listing, Result, join};
 use super::pool::Channel;
@@ -26,8 +26,21 @@ const EMPTY: usize = 1000;
 pub async fn list(channel: &Arc<Channel>, path: &[u8], follow: bool) -> Result<Listing> {
     let session = &channel.session;
     let _open = channel.handle().await;
-    let handle = session.submit(&Request::Opendir { path }).handle(Stage::List, path).await?;
-    let named = read_all(channel, path, &handle).await;
+    let open = Request::Opendir { path };
+    let foreseen = session.foreseen(|flight| {
+        let (handle, opening) = flight.opens(&open);
+        let asked = (0..AHEAD).map(|_| flight.submit(&Request::Readdir { handle: &handle })).collect();
+        (handle, opening, asked)
+    });
+    let (handle, asked) = match foreseen {
+        Some((foreseen, opening, asked)) => {
+            let given = opening.handle(Stage::List, path).await?;
+            let asked = if given == foreseen { asked } else { VecDeque::new() };
+            (given, asked)
+        }
+        None => (session.submit(&open).handle(Stage::List, path).await?, VecDeque::new()),
+    };
+    let named = read_all(channel, path, &handle, asked).await;
     // Nothing depends on how a listing is closed: that answer is not waited for.
     drop(session.submit(&Request::Close { handle: &handle }));
     let (named, mut faults) = named?;
@@ -45,10 +58,11 @@ fn fault(channel: &Channel, cause: Cause, path: &[u8], text: &str) -> Fault {
 async fn read_all(
     channel: &Arc<Channel>,
     path: &[u8],
-    handle: &crate::sftp::Handle,
+    handle: &Handle,
+    mut asked: VecDeque<Pending>,
 ) -> Result<(Vec<Named>, Vec<Fault>)> {
     let ask = || channel.session.submit(&Request::Readdir { handle });
-    let mut asked: std::collections::VecDeque<_> = (0..AHEAD).map(|_| ask()).collect();
+    asked.extend((asked.len()..AHEAD).map(|_| ask()));
     let (mut named, mut faults, mut empty) = (Vec::new(), Vec::new(), 0);
     let (mut seen, mut itself) = (HashSet::new(), false);
     while let Some(next) = asked.pop_front() {

@@ -11,6 +11,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 
 use crate::fault::{Cause, Fault, Stage};
 use crate::ledger::{Event, Ledger, Purpose, What};
+use crate::sftp::handles::Habit;
 use crate::sftp::session::Peer;
 use crate::sftp::traffic::{Flow, Traffic};
 use crate::sftp::{Extensions, Limits, Session};
@@ -204,6 +205,8 @@ pub struct Pool {
     round_trip: OnceLock<Duration>,
     /// The hashing channel's number, once it is open.
     hashing: OnceLock<u32>,
+    /// What the server's handles are like.
+    habit: Arc<Habit>,
 }
 
 /// What the far end's shell told, once it has.
@@ -236,6 +239,7 @@ impl Pool {
             far: watch::Sender::new(None),
             round_trip: OnceLock::new(),
             hashing: OnceLock::new(),
+            habit: Arc::new(if link.foresees() { Habit::default() } else { Habit::none() }),
             link,
         });
         // The first channel's open request is on the wire before the hashing channel's: with MaxSessions 1 it is the one
@@ -281,6 +285,7 @@ impl Pool {
             openssh: self.link.openssh(),
             stall: *stall,
             traffic: traffic.clone(),
+            habit: self.habit.clone(),
         };
         let session = Session::start(wire, peer, INIT_PATIENCE).await?;
         let handles = session.limits.handles.unwrap_or(HANDLES).clamp(1, 1 << 20);
