@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use super::packet::{Handle, Request};
 use super::pending::Pending;
-use super::session::{Held, Opens, Shared, State};
+use super::session::{Held, Shared, State};
 
 /// Nobody else's request comes between those of a flight ([`super::Session::together`]).
 pub struct Flight<'a> {
@@ -22,16 +22,15 @@ impl<'a> Flight<'a> {
     /// An OPEN whose CLOSE follows in this flight: the handle that what follows is to use, and its answer to come. If that
     /// brings another handle, nothing that followed was done, and the handle is the asker's to close.
     pub fn passes(&mut self, open: &Request) -> (Handle, Pending) {
-        let handle = self.state.handles.passes();
+        let (number, handle) = self.state.handles.passes();
         self.passing = Some(handle.clone());
-        let pending = self.state.queue(self.shared, open, Opens::Passing(handle.clone()), None);
-        (handle, pending)
+        (handle, self.state.queue(self.shared, open, Some(number), None))
     }
 
     /// The same, of a file or directory that stays open.
     pub fn opens(&mut self, open: &Request) -> (Handle, Pending) {
         let (number, handle) = self.state.handles.opens();
-        (handle, self.state.queue(self.shared, open, Opens::Numbered(number), None))
+        (handle, self.state.queue(self.shared, open, Some(number), None))
     }
 
     pub fn submit(&mut self, request: &Request) -> Pending {
@@ -45,8 +44,8 @@ impl<'a> Flight<'a> {
 
     fn queue(&mut self, request: &Request, held: Option<Held>) -> Pending {
         let opens = match request {
-            // Its OPEN took nothing that this could give back.
-            Request::Close { handle } if self.passing.as_ref() == Some(handle) => Opens::Nothing,
+            // It is counted with its OPEN.
+            Request::Close { handle } if self.passing.as_ref() == Some(handle) => None,
             _ => self.state.follows(request, &self.shared.peer.habit),
         };
         self.state.queue(self.shared, request, opens, held)

@@ -5,8 +5,8 @@
 //! round trip sooner.
 //!
 //! That a server is like that is not believed but watched ([`Habit`]): nothing is foreseen before a handle was given again,
-//! nor ever after one was given that was not the one. And a handle that was foreseen wrongly is nobody else's: whatever
-//! failed meanwhile, what the server has open is among what is taken to be open here. So a request under it is refused.
+//! nor ever after one was given that was not the one. And a handle that was foreseen wrongly, because an OPEN before it
+//! fails, is nobody else's: what the server has open is among what is taken to be open here. So a request under it is refused.
 
 use std::collections::VecDeque;
 use std::sync::atomic::{AtomicU8, Ordering};
@@ -51,75 +51,142 @@ impl Habit {
     }
 }
 
-/// An OPEN or OPENDIR that was not answered yet.
-#[derive(Debug)]
-struct Opening {
-    number: u64,
-    /// What it is taken to be given.
-    handle: Bytes,
-    /// It was in use before; then, how many were free below it.
-    again: Option<usize>,
-}
-
-/// The handles of one channel, all OPENs that are under way taken to succeed.
-#[derive(Debug, Default)]
-pub struct Handles {
+/// The server's unused handles.
+#[derive(Debug, Clone, Default)]
+struct Unused {
     /// The last one is the next.
-    free: Vec<Bytes>,
-    /// How many the server has ever had at once.
+    freed: Vec<u32>,
+    /// How many it has ever had at once.
     made: u32,
-    opening: VecDeque<Opening>,
-    /// OPENs submitted so far.
-    opens: u64,
 }
 
-impl Handles {
-    /// A file is opened and closed again by what is submitted together now: the handle that its OPEN gets.
-    pub fn passes(&mut self) -> Handle {
-        self.opens += 1;
-        Handle(self.free.last().cloned().unwrap_or_else(|| index(self.made)))
+impl Unused {
+    fn next(&self) -> u32 {
+        self.freed.last().copied().unwrap_or(self.made)
     }
 
-    /// An OPEN or OPENDIR is submitted: its number, by which its answer is told, and the handle that it gets.
-    pub fn opens(&mut self) -> (u64, Handle) {
-        let freed = self.free.pop();
-        let again = freed.as_ref().map(|_| self.free.len());
-        let handle = freed.unwrap_or_else(|| {
+    fn take(&mut self) -> u32 {
+        self.freed.pop().unwrap_or_else(|| {
             self.made += 1;
-            index(self.made - 1)
-        });
-        let number = self.opens;
-        self.opens += 1;
-        self.opening.push_back(Opening { number, handle: handle.clone(), again });
-        (number, Handle(handle))
+            self.made - 1
+        })
     }
 
-    /// A CLOSE is submitted.
-    pub fn closes(&mut self, handle: &Handle) {
-        self.free.push(handle.0.clone());
-    }
-
-    /// The OPEN or OPENDIR of this number was answered: with a handle, or with a refusal.
-    pub fn opened(&mut self, number: u64, given: Option<&Handle>, habit: &Habit) {
-        let Some(opening) = self.opening.pop_front().filter(|opening| opening.number == number) else {
-            return habit.refute();
-        };
-        match given {
-            Some(given) if given.0 != opening.handle => habit.refute(),
-            Some(_) if opening.again.is_some() => habit.see(),
-            Some(_) => {}
-            // Somebody who came after it was given its handle, and knows nothing of that yet.
-            None if self.opens != number + 1 => habit.refute(),
-            None => match opening.again {
-                Some(below) => self.free.insert(below, opening.handle),
-                None => self.made -= 1,
-            },
+    /// A file is opened, and closed as the handle that it was taken to get.
+    fn pass(&mut self, foreseen: u32) {
+        if self.next() != foreseen {
+            self.take();
         }
     }
 }
 
-fn index(n: u32) -> Bytes {
-    Bytes::copy_from_slice(&n.to_be_bytes())
+/// What was asked for.
+#[derive(Debug)]
+enum Asked {
+    Open(u64),
+    /// An OPEN, and a CLOSE of this.
+    Pass(u64, u32),
+    Close(u32),
+}
+
+/// The handles of one channel.
+#[derive(Debug, Default)]
+pub struct Handles {
+    /// After all that was answered.
+    certain: Unused,
+    /// What followed, from the first that was not answered on.
+    asked: VecDeque<Asked>,
+    /// After that too, if all of it succeeds.
+    likely: Unused,
+    opens: u64,
+}
+
+impl Handles {
+    fn number(&mut self) -> u64 {
+        self.opens += 1;
+        self.opens
+    }
+
+    /// A file is opened and closed again by what is submitted together now: the number by which the answer is told, and the
+    /// handle that the file is taken to get.
+    pub fn passes(&mut self) -> (u64, Handle) {
+        let (number, next) = (self.number(), self.likely.next());
+        self.asked.push_back(Asked::Pass(number, next));
+        (number, handle(next))
+    }
+
+    /// The same, of an OPEN or OPENDIR that is not closed yet.
+    pub fn opens(&mut self) -> (u64, Handle) {
+        let number = self.number();
+        self.asked.push_back(Asked::Open(number));
+        (number, handle(self.likely.take()))
+    }
+
+    /// A CLOSE is submitted.
+    pub fn closes(&mut self, handle: &Handle, habit: &Habit) {
+        let Some(index) = index(handle) else { return habit.refute() };
+        self.likely.freed.push(index);
+        if self.asked.is_empty() {
+            self.certain.freed.push(index);
+        } else {
+            self.asked.push_back(Asked::Close(index));
+        }
+    }
+
+    /// The OPEN or OPENDIR of this number was answered: with a handle, or with a refusal.
+    pub fn answered(&mut self, number: u64, given: Option<&Handle>, habit: &Habit) {
+        let again = !self.certain.freed.is_empty();
+        let next = self.certain.next();
+        let as_told = given.is_none_or(|given| index(given) == Some(next));
+        // Whether it is as it was taken to be.
+        let foreseen = match self.asked.pop_front() {
+            Some(Asked::Open(asked)) if asked == number && as_told => {
+                if given.is_some() {
+                    self.certain.take();
+                }
+                given.is_some()
+            }
+            Some(Asked::Pass(asked, foreseen)) if asked == number && as_told => {
+                if given.is_some() {
+                    self.certain.pass(foreseen);
+                }
+                next == foreseen
+            }
+            _ => return habit.refute(),
+        };
+        if given.is_some() && again {
+            habit.see();
+        }
+        while let Some(Asked::Close(index)) = self.asked.front() {
+            self.certain.freed.push(*index);
+            self.asked.pop_front();
+        }
+        if !foreseen {
+            self.think_again();
+        }
+    }
+
+    fn think_again(&mut self) {
+        self.likely = self.certain.clone();
+        for asked in &self.asked {
+            match asked {
+                Asked::Open(_) => {
+                    self.likely.take();
+                }
+                Asked::Pass(_, foreseen) => self.likely.pass(*foreseen),
+                Asked::Close(index) => self.likely.freed.push(*index),
+            }
+        }
+    }
+}
+
+/// OpenSSH's handles are an index in four bytes.
+fn handle(index: u32) -> Handle {
+    Handle(Bytes::copy_from_slice(&index.to_be_bytes()))
+}
+
+fn index(handle: &Handle) -> Option<u32> {
+    handle.0.as_ref().try_into().ok().map(u32::from_be_bytes)
 }
 
 #[cfg(test)]
@@ -127,15 +194,11 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
 
-    fn handle(n: u32) -> Handle {
-        Handle(index(n))
-    }
-
     /// Opens and closes a file, `given` being its handle.
     fn used(handles: &mut Handles, habit: &Habit, given: &Handle) {
         let (number, _) = handles.opens();
-        handles.opened(number, Some(given), habit);
-        handles.closes(given);
+        handles.answered(number, Some(given), habit);
+        handles.closes(given, habit);
     }
 
     #[test]
@@ -145,7 +208,7 @@ mod tests {
         assert!(!habit.is_seen(), "only freed so far");
         used(&mut handles, &habit, &handle(0));
         assert!(habit.is_seen());
-        assert_eq!((handles.passes(), handles.passes()), (handle(0), handle(0)));
+        assert_eq!((handles.passes().1, handles.passes().1), (handle(0), handle(0)));
         assert_eq!((handles.opens().1, handles.opens().1), (handle(0), handle(1)));
     }
 
@@ -163,21 +226,21 @@ mod tests {
     }
 
     #[test]
-    fn what_fails_is_free_again() {
+    fn what_came_after_one_that_fails_is_thought_over() {
         let (mut handles, habit) = (Handles::default(), Habit::default());
-        for _ in 0..2 {
-            let (number, _) = handles.opens();
-            handles.opened(number, None, &habit);
-            used(&mut handles, &habit, &handle(0));
-        }
-        assert!(habit.is_seen());
+        let ((first, _), (second, foreseen)) = (handles.opens(), handles.passes());
+        assert_eq!(foreseen, handle(1));
+        handles.answered(first, None, &habit);
+        assert_eq!(handles.opens().1, handle(1), "the second one has the first's, and not closed it");
+        handles.answered(second, Some(&handle(0)), &habit);
+        assert!(!habit.is_refuted());
     }
 
     #[test]
     fn answers_out_of_their_order_refute() {
         let (mut handles, habit) = (Handles::default(), Habit::default());
         let ((_, first), (second, _)) = (handles.opens(), handles.opens());
-        handles.opened(second, Some(&first), &habit);
+        handles.answered(second, Some(&first), &habit);
         assert!(habit.is_refuted());
     }
 
@@ -211,10 +274,6 @@ mod tests {
         }
     }
 
-    fn number(handle: &Handle) -> usize {
-        handle.0.iter().fold(0, |n, byte| n << 8 | usize::from(*byte))
-    }
-
     #[derive(Debug, Clone)]
     enum Step {
         Open { fails: bool, foreseen: bool },
@@ -235,55 +294,51 @@ mod tests {
 
     proptest! {
         /// Against OpenSSH's own way, with OPENs that fail and answers that are late by any number of requests: whatever is
-        /// asked under a handle that was foreseen is asked of its own file, or of none. And what never fails is foreseen rightly.
+        /// asked under a handle that was foreseen is asked of its own file, or of none. And while nothing fails it is the right one.
         #[test]
         fn what_is_foreseen_is_nobody_elses(steps in prop::collection::vec(step(), 0..300)) {
             let (mut handles, mut server, habit) = (Handles::default(), Server::default(), Habit::default());
-            habit.see();
             // The server takes each request as it is submitted; its answers are on their way.
-            let (mut answers, mut open, mut failed) = (VecDeque::new(), Vec::new(), false);
+            let (mut answers, mut open, mut unsure) = (VecDeque::new(), Vec::new(), 0);
             for step in steps {
                 match step {
                     Step::Open { fails, foreseen } => {
-                        failed |= fails;
-                        let (number_, next) = handles.opens();
+                        let (number, next) = handles.opens();
                         let given = (!fails).then(|| server.open());
-                        if foreseen && habit.is_seen() {
-                            prop_assert!(given == Some(number(&next)) || !server.is_open(number(&next)));
+                        let index = index(&next).unwrap() as usize;
+                        if foreseen {
+                            prop_assert!(given == Some(index) || !server.is_open(index));
                         }
-                        answers.push_back((Some(number_), given, next));
+                        prop_assert!(unsure > 0 || fails || given == Some(index));
+                        unsure += usize::from(fails);
+                        answers.push_back((number, given, index, fails, false));
                     }
-                    Step::Pass { fails } if habit.is_seen() => {
-                        failed |= fails;
-                        let next = handles.passes();
+                    Step::Pass { fails } => {
+                        let (number, next) = handles.passes();
+                        let index = index(&next).unwrap() as usize;
                         let given = (!fails).then(|| server.open());
-                        let closed = server.close(number(&next));
-                        prop_assert_eq!(closed, given == Some(number(&next)));
-                        prop_assert!(failed || closed);
-                        answers.push_back((None, given, next));
+                        let closed = server.close(index);
+                        prop_assert_eq!(closed, given == Some(index));
+                        prop_assert!(unsure > 0 || fails || closed);
+                        unsure += usize::from(fails);
+                        answers.push_back((number, given, index, fails, true));
                     }
                     Step::Close(which) if !open.is_empty() => {
                         let closed: usize = open.swap_remove(which.index(open.len()));
-                        handles.closes(&handle(closed as u32));
+                        handles.closes(&handle(closed as u32), &habit);
                         prop_assert!(server.close(closed));
                     }
                     Step::Answer => {
-                        let Some((opened, given, next)) = answers.pop_front() else { continue };
-                        match opened {
-                            Some(number) => {
-                                handles.opened(number, given.map(|given| handle(given as u32)).as_ref(), &habit);
-                                open.extend(given);
-                            }
-                            None => if let Some(given) = given.filter(|given| *given != number(&next)) {
-                                habit.refute();
-                                open.push(given);
-                            }
-                        }
+                        let Some((number, given, foreseen, fails, passes)) = answers.pop_front() else { continue };
+                        handles.answered(number, given.map(|given| handle(given as u32)).as_ref(), &habit);
+                        unsure -= usize::from(fails);
+                        // A file that was closed under its own handle is not open any more.
+                        open.extend(given.filter(|given| !passes || *given != foreseen));
                     }
-                    Step::Pass { .. } | Step::Close(_) => {}
+                    Step::Close(_) => {}
                 }
             }
-            prop_assert!(failed || !habit.is_refuted());
+            prop_assert!(!habit.is_refuted());
         }
     }
 }

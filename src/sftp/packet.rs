@@ -184,6 +184,17 @@ pub enum Request<'a> {
         path: &'a [u8],
         size: u64,
     },
+    /// [`PUT`]: OPEN (exclusive), WRITE and CLOSE in one, of a file of which this is all.
+    Put {
+        path: &'a [u8],
+        mode: u32,
+        data: Bytes,
+    },
+    /// [`GET`]: OPEN, READ of so many bytes from its start, FSTAT and CLOSE in one.
+    Get {
+        path: &'a [u8],
+        len: u32,
+    },
     /// Somebody else's request, passed on under an id of ours: its type, and all that follows its id.
     Relayed {
         kind: u8,
@@ -201,6 +212,11 @@ pub enum Touches {
 
 /// The extension that a shared connection's holder offers to its clients, and no server does ([`crate::share`]).
 pub const DIGEST: &[u8] = b"digest@hopsync";
+
+/// Likewise: a whole small file in one request, so that what follows its OPEN needs no round trip of its own. Only the holder,
+/// whose the real channel is, can foresee a handle.
+pub const PUT: &[u8] = b"put@hopsync";
+pub const GET: &[u8] = b"get@hopsync";
 
 /// Relayed bodies up to this many bytes are gathered with other small requests; longer ones are not copied.
 const SMALL_BODY: usize = 1024;
@@ -423,6 +439,18 @@ impl Request<'_> {
                 out.put_u64(*size);
                 put_string(out, path);
             }
+            Request::Put { path, mode, data } => {
+                extended(out, id, PUT);
+                out.put_u32(*mode);
+                put_string(out, path);
+                out.put_u32(data.len() as u32);
+                payload = Some(data.clone());
+            }
+            Request::Get { path, len } => {
+                extended(out, id, GET);
+                out.put_u32(*len);
+                put_string(out, path);
+            }
             Request::Relayed { kind, body } => {
                 head(*kind);
                 if body.len() <= SMALL_BODY {
@@ -457,7 +485,7 @@ impl Request<'_> {
             Request::Read { len, .. } => Expect::Data(*len),
             Request::Readdir { .. } | Request::Realpath { .. } | Request::Readlink { .. } => Expect::Name,
             Request::Lstat { .. } | Request::Stat { .. } | Request::Fstat { .. } => Expect::Attrs,
-            Request::Limits | Request::Digest { .. } => Expect::Extended,
+            Request::Limits | Request::Digest { .. } | Request::Get { .. } => Expect::Extended,
             Request::Relayed { .. } => Expect::Relayed,
             _ => Expect::Status,
         }

@@ -17,7 +17,7 @@ use super::flight::Flight;
 use super::frame::Frames;
 use super::handles::{Habit, Handles};
 use super::outbox::Outbox;
-use super::packet::{self, Bad, Handle, Reply, Request, Touches};
+use super::packet::{self, Bad, Reply, Request, Touches};
 use super::pending::{Pending, at};
 use super::table::Table;
 use super::traffic::Traffic;
@@ -51,6 +51,8 @@ pub struct Extensions {
     pub limits: bool,
     /// [`packet::DIGEST`]: whoever answers here hashes, too.
     pub digest: bool,
+    /// [`packet::PUT`] and [`packet::GET`]: likewise, whole files.
+    pub whole: bool,
 }
 
 /// Who speaks: for faults, and for what a server wants done its own way.
@@ -99,18 +101,10 @@ pub(super) struct State {
 /// Something that is given back (a budget, a count) the moment a request is answered, whoever looks at the answer when.
 pub type Held = Box<dyn std::any::Any + Send>;
 
-/// What an answer tells of the server's handles.
-pub(super) enum Opens {
-    Nothing,
-    /// The OPEN or OPENDIR of this number.
-    Numbered(u64),
-    /// It was taken to get this one, and is closed again by now.
-    Passing(Handle),
-}
-
 struct Waiter {
     answer: oneshot::Sender<Result<Reply, Fault>>,
-    opens: Opens,
+    /// The number of an OPEN or OPENDIR, whose answer tells of the server's handles.
+    opens: Option<u64>,
     _held: Option<Held>,
 }
 
@@ -120,7 +114,7 @@ impl State {
         &mut self,
         shared: &Arc<Shared>,
         request: &Request,
-        opens: Opens,
+        opens: Option<u64>,
         held: Option<Held>,
     ) -> Pending {
         let (sender, receiver) = oneshot::channel();
@@ -138,19 +132,17 @@ impl State {
         Pending { receiver, shared: shared.clone() }
     }
 
-    /// What a request that travels alone does to the server's handles.
-    pub(super) fn follows(&mut self, request: &Request, habit: &Habit) -> Opens {
+    /// What a request does to the server's handles, if it is not part of more: the number of an OPEN.
+    pub(super) fn follows(&mut self, request: &Request, habit: &Habit) -> Option<u64> {
         if habit.is_refuted() {
-            return Opens::Nothing;
+            return None;
         }
         match request.touches() {
-            Touches::Opens => Opens::Numbered(self.handles.opens().0),
-            Touches::Closes(handle) => {
-                self.handles.closes(&handle);
-                Opens::Nothing
-            }
-            Touches::Nothing => Opens::Nothing,
+            Touches::Opens => return Some(self.handles.opens().0),
+            Touches::Closes(handle) => self.handles.closes(&handle, habit),
+            Touches::Nothing => {}
         }
+        None
     }
 }
 
@@ -274,6 +266,7 @@ impl Session {
             copy_data: has(b"copy-data"),
             limits: has(b"limits@openssh.com"),
             digest: has(packet::DIGEST),
+            whole: has(packet::PUT) && has(packet::GET),
         };
         tokio::spawn(write_loop(tx, shared.clone()));
         tokio::spawn(read_loop(rx, frames, shared.clone()));
@@ -449,12 +442,8 @@ fn drain(frames: &mut Frames, shared: &Shared) -> Result<(), Bad> {
     while let Some(packet) = frames.take()? {
         let mut state = shared.state();
         let (waiter, reply) = state.table.answer(packet)?;
-        let habit = &shared.peer.habit;
-        match &waiter.opens {
-            Opens::Nothing => {}
-            Opens::Numbered(number) => state.handles.opened(*number, reply.handle().as_ref(), habit),
-            Opens::Passing(foreseen) if reply.handle().is_some_and(|given| given != *foreseen) => habit.refute(),
-            Opens::Passing(_) => {}
+        if let Some(number) = waiter.opens {
+            state.handles.answered(number, reply.handle().as_ref(), &shared.peer.habit);
         }
         drop(state);
         // Whoever asked may have stopped waiting.

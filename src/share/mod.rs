@@ -53,6 +53,7 @@ mod files;
 mod holder;
 mod join;
 mod key;
+mod names;
 pub mod own;
 pub mod place;
 mod process;
@@ -62,6 +63,7 @@ mod request;
 mod routes;
 mod start;
 mod starter;
+pub mod whole;
 
 use std::time::Duration;
 

@@ -15,10 +15,12 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
 
 use super::answers::Answers;
 use super::digest;
+use super::names::Names;
 use super::request::{self, Inspected, Passage, Weight};
+use super::whole::{self, Not};
 use crate::fault::Stage;
 use crate::sftp::frame::Frames;
-use crate::sftp::packet::{DIGEST, Handle, op, status};
+use crate::sftp::packet::{DIGEST, GET, Handle, PUT, op, status};
 use crate::sftp::session::Held;
 use crate::sftp::wire::BoxFuture;
 use crate::sftp::{Pending, Reply, Request};
@@ -129,8 +131,13 @@ pub async fn serve(stream: UnixStream, remote: Arc<Remote>, client: Arc<Client>)
     // Bounded by the room that each entry holds.
     let (awaited, queue) = mpsc::channel(OUTSTANDING / SMALL);
     let writing = tokio::spawn(answer(write, queue, shared.clone()));
-    let mut reader =
-        Reader { shared: shared.clone(), awaited, room: Arc::new(Semaphore::new(OUTSTANDING)), real: None };
+    let mut reader = Reader {
+        shared: shared.clone(),
+        awaited,
+        room: Arc::new(Semaphore::new(OUTSTANDING)),
+        real: None,
+        names: Names::default(),
+    };
     if let Err(why) = reader.run(read).await {
         tracing::debug!(%why, "a client's channel ended");
     }
@@ -151,6 +158,7 @@ struct Reader {
     awaited: mpsc::Sender<Awaited>,
     room: Arc<Semaphore>,
     real: Option<Real>,
+    names: Names,
 }
 
 /// Why a virtual channel ends: a word for the log.
@@ -196,6 +204,8 @@ impl Reader {
                 return self.say(id, (op::EXTENDED_REPLY, limits)).await;
             }
             Passage::Digest { path, size } => return self.digest(id, path, size).await,
+            Passage::Put { path, mode, data } => return self.put(id, path, mode, data).await,
+            Passage::Get { path, len } => return self.get(id, path, len).await,
             Passage::Unknown => return self.say(id, refusal(status::OP_UNSUPPORTED, "not passed on")).await,
             Passage::Relayed(relayed) => relayed,
         };
@@ -219,6 +229,7 @@ impl Reader {
         };
         if let (request::Effect::Closes, Some(handle)) = (&relayed.effect, &relayed.handle) {
             self.shared.handles().remove(handle);
+            self.names.forget(handle);
         }
         self.shared.outstanding.fetch_add(1, Ordering::AcqRel);
         let carried = match relayed.weight {
@@ -228,6 +239,9 @@ impl Reader {
         let request = Request::Relayed { kind: relayed.kind, body: relayed.body };
         let opens = matches!(relayed.effect, request::Effect::Opens { .. });
         let answer: BoxFuture<'static, Answer> = match opens.then(|| lease.free_handle()) {
+            Some(Some(place)) if relayed.kind == op::OPENDIR => {
+                Box::pin(passed(self.names.open(&lease.session, &request), Some(place)))
+            }
             // As many are open as the server allows. Whoever waits for one to be closed must not keep closes from coming.
             Some(None) => {
                 let lease = lease.clone();
@@ -236,7 +250,14 @@ impl Reader {
                     passed(lease.session.submit(&request), Some(place)).await
                 })
             }
-            place => Box::pin(passed(lease.session.submit_holding(&request, (budget, carried)), place.flatten())),
+            place => {
+                let known = match &relayed.handle {
+                    Some(handle) if relayed.kind == op::READDIR => self.names.take(&lease.session, handle),
+                    _ => None,
+                };
+                let asked = known.unwrap_or_else(|| lease.session.submit_holding(&request, (budget, carried)));
+                Box::pin(passed(asked, place.flatten()))
+            }
         };
         let awaited = Awaited { id, effect: relayed.effect, answer, _room: room, _real: Some((pool, lease)) };
         self.awaited.send(awaited).await.map_err(|_| "its other half has ended".to_owned())
@@ -250,6 +271,7 @@ impl Reader {
             _ => {
                 // Ours must not count against itself.
                 self.real = None;
+                self.names = Names::default();
                 let (pool, lease) = self.shared.remote.lease().await.map_err(|fault| fault.to_string())?;
                 let real = (pool, Arc::new(lease));
                 self.real = Some(real.clone());
@@ -266,7 +288,7 @@ impl Reader {
     /// An answer of our own.
     async fn say(&mut self, id: u32, (kind, body): (u8, Bytes)) -> Result<(), Why> {
         let room = self.take_room(SMALL).await?;
-        self.promise(id, Box::pin(std::future::ready(Ok((kind, body, None)))), room).await
+        self.promise(id, Box::pin(std::future::ready(Ok((kind, body, None)))), room, None).await
     }
 
     async fn promise(
@@ -274,9 +296,10 @@ impl Reader {
         id: u32,
         answer: BoxFuture<'static, Answer>,
         room: OwnedSemaphorePermit,
+        real: Option<Real>,
     ) -> Result<(), Why> {
         self.shared.outstanding.fetch_add(1, Ordering::AcqRel);
-        let awaited = Awaited { id, effect: request::Effect::None, answer, _room: room, _real: None };
+        let awaited = Awaited { id, effect: request::Effect::None, answer, _room: room, _real: real };
         self.awaited.send(awaited).await.map_err(|_| "its other half has ended".to_owned())
     }
 
@@ -284,7 +307,7 @@ impl Reader {
     async fn extensions(&mut self) -> Result<Bytes, Why> {
         let (_, lease) = self.real().await?;
         let have = lease.session.extensions;
-        let offered: [(bool, &[u8]); 7] = [
+        let offered: [(bool, &[u8]); 9] = [
             (have.posix_rename, request::POSIX_RENAME),
             (have.fsync, request::FSYNC),
             (have.lsetstat, request::LSETSTAT),
@@ -292,6 +315,8 @@ impl Reader {
             (have.copy_data, request::COPY_DATA),
             (have.limits, request::LIMITS),
             (true, DIGEST),
+            (true, PUT),
+            (true, GET),
         ];
         let mut out = BytesMut::new();
         for (_, name) in offered.into_iter().filter(|(offered, _)| *offered) {
@@ -330,8 +355,49 @@ impl Reader {
             }
             Ok((op::EXTENDED_REPLY, digest::encode(&answer), None))
         };
-        self.promise(id, Box::pin(answer), room).await
+        self.promise(id, Box::pin(answer), room, None).await
     }
+
+    async fn put(&mut self, id: u32, path: Bytes, mode: u32, data: Bytes) -> Result<(), Why> {
+        let (pool, lease) = self.real().await?;
+        let room = self.take_room(data.len() + SMALL).await?;
+        if request::is_hidden(&path) {
+            // Before it is known to be there: whoever cleans up looks for it in vain, or not.
+            let mut temps = self.shared.client.temps();
+            if temps.len() < TEMPS {
+                temps.insert(path.clone());
+            }
+        }
+        let channel = lease.clone();
+        let answer = async move {
+            match whole::create(&channel, &path, mode, data).await {
+                Ok(()) => Ok(told(status::OK, "")),
+                Err(Not::Refused(refused)) => Ok(told(refused.code, &refused.text)),
+                Err(Not::Dead) => Err(()),
+            }
+        };
+        self.promise(id, Box::pin(answer), room, Some((pool, lease))).await
+    }
+
+    async fn get(&mut self, id: u32, path: Bytes, len: u32) -> Result<(), Why> {
+        let (pool, lease) = self.real().await?;
+        let room = self.take_room(len as usize + SMALL).await?;
+        let (windows, channel) = (pool.clone(), lease.clone());
+        let answer = async move {
+            match whole::read(&windows, &channel, &path, len).await {
+                Ok(file) => Ok((op::EXTENDED_REPLY, file, None)),
+                Err(Not::Refused(refused)) => Ok(told(refused.code, &refused.text)),
+                Err(Not::Dead) => Err(()),
+            }
+        };
+        self.promise(id, Box::pin(answer), room, Some((pool, lease))).await
+    }
+}
+
+/// A STATUS.
+fn told(code: u32, text: &str) -> (u8, Bytes, Option<OwnedSemaphorePermit>) {
+    let (kind, body) = refusal(code, text);
+    (kind, body, None)
 }
 
 async fn passed(pending: Pending, place: Option<OwnedSemaphorePermit>) -> Answer {

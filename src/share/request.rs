@@ -2,7 +2,7 @@
 
 use bytes::{Buf, Bytes};
 
-use crate::sftp::packet::{Bad, Cursor, DIGEST, op, open};
+use crate::sftp::packet::{Bad, Cursor, DIGEST, GET, PUT, op, open};
 
 pub const POSIX_RENAME: &[u8] = b"posix-rename@openssh.com";
 pub const FSYNC: &[u8] = b"fsync@openssh.com";
@@ -27,6 +27,15 @@ pub enum Passage {
     Digest {
         path: Bytes,
         size: u64,
+    },
+    Put {
+        path: Bytes,
+        mode: u32,
+        data: Bytes,
+    },
+    Get {
+        path: Bytes,
+        len: u32,
     },
     /// An extension that we do not pass on.
     Unknown,
@@ -106,6 +115,8 @@ pub fn inspect(packet: Bytes) -> Result<Inspected, Bad> {
         }
         op::EXTENDED => match &*cursor.string()? {
             LIMITS => Passage::Limits,
+            PUT => Passage::Put { mode: cursor.u32()?, path: cursor.string()?, data: cursor.string()? },
+            GET => Passage::Get { len: cursor.u32()?, path: cursor.string()? },
             DIGEST => Passage::Digest { size: cursor.u64()?, path: cursor.string()? },
             POSIX_RENAME => relayed(None, Weight::Nothing, Effect::Moves { from: cursor.string()? }),
             COPY_DATA => {
@@ -130,7 +141,7 @@ pub fn inspect(packet: Bytes) -> Result<Inspected, Bad> {
 }
 
 /// Our temporary files are: `.name.XXXXXX`. What is not is never taken for one.
-fn is_hidden(path: &[u8]) -> bool {
+pub(super) fn is_hidden(path: &[u8]) -> bool {
     crate::tree::split(path).1.starts_with(b".")
 }
 

@@ -1,4 +1,4 @@
-//! Remote files: small ones in two round trips, large ones striped over channels.
+//! Large remote files, in pieces, striped over channels.
 
 use std::collections::HashSet;
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -10,7 +10,6 @@ use tokio::sync::OwnedSemaphorePermit;
 
 use crate::entry::Meta;
 use crate::fault::{Cause, Fault, Stage};
-use crate::sftp::flight::Flight;
 use crate::sftp::packet::open;
 use crate::sftp::session::Held;
 use crate::sftp::wire::BoxFuture;
@@ -29,115 +28,21 @@ const STRIPES: usize = 4;
 /// Channels for one file on each lane that was added.
 const LANE_STRIPES: usize = 2;
 
-fn fault(channel: &Channel, stage: Stage, cause: Cause, path: &[u8], text: &str) -> Fault {
+pub(super) fn fault(channel: &Channel, stage: Stage, cause: Cause, path: &[u8], text: &str) -> Fault {
     let peer = channel.session.peer();
     let text = format!("\"{}\": {text}", String::from_utf8_lossy(path));
     Fault::new(peer.hop.clone(), stage, cause, text).on(peer.lane, peer.channel)
 }
 
-fn meta(channel: &Channel, stage: Stage, path: &[u8], attrs: Option<Attrs>) -> Result<Meta> {
+pub(super) fn meta(channel: &Channel, stage: Stage, path: &[u8], attrs: Option<Attrs>) -> Result<Meta> {
     let attrs = attrs.ok_or_else(|| fault(channel, stage, Cause::Vanished, path, "is gone"))?;
     // FSTAT may leave out the type bits where LSTAT has them: an open file is a file.
     let attrs = Attrs { permissions: attrs.permissions.or(Some(0o100000)), ..attrs };
     attrs.to_meta().ok_or_else(|| fault(channel, stage, Cause::Protocol, path, "the server does not tell its type"))
 }
 
-/// OPEN; then READ, FSTAT and CLOSE together, and with the OPEN where its handle is foreseen.
-pub async fn read_small(pool: &Pool, channel: &Arc<Channel>, path: &[u8], size: u64) -> Result<(Bytes, Meta)> {
-    let _open = channel.handle().await;
-    let len = size as usize;
-    let open = Request::Open { path, flags: open::READ, attrs: Attrs::default() };
-    let (reading, stating, closing) = whole(channel, &open, path, Budget::Read(pool, len), |flight, handle, held| {
-        let read = Request::Read { handle, offset: 0, len: len as u32 };
-        let reading = (len > 0).then(|| flight.submit_holding(&read, held));
-        (reading, flight.submit(&Request::Fstat { handle }), flight.submit(&Request::Close { handle }))
-    })
-    .await?;
-    let data = match reading {
-        Some(reading) => reading.data(Stage::Read, path).await,
-        None => Ok(Some(Bytes::new())),
-    };
-    let found = stating.attrs(Stage::Read, path).await;
-    // What was read needs no CLOSE that succeeds.
-    let _ = closing.done(Stage::Close, path).await;
-    let found = meta(channel, Stage::Read, path, found?)?;
-    let data = data?.unwrap_or_default();
-    if data.len() < len && found.size >= size {
-        // A short answer is allowed (filexfer-02 §6.4): the rest is asked for piece by piece.
-        return read_rest(pool, channel, path, data, len).await;
-    }
-    Ok((data, found))
-}
-
-/// What the requests between a small file's OPEN and its CLOSE carry, and what that counts against.
-enum Budget<'a> {
-    Read(&'a Pool, usize),
-    Write(usize),
-}
-
-impl Budget<'_> {
-    async fn take(&self, channel: &Arc<Channel>) -> Held {
-        match *self {
-            Budget::Read(pool, len) => Box::new((pool.read_budget(len).await, channel.add_bytes(len))),
-            Budget::Write(len) => Box::new((channel.write_budget(len).await, channel.add_bytes(len))),
-        }
-    }
-}
-
-/// Opens a file and asks for all else that is to be done with it, its CLOSE last: at once, where its handle is foreseen.
-async fn whole<T>(
-    channel: &Arc<Channel>,
-    open: &Request<'_>,
-    path: &[u8],
-    budget: Budget<'_>,
-    rest: impl Fn(&mut Flight<'_>, &Handle, Held) -> T,
-) -> Result<T> {
-    let session = &channel.session;
-    let handle = if session.foresees() {
-        let held = budget.take(channel).await;
-        let foreseen = session.foreseen(|flight| {
-            let (handle, opening) = flight.passes(open);
-            let rest = rest(flight, &handle, held);
-            (handle, opening, rest)
-        });
-        match foreseen {
-            Some((handle, opening, rest)) => {
-                let given = opening.handle(Stage::Open, path).await?;
-                if given == handle {
-                    return Ok(rest);
-                }
-                given
-            }
-            None => session.submit(open).handle(Stage::Open, path).await?,
-        }
-    } else {
-        session.submit(open).handle(Stage::Open, path).await?
-    };
-    // Nothing is awaited between submissions but the budget; whatever happens, CLOSE is sent.
-    let held = budget.take(channel).await;
-    Ok(session.together(|flight| rest(flight, &handle, held)))
-}
-
-async fn read_rest(
-    pool: &Pool,
-    channel: &Arc<Channel>,
-    path: &[u8],
-    start: Bytes,
-    len: usize,
-) -> Result<(Bytes, Meta)> {
-    let session = &channel.session;
-    let opening = session.submit(&Request::Open { path, flags: open::READ, attrs: Attrs::default() });
-    let handle = opening.handle(Stage::Open, path).await?;
-    let mut data = BytesMut::from(&start[..]);
-    let filled = fill(pool, channel, &handle, path, &mut data, 0, len).await;
-    let found = session.submit(&Request::Fstat { handle: &handle }).attrs(Stage::Read, path).await;
-    let _ = session.submit(&Request::Close { handle: &handle }).done(Stage::Close, path).await;
-    filled?;
-    Ok((data.freeze(), meta(channel, Stage::Read, path, found?)?))
-}
-
 /// Reads on until `data`, which starts at `offset` of the file, has `len` bytes or the file ends.
-async fn fill(
+pub(super) async fn fill(
     pool: &Pool,
     channel: &Arc<Channel>,
     handle: &Handle,
@@ -160,34 +65,7 @@ async fn fill(
     Ok(())
 }
 
-/// OPEN (exclusive); then WRITE, FSTAT (if its size is to be checked here) and CLOSE together, and with the OPEN where its
-/// handle is foreseen.
-pub async fn write_small(channel: &Arc<Channel>, path: &[u8], data: Bytes, mode: u32, sized: bool) -> Result<()> {
-    let _open = channel.handle().await;
-    let flags = open::WRITE | open::CREATE | open::EXCLUSIVE;
-    let attrs = Attrs { permissions: Some(mode & 0o777), ..Attrs::default() };
-    let (open, len) = (Request::Open { path, flags, attrs }, data.len());
-    let (writing, stating, closing) = whole(channel, &open, path, Budget::Write(len), |flight, handle, held| {
-        let write = Request::Write { handle, offset: 0, data: data.clone() };
-        let writing = (len > 0).then(|| flight.submit_holding(&write, held));
-        let stating = sized.then(|| flight.submit(&Request::Fstat { handle }));
-        (writing, stating, flight.submit(&Request::Close { handle }))
-    })
-    .await?;
-    let written = match writing {
-        Some(writing) => writing.done(Stage::Write, path).await,
-        None => Ok(()),
-    };
-    let found = match stating {
-        Some(stating) => stating.attrs(Stage::Write, path).await,
-        None => Ok(None),
-    };
-    closing.done(Stage::Close, path).await?;
-    written?;
-    check_size(channel, path, found?, len as u64)
-}
-
-fn check_size(channel: &Channel, path: &[u8], found: Option<Attrs>, size: u64) -> Result<()> {
+pub(super) fn check_size(channel: &Channel, path: &[u8], found: Option<Attrs>, size: u64) -> Result<()> {
     match found.and_then(|attrs| attrs.size) {
         Some(found) if found != size => {
             let text = format!("has {found} bytes at the far end instead of {size}");

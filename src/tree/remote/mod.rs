@@ -11,6 +11,7 @@ mod listing;
 mod parts;
 pub mod pool;
 mod readback;
+pub mod small;
 
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock};
 use std::time::{Duration, Instant};
@@ -438,7 +439,7 @@ impl Tree for RemoteTree {
         Box::pin(async move {
             let path = self.at(path);
             let (pool, lease) = self.remote.lease().await?;
-            file::read_small(&pool, &lease, &path, size).await.map(|(data, meta)| (data, meta, used(&lease)))
+            small::read_small(&pool, &lease, &path, size).await.map(|(data, meta)| (data, meta, used(&lease)))
         })
     }
 
@@ -454,7 +455,7 @@ impl Tree for RemoteTree {
             let (_, lease) = self.remote.lease().await?;
             // What is hashed needs no size; an empty file has nothing else.
             let sized = algorithm.is_none() || data.is_empty();
-            file::write_small(&lease, &path, data, mode, sized).await?;
+            small::write_small(&lease, &path, data, mode, sized).await?;
             Ok((used(&lease), None))
         })
     }
