@@ -71,7 +71,7 @@ pub struct Options {
     rtt: Vec<u64>,
     #[arg(long, value_enum, value_delimiter = ',', default_values = ["push", "pull"])]
     directions: Vec<Direction>,
-    /// [default: hopsync,rsync,tar,parallel-rsync; with --at-once: hopsync,hopsync-each,rsync,rsync-each]
+    /// [default: those that tell something on each work and distance; with --at-once: hopsync,hopsync-each,rsync,rsync-each]
     #[arg(long, value_enum, value_delimiter = ',')]
     programs: Vec<Program>,
     /// Processes at the same time, for programs with a process for each file [default: one for each file]
@@ -170,13 +170,26 @@ impl Options {
         let rtt = if self.host.is_some() || self.from == Origin::Head { &[0][..] } else { &self.rtt };
         let cells = cells(&self.cells, rtt, &self.directions, &limits, self.scale);
         let cells = cells.into_iter().map(|cell| Cell { from: self.from, ..cell }).collect();
-        let default: &[Program] = match (self.programs.is_empty(), self.at_once.is_empty()) {
+        let programs: &[Program] = match (self.programs.is_empty(), self.at_once.is_empty()) {
             (false, _) => &self.programs,
-            (true, true) => &[Program::Hopsync, Program::Rsync, Program::Tar, Program::ParallelRsync],
+            (true, true) => return Ok(table(cells)),
             (true, false) => &[Program::Hopsync, Program::HopsyncEach, Program::Rsync, Program::RsyncEach],
         };
-        Ok(vec![Group { cells, programs: available(default), at_once: self.at_once.clone() }])
+        Ok(vec![Group { cells, programs: available(programs), at_once: self.at_once.clone() }])
     }
+}
+
+/// Each cell with the programs that tell something on it.
+fn table(cells: Vec<Cell>) -> Vec<Group> {
+    let mut programs: Vec<Program> = Vec::new();
+    for program in cells.iter().flat_map(Program::of_table) {
+        if !programs.contains(&program) {
+            programs.push(program);
+        }
+    }
+    let there = available(&programs);
+    let of = |cell: &Cell| Program::of_table(cell).into_iter().filter(|program| there.contains(program)).collect();
+    cells.into_iter().map(|cell| Group { programs: of(&cell), cells: vec![cell], at_once: Vec::new() }).collect()
 }
 
 /// Runs the bench: success if in every run all that hopsync had to move arrived.
