@@ -1,7 +1,7 @@
 //! `hopsync-lab bench`: hopsync beside rsync and others, on servers that it starts itself or on somebody's cluster.
 //!
 //! - [`cell`]: what is measured; [`programs`]: side by side with what, as [`job`]s; [`experiments`]: both, with a name.
-//! - [`schedule`]: who runs when; [`statistics`], [`delivery`]: what is told of it. All pure.
+//! - [`schedule`]: who runs when; [`statistics`], [`beside`], [`delivery`]: what is told of it. All pure.
 //! - [`site`]: where the far end is: [`own`] servers, or a [`host`]; [`ground`]: the files, and one run on them.
 //! - [`plan`], [`mod@measure`], [`storm`]: many processes at once, and what they cost; [`stop`]: ending it all.
 //! - [`account`]: which files were lost and why, by [`attribute`] and by hopsync's [`ledger`].
@@ -11,6 +11,7 @@
 
 mod account;
 mod attribute;
+mod beside;
 mod cell;
 mod delivery;
 mod experiments;
@@ -255,6 +256,9 @@ fn run(options: &Options) -> Result<bool, Halt> {
     let rows = statistics::rows(&records);
     if !rows.is_empty() {
         let mut table = statistics::markdown(&rows);
+        if let Some(beside) = beside::markdown(&rows) {
+            table += &format!("\n{beside}");
+        }
         if let Some(delivered) = delivery::markdown(&records) {
             table += &format!("\nDelivered and dropped:\n\n{delivered}");
         }
