@@ -191,6 +191,55 @@ fn a_few_at_a_time_stay_below_the_limits_and_every_program_delivers() -> Tried {
     Ok(())
 }
 
+/// What hopsync told of its only process in a run: processes whose connection it used, and connections of its own.
+fn ways(dir: &Path, run: usize) -> Result<(Option<u64>, Option<u64>), Box<dyn Error>> {
+    let text = fs::read_to_string(dir.join(format!("out/reports/{run}/0.jsonl")))?;
+    let lines: Vec<Value> = text.lines().map(serde_json::from_str).collect::<Result<_, _>>()?;
+    let summary = lines.iter().find(|line| line["event"] == "summary").ok_or("no summary")?;
+    Ok((summary["shared"].as_u64(), summary["connections"].as_u64()))
+}
+
+#[test]
+fn several_connections_and_one_that_stands_already_are_measured_as_such() -> Tried {
+    let dir = tempfile::tempdir()?;
+    fs::create_dir(dir.path().join("tmp"))?;
+    let mut command = Command::new(env!("CARGO_BIN_EXE_hopsync-lab"));
+    let programs = "--programs=hopsync,hopsync-unverified,hopsync-four,hopsync-warm,rsync,rsync-mux";
+    // So far away that nobody doubts it: near by, a tree has a connection of its own.
+    command.args(["bench", "--servers=sshd", "--cells=20x4K", "--rtt=100", "--warmups=0", "--runs=1", programs]);
+    command.arg("--out").arg(dir.path().join("out")).env("TMPDIR", dir.path().join("tmp")).stdin(Stdio::null());
+    let output = run(command, DEADLINE)?;
+    assert_eq!(output.code, 0, "{}", output.err());
+    let records = records(dir.path())?;
+    assert_eq!(records.len(), 12);
+    for (number, record) in records.iter().enumerate() {
+        assert_eq!(
+            (&record["whole"], &record["extra"], &record["exit"]),
+            (&20.into(), &0.into(), &0.into()),
+            "{record}"
+        );
+        let program = record["program"].as_str().ok_or("no program")?;
+        let warm = program == "hopsync-warm" || program == "rsync-mux";
+        assert_eq!(record["warm"].as_bool(), warm.then_some(true), "{record}");
+        let logins = record["servers"]["target_logins"].as_u64();
+        match program {
+            "hopsync-four" => assert!(logins >= Some(1) && ways(dir.path(), number)?.0 == Some(0), "{record}"),
+            "hopsync-warm" => assert_eq!((logins, ways(dir.path(), number)?), (Some(1), (Some(1), Some(0)))),
+            program if program.starts_with("hopsync") => assert_eq!(ways(dir.path(), number)?, (Some(0), Some(1))),
+            _ => assert_eq!(logins, Some(1), "{record}"),
+        }
+    }
+    let table = fs::read_to_string(dir.path().join("out/table.md"))?;
+    assert_eq!(output.out(), table);
+    // What follows is told only where something was dropped.
+    let beside = table.lines().skip_while(|line| !line.starts_with("Wall s"));
+    let beside: Vec<_> = beside.take_while(|line| !line.starts_with("Delivered")).collect();
+    assert!(beside.iter().any(|line| line.contains("hopsync -a --connections=4") && line.contains("verification")));
+    assert_eq!(beside.iter().filter(|line| line.starts_with("| 20x4K pu")).count(), 3 * 2, "{table}");
+    assert_eq!(left_behind(dir.path())?, 0);
+    Ok(())
+}
+
 /// The hidden half of a bench: `measure` does as a plan says.
 fn measure(dir: &Path, commands: &[&[&str]], at_once: usize, limit_s: f64) -> Result<Value, Box<dyn Error>> {
     let words = |command: &&[&str]| -> Value { command.iter().map(|word| json!({"Unix": word.as_bytes()})).collect() };

@@ -20,7 +20,7 @@ use crate::tree::local;
 
 /// Bytes from which on a push is large. Far above what a workflow stages by the hundred; below it a login of one's own costs
 /// more than it brings.
-const LARGE_PUSH: u64 = 32 << 20;
+pub const LARGE_PUSH: u64 = 32 << 20;
 
 /// Bytes from which on a pull is. Measured: 500 MB took 1.75 s shared and 1.54 s not, 900 files of 1 MiB 5.1 s and 4.8 s.
 const LARGE_PULL: u64 = 256 << 20;
@@ -30,7 +30,7 @@ const MANY: usize = 1000;
 
 /// Entries of a tree that is moved over a far connection which stands already. Measured at 50 ms: 2,000 files of 4 KiB took 1.1 s
 /// shared and 1.9 s not (pull: 0.95 and 2.0).
-const TREE: usize = 4096;
+pub const TREE: usize = 4096;
 
 /// For counting what is in a tree. A disk that needs longer is slower than any login.
 const LOOK: Duration = Duration::from_millis(100);

@@ -29,6 +29,12 @@ use crate::lab::trees;
 /// Modification time of all files: long ago, so that no program takes them for being written just now.
 const MTIME: i64 = 1_500_000_000;
 
+/// Trees of so many files, and no more bytes than that, stay until the end of the bench. ext4 does not give an inode away again for
+/// some minutes after it was freed, and looks for another one by one. Measured, of 10,000 files: 3.9 s to push them instead of
+/// 1.1, 5.1 s to pull them instead of 1.1, with 9 s of CPU instead of 1.2.
+const MANY: u64 = 1000;
+const LITTLE: u64 = 256 << 20;
+
 /// The ground. Dropping it ends the servers and removes everything.
 pub struct Ground {
     pub site: Box<dyn Site>,
@@ -38,6 +44,8 @@ pub struct Ground {
     /// The folder with the results.
     results: PathBuf,
     source: Option<Source>,
+    /// Trees that are to stay until the end.
+    set_aside: u64,
     runs: u64,
     limit: Duration,
     stop: Arc<Stop>,
@@ -82,7 +90,7 @@ impl Ground {
         let hopsync = work.path().join("hopsync");
         std::os::unix::fs::symlink(&lab, &hopsync)?;
         let results = std::path::absolute(results)?;
-        Ok(Ground { site, lab, hopsync, work, results, source: None, runs: 0, limit, stop })
+        Ok(Ground { site, lab, hopsync, work, results, source: None, set_aside: 0, runs: 0, limit, stop })
     }
 
     fn here(&self) -> &Path {
@@ -195,6 +203,18 @@ impl Ground {
         Ok(found)
     }
 
+    /// What is no longer wanted of a work that was measured: out of the way of the next one.
+    fn discard(&mut self, dir: &Path, workload: &Workload) -> io::Result<()> {
+        if !stays(workload) {
+            return self.clear(dir);
+        }
+        self.set_aside += 1;
+        match fs::rename(dir, self.here().join(format!("aside-{}", self.set_aside))) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
+            _ => Ok(()),
+        }
+    }
+
     /// Removes a tree here, and lets the disk come to rest, so that no program pays for what another wrote.
     fn clear(&self, dir: &Path) -> io::Result<()> {
         match fs::remove_dir_all(dir) {
@@ -206,12 +226,12 @@ impl Ground {
         Ok(())
     }
 
-    fn clear_at(&self, dir: &Path, direction: Direction) -> io::Result<()> {
-        match direction {
-            Direction::Push => self.site.remove(dir)?,
-            Direction::Pull => {}
+    /// After a run.
+    fn leave(&self, dir: &Path, cell: &Cell) -> io::Result<()> {
+        if cell.direction == Direction::Push && !self.site.is_here() {
+            self.site.remove(dir)?;
         }
-        self.clear(dir)
+        if stays(&cell.workload) { Ok(()) } else { self.clear(dir) }
     }
 
     /// A destination, with the directories that a process for one file does not make.
@@ -233,12 +253,16 @@ impl Executor for Ground {
         self.site.prepare(cell)?;
         let workload = &cell.workload;
         if self.source.as_ref().is_none_or(|source| source.workload != *workload) {
-            for left in self.source.take().map(|source| source.uploaded).unwrap_or_default() {
-                self.site.remove(&left)?;
-                self.clear(&left)?;
-            }
             let at = self.here().join("source");
-            self.clear(&at)?;
+            if let Some(source) = self.source.take() {
+                for left in &source.uploaded {
+                    if !self.site.is_here() {
+                        self.site.remove(left)?;
+                    }
+                    self.discard(left, &source.workload)?;
+                }
+                self.discard(&at, &source.workload)?;
+            }
             self.check_space(workload)?;
             note(format_args!("making {} files of {} bytes in {}", workload.files, workload.size, at.display()));
             let hashes = self.make(workload, &at)?;
@@ -322,7 +346,7 @@ impl Executor for Ground {
             },
             &processes.join(format!("{number}.jsonl")),
         )?;
-        self.clear_at(&fresh, cell.direction)?;
+        self.leave(&fresh, cell)?;
         self.clear(&scratch)?;
         Ok(sample(&cost, &found, servers, account, cell))
     }
@@ -330,6 +354,10 @@ impl Executor for Ground {
     fn now(&self) -> u64 {
         SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).map_or(0, |since| since.as_secs())
     }
+}
+
+fn stays(workload: &Workload) -> bool {
+    workload.files >= MANY && workload.bytes() <= LITTLE
 }
 
 fn sample(cost: &Cost, found: &Found, servers: Option<Served>, account: account::Account, cell: &Cell) -> Sample {
@@ -384,5 +412,17 @@ fn sha256_of(path: &Path) -> io::Result<String> {
             0 => return Ok(hash.finalize().iter().map(|byte| format!("{byte:02x}")).collect()),
             count => hash.update(&block[..count]),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn many_little_files_stay_and_what_needs_room_does_not() {
+        let of = |work: &str| stays(&work.parse().expect("a work"));
+        assert!(of("10000x4K") && of("2000x4K") && of("nothing"));
+        assert!(!of("2G") && !of("900x1M") && !of("18x4K") && !of("100000x4K"));
     }
 }

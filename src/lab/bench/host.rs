@@ -78,8 +78,9 @@ impl Address {
                 for (program, cell) in group.turns(cell) {
                     runs += rounds;
                     bytes += if work.unchanged { 0 } else { rounds * work.bytes() };
-                    most = most.max(cell.at_once.unwrap_or(1));
-                    starts += rounds * if program.is_each() { work.files } else { 1 };
+                    let connections = program.connections(work.files);
+                    most = most.max(cell.at_once.unwrap_or(connections));
+                    starts += rounds * connections;
                 }
             }
         }

@@ -9,7 +9,7 @@ use super::cell::Direction;
 use super::plan::Command;
 
 /// Processes of the eight rsyncs.
-const PARALLEL: usize = 8;
+pub(super) const PARALLEL: usize = 8;
 
 /// What one run is to do. Paths have no spaces (`-e` splits on them).
 #[derive(Debug, Clone, Copy)]

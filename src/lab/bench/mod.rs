@@ -1,7 +1,7 @@
 //! `hopsync-lab bench`: hopsync beside rsync and others, on servers that it starts itself or on somebody's cluster.
 //!
 //! - [`cell`]: what is measured; [`programs`]: side by side with what, as [`job`]s; [`experiments`]: both, with a name.
-//! - [`schedule`]: who runs when; [`statistics`], [`delivery`]: what is told of it. All pure.
+//! - [`schedule`]: who runs when; [`statistics`], [`beside`], [`delivery`]: what is told of it. All pure.
 //! - [`site`]: where the far end is: [`own`] servers, or a [`host`]; [`ground`]: the files, and one run on them.
 //! - [`plan`], [`mod@measure`], [`storm`]: many processes at once, and what they cost; [`stop`]: ending it all.
 //! - [`account`]: which files were lost and why, by [`attribute`] and by hopsync's [`ledger`].
@@ -11,6 +11,7 @@
 
 mod account;
 mod attribute;
+mod beside;
 mod cell;
 mod delivery;
 mod experiments;
@@ -71,7 +72,7 @@ pub struct Options {
     rtt: Vec<u64>,
     #[arg(long, value_enum, value_delimiter = ',', default_values = ["push", "pull"])]
     directions: Vec<Direction>,
-    /// [default: hopsync,rsync,tar,parallel-rsync; with --at-once: hopsync,hopsync-each,rsync,rsync-each]
+    /// [default: those that tell something on each work and distance; with --at-once: hopsync,hopsync-each,rsync,rsync-each]
     #[arg(long, value_enum, value_delimiter = ',')]
     programs: Vec<Program>,
     /// Processes at the same time, for programs with a process for each file [default: one for each file]
@@ -170,13 +171,26 @@ impl Options {
         let rtt = if self.host.is_some() || self.from == Origin::Head { &[0][..] } else { &self.rtt };
         let cells = cells(&self.cells, rtt, &self.directions, &limits, self.scale);
         let cells = cells.into_iter().map(|cell| Cell { from: self.from, ..cell }).collect();
-        let default: &[Program] = match (self.programs.is_empty(), self.at_once.is_empty()) {
+        let programs: &[Program] = match (self.programs.is_empty(), self.at_once.is_empty()) {
             (false, _) => &self.programs,
-            (true, true) => &[Program::Hopsync, Program::Rsync, Program::Tar, Program::ParallelRsync],
+            (true, true) => return Ok(table(cells)),
             (true, false) => &[Program::Hopsync, Program::HopsyncEach, Program::Rsync, Program::RsyncEach],
         };
-        Ok(vec![Group { cells, programs: available(default), at_once: self.at_once.clone() }])
+        Ok(vec![Group { cells, programs: available(programs), at_once: self.at_once.clone() }])
     }
+}
+
+/// Each cell with the programs that tell something on it.
+fn table(cells: Vec<Cell>) -> Vec<Group> {
+    let mut programs: Vec<Program> = Vec::new();
+    for program in cells.iter().flat_map(Program::of_table) {
+        if !programs.contains(&program) {
+            programs.push(program);
+        }
+    }
+    let there = available(&programs);
+    let of = |cell: &Cell| Program::of_table(cell).into_iter().filter(|program| there.contains(program)).collect();
+    cells.into_iter().map(|cell| Group { programs: of(&cell), cells: vec![cell], at_once: Vec::new() }).collect()
 }
 
 /// Runs the bench: success if in every run all that hopsync had to move arrived.
@@ -242,6 +256,9 @@ fn run(options: &Options) -> Result<bool, Halt> {
     let rows = statistics::rows(&records);
     if !rows.is_empty() {
         let mut table = statistics::markdown(&rows);
+        if let Some(beside) = beside::markdown(&rows) {
+            table += &format!("\n{beside}");
+        }
         if let Some(delivered) = delivery::markdown(&records) {
             table += &format!("\nDelivered and dropped:\n\n{delivered}");
         }

@@ -46,6 +46,13 @@ pub struct Row {
     pub rate: Option<f64>,
 }
 
+impl Row {
+    /// The median wall time, if every run was complete: what may be compared.
+    pub fn sound(&self) -> Option<f64> {
+        (self.complete == self.runs).then_some(self.wall).flatten().map(|wall| wall.median)
+    }
+}
+
 /// One row for each program on each cell, in the order in which they first ran.
 pub fn rows(records: &[Record]) -> Vec<Row> {
     let counted = || records.iter().filter(|record| !record.warmup);
@@ -59,9 +66,8 @@ pub fn rows(records: &[Record]) -> Vec<Row> {
     }
     let rsync: Vec<_> = rows.iter().filter(|row| row.program == Program::Rsync).cloned().collect();
     for row in &mut rows {
-        let sound = |row: &Row| (row.complete == row.runs).then_some(row.wall).flatten().map(|wall| wall.median);
-        let rsync = rsync.iter().find(|rsync| rsync.cell == row.cell.ground()).and_then(sound);
-        row.ratio = rsync.zip(sound(row)).map(|(rsync, this)| rsync / this);
+        let rsync = rsync.iter().find(|rsync| rsync.cell == row.cell.ground()).and_then(Row::sound);
+        row.ratio = rsync.zip(row.sound()).map(|(rsync, this)| rsync / this);
     }
     rows
 }
@@ -114,14 +120,17 @@ pub fn name(program: Program, cell: &Cell) -> String {
 
 /// A table in Markdown that can be read as text too; the first row is the head, the first `texts` columns are text, the
 /// others numbers.
-pub fn aligned<const N: usize>(cells: &[[String; N]], texts: usize) -> String {
-    let width = |c: usize| cells.iter().map(|row| row[c].chars().count()).max().unwrap_or(0);
-    let widths: [usize; N] = std::array::from_fn(width);
+pub fn aligned<R: AsRef<[String]>>(cells: &[R], texts: usize) -> String {
+    let columns = cells.iter().map(|row| row.as_ref().len()).max().unwrap_or(0);
+    let width = |c: usize| cells.iter().filter_map(|row| Some(row.as_ref().get(c)?.chars().count())).max().unwrap_or(0);
+    // A rule is never shorter than this.
+    let widths: Vec<usize> = (0..columns).map(|c| width(c).max(2)).collect();
     let mut text = String::new();
     for (r, row) in cells.iter().enumerate() {
         let padded: Vec<_> = row
+            .as_ref()
             .iter()
-            .zip(widths)
+            .zip(widths.iter().copied())
             .enumerate()
             .map(|(c, (cell, width))| if c < texts { format!("{cell:<width$}") } else { format!("{cell:>width$}") })
             .collect();
@@ -129,7 +138,7 @@ pub fn aligned<const N: usize>(cells: &[[String; N]], texts: usize) -> String {
         if r == 0 {
             let rule =
                 |(c, width): (usize, usize)| if c < texts { "-".repeat(width) } else { "-".repeat(width - 1) + ":" };
-            let rules: Vec<_> = widths.into_iter().enumerate().map(rule).collect();
+            let rules: Vec<_> = widths.iter().copied().enumerate().map(rule).collect();
             text += &format!("| {} |\n", rules.join(" | "));
         }
     }

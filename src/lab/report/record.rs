@@ -107,7 +107,10 @@ pub fn axes(record: &Record) -> Result<Vec<(&'static str, String)>, String> {
         let told = record.text(field).or_else(|| record.number(field).ok().map(|n| n.to_string()));
         axes.push((name, told.unwrap_or_else(|| "default".to_owned())));
     }
-    axes.push(("warm", if record.flag("warm") { "warmed connection" } else { "cold" }.to_owned()));
+    // One process for all files stands beside the others, warmed or not: its name tells.
+    if record.field("at_once").is_some() {
+        axes.push(("warm", if record.flag("warm") { "warmed connection" } else { "cold" }.to_owned()));
+    }
     axes.retain(|axis| !axis.1.is_empty());
     Ok(axes)
 }
@@ -141,4 +144,22 @@ pub fn environment(path: &Path) -> Result<Vec<(String, String)>, Error> {
         _ => (short(name), told(value)),
     };
     Ok(map.iter().take(64).map(entry).collect())
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn what_was_warmed_stands_beside_the_others_unless_it_is_many_processes() {
+        let of = |at_once: Option<u64>, warm: bool| {
+            let value = json!({"files": 2, "size": 1, "direction": "push", "at_once": at_once, "warm": warm});
+            axes(&Record(&value)).expect("axes")
+        };
+        assert_eq!(of(None, true), of(None, false));
+        assert_ne!(of(Some(2), true), of(Some(2), false));
+        assert_ne!(of(None, false), of(Some(2), false));
+    }
 }
