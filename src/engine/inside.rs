@@ -92,13 +92,15 @@ async fn spots(job: &Job, there: &[Operand<'_>], place: &Path, parent: Option<&M
         if below.is_empty() && operand.root.name.is_empty() {
             continue;
         }
-        let path = join(&operand.root.name, below);
+        let named = join(&operand.root.name, below);
         // What the filters leave out is never looked into, and may be large.
-        let ends = path.iter().enumerate().filter(|(_, byte)| **byte == b'/').map(|(at, _)| at).chain([path.len()]);
-        if ends.into_iter().any(|end| filter.excludes(&path[..end], true, Side::Sender)) {
+        let ends = named.iter().enumerate().filter(|(_, byte)| **byte == b'/').map(|(at, _)| at).chain([named.len()]);
+        if ends.into_iter().any(|end| filter.excludes(&named[..end], true, Side::Sender)) {
             continue;
         }
-        spots.push(Spot { root: operand.root.source_dir.clone(), path, parent: parent.cloned() });
+        let (root, within) = operand.contents();
+        let path = if below.is_empty() { within.to_vec() } else { join(within, below) };
+        spots.push(Spot { root, path, parent: parent.cloned() });
     }
     Ok(spots)
 }
@@ -247,7 +249,7 @@ fn restore(listing: &mut Listing, name: &[u8], was: &Meta) {
 /// The rest of a path that lies in a directory, or is it.
 fn within<'a>(dir: &[u8], path: &'a [u8]) -> Option<&'a [u8]> {
     match path.strip_prefix(dir)? {
-        b"" => Some(b""),
+        rest if dir.is_empty() || rest.is_empty() => Some(rest),
         rest => rest.strip_prefix(b"/"),
     }
 }
@@ -273,6 +275,7 @@ mod tests {
             Some(Position::Higher(..)) => "higher".to_owned(),
             None => "elsewhere".to_owned(),
         };
+        assert_eq!((of("", "a"), of("", "")), (Some(b"a".as_slice()), Some(b"".as_slice())));
         assert_eq!(["/a/b/dst", "/a/b/dst/x", "/a/b"].map(of), ["within ", "within x", "above dst"]);
         assert_eq!(["/a", "/a/b/dstx", "/"].map(of), ["elsewhere"; 3]);
     }

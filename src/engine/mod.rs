@@ -1,7 +1,7 @@
 //! Does what a job asks: finds both ends, compares them, moves what differs, proves it, and counts everything.
 //!
 //! - [`ends`]: connects, and finds out where each operand starts and ends up; [`target`]: the directory that the destination is.
-//! - [`operands`]: what the operands bring ([`brought`], [`glob`]); [`list`]: the walk of `--list-only`.
+//! - [`operands`]: what the operands bring ([`brought`], [`glob`], [`ways`]); [`list`]: the walk of `--list-only`.
 //! - [`scan`]: walks both ends directory by directory and decides ([`crate::plan`]); what is to be done leaves it in order.
 //! - [`deliver`]: one file, tried until it is delivered, unchanged, or given up; [`copy`] is one try, [`pump`] a large file's data,
 //!   [`parts`] what of it the destination has.
@@ -54,4 +54,5 @@ mod sums;
 mod target;
 mod temps;
 
+mod ways;
 pub use run::{Outcome, Run, Settings, run};
