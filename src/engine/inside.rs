@@ -13,10 +13,10 @@ use crate::entry::{Entry, Meta};
 use crate::fault::{Cause, Fault, Stage};
 use crate::job::{Job, Place};
 use crate::plan::filter::{Filter, Side};
+use crate::tree::local::Names;
 use crate::tree::{Listing, join, local, split};
 
 use super::brought::Origin;
-use super::ends::End;
 use super::operands::Operand;
 
 /// Names below the destination that are kept, from before the run.
@@ -52,8 +52,9 @@ enum Before {
     /// It was not there.
     #[default]
     Missing,
-    /// By their paths in it, what its directories had in them; as it was itself.
-    Held(HashMap<Vec<u8>, Result<Listing, Fault>>, Meta),
+    /// By their paths in it, what its directories had in them; as it was itself. Nothing but directories is looked at for
+    /// this: as a rule nobody will ask for it.
+    Held(HashMap<Vec<u8>, Result<Names, Fault>>, Meta),
     TooMuch(Meta),
 }
 
@@ -75,7 +76,7 @@ pub async fn find(job: &Job, there: &[Operand<'_>], dest: &[u8]) -> Result<Insid
         false => inside.spots = spots(job, there, &place, parent.as_ref()).await?,
     }
     if let Some(meta) = was.filter(|_| inside.linked.is_some() || !inside.spots.is_empty()) {
-        inside.before = hold(place.as_os_str().as_bytes(), meta, options.copy_links).await?;
+        inside.before = hold(&place, meta).await?;
     }
     Ok(inside)
 }
@@ -123,28 +124,10 @@ async fn first_made(dest: &[u8]) -> Result<Option<(PathBuf, Option<Meta>)>, Faul
     Ok(None)
 }
 
-/// `follow` (`-L`): its entries are what links lead to; but into links it is not gone.
-async fn hold(dest: &[u8], meta: Meta, follow: bool) -> Result<Before, Fault> {
-    let tree = End::Local.source(dest, follow).await?;
-    let mut held = HashMap::new();
-    let (mut waiting, mut names) = (vec![Vec::new()], 0);
-    while let Some(path) = waiting.pop() {
-        let mut listing = tree.list(&path, false).await;
-        if let Ok(listing) = &listing {
-            names += listing.entries.len();
-            let dirs = listing.entries.iter().filter(|entry| entry.meta.is_dir());
-            waiting
-                .extend(dirs.map(|entry| if path.is_empty() { entry.name.clone() } else { join(&path, &entry.name) }));
-        }
-        if names > NAMES_MAX {
-            return Ok(Before::TooMuch(meta));
-        }
-        if follow && listing.is_ok() {
-            listing = tree.list(&path, true).await;
-        }
-        held.insert(path, listing);
-    }
-    Ok(Before::Held(held, meta))
+async fn hold(dest: &Path, meta: Meta) -> Result<Before, Fault> {
+    Ok(local::names_below(dest, NAMES_MAX)
+        .await?
+        .map_or(Before::TooMuch(meta.clone()), |held| Before::Held(held, meta)))
 }
 
 /// What a directory is to the destination.
@@ -205,7 +188,14 @@ impl Inside {
         if let Position::Within(below) = position {
             return match &self.before {
                 Before::Held(held, _) => match held.get(below) {
-                    Some(Ok(was)) => Ok(Listing { entries: was.entries.clone(), faults: was.faults.clone() }),
+                    Some(Ok(was)) => {
+                        let mut listing = listed?;
+                        listing.entries.retain(|entry| was.contains_key(&entry.name));
+                        for (name, meta) in was.iter().filter_map(|(name, meta)| Some((name, meta.as_ref()?))) {
+                            restore(&mut listing, name, meta);
+                        }
+                        Ok(listing)
+                    }
                     Some(Err(fault)) => Err(fault.clone()),
                     None => Ok(Listing::default()),
                 },
@@ -275,7 +265,6 @@ mod tests {
             Some(Position::Higher(..)) => "higher".to_owned(),
             None => "elsewhere".to_owned(),
         };
-        assert_eq!((of("", "a"), of("", "")), (Some(b"a".as_slice()), Some(b"".as_slice())));
         assert_eq!(["/a/b/dst", "/a/b/dst/x", "/a/b"].map(of), ["within ", "within x", "above dst"]);
         assert_eq!(["/a", "/a/b/dstx", "/"].map(of), ["elsewhere"; 3]);
     }
@@ -286,5 +275,6 @@ mod tests {
         assert_eq!(of("a/b", "a/b"), Some(b"".as_slice()));
         assert_eq!(of("a/b", "a/b/c/d"), Some(b"c/d".as_slice()));
         assert_eq!((of("a/b", "a/bc"), of("a/b", "a")), (None, None));
+        assert_eq!((of("", "a"), of("", "")), (Some(b"a".as_slice()), Some(b"".as_slice())));
     }
 }
