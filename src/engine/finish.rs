@@ -63,7 +63,7 @@ pub struct LeftDirectory {
 }
 
 /// Whether a path is another one, or below it.
-fn is_within(path: &[u8], dir: &[u8]) -> bool {
+pub fn is_within(path: &[u8], dir: &[u8]) -> bool {
     path.strip_prefix(dir).is_some_and(|rest| rest.is_empty() || rest.starts_with(b"/"))
 }
 
@@ -102,6 +102,7 @@ pub async fn finish(run: &Run, mut left: Left) {
         return;
     }
     super::delay::release(run).await;
+    super::removal::release(run).await;
     // The deepest first: setting a directory's time must come after everything below it.
     let set = left.directories.iter().rev().map(|directory| async move {
         // Told when it could not be made; it has nothing to be set.

@@ -79,6 +79,8 @@ pub struct Run {
     pub missing: Option<Vec<u8>>,
     /// What `--max-delete` bounds.
     pub deletions: super::deletions::Deletions,
+    /// `--remove-source-files`: what goes at the end.
+    pub removals: super::removal::Waiting,
     /// Where `--backup-dir` keeps things, once it is known.
     pub backups: super::backup::Place,
     /// Where `--temp-dir` is, once it is known.
@@ -129,6 +131,7 @@ impl Run {
             owners: super::owners::Owners::default(),
             delayed: super::delay::Delayed::default(),
             deletions: super::deletions::Deletions::default(),
+            removals: super::removal::Waiting::default(),
             missing: None,
             backups: super::backup::Place::default(),
             stage: super::stage::Place::default(),

@@ -311,6 +311,11 @@ impl Printer {
     pub fn skipping_directory(&self, path: &[u8]) {
         self.line(&[b"skipping directory ".as_slice(), &self.name(path)].concat());
     }
+    /// A source that `--remove-source-files` should remove was gone.
+    pub fn no_source_left(&self, path: &[u8]) {
+        self.line(&[b"sender file already removed: ".as_slice(), &self.name(path)].concat());
+    }
+
 
     /// A file is left alone because an option says so.
     pub fn skipped(&self, path: &[u8], why: Skip) {
