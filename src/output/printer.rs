@@ -152,9 +152,9 @@ impl Printer {
         self.line(&[b"cannot delete non-empty directory: ".as_slice(), &self.name(path)].concat());
     }
 
-    /// Whether it is told what the filters do (`-vv`).
+    /// Whether it is told what the filters do (`-vv`, `--debug=filter`).
     pub fn tells_filters(&self) -> bool {
-        self.options.verbose >= 2
+        self.options.info.debug.filter
     }
 
     /// What a rule says of a path, as [`Printer::tells_filters`].
@@ -175,7 +175,7 @@ impl Printer {
 
     /// Whether files may be made of parts that the destination has (`-vv`).
     pub fn delta(&self, may_be: bool) {
-        if self.options.verbose >= 2 {
+        if self.options.info.debug.flist {
             self.line(match may_be {
                 true => b"delta-transmission enabled",
                 false => b"delta-transmission disabled for local transfer or --whole-file",
@@ -273,7 +273,7 @@ impl Printer {
 
     /// A pass of deletions of its own begins in the directory of an operand (`-vv`).
     pub fn deleting_in(&self, path: &[u8]) {
-        if self.options.verbose >= 2 {
+        if self.options.info.debug.del {
             self.line(&[b"deleting in ".as_slice(), &self.name(path)].concat());
         }
     }
@@ -395,7 +395,7 @@ impl Printer {
         self.watch.finish();
         let o = &self.options;
         let mut text = String::new();
-        if o.verbose >= 2 {
+        if o.info.debug.deltasum {
             // A part that is compared and the same is one that is found and matches.
             let (parts, data) = (stats.matched.div_ceil(PART), stats.literal);
             text += &format!("total: matches={parts}  hash_hits={parts}  false_alarms=0 data={data}\n");
