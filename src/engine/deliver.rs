@@ -91,6 +91,10 @@ pub async fn deliver(run: &Run, item: FileItem) {
 /// Hashes both ends' files, and does what that decides.
 async fn compare(run: &Run, item: &FileItem) -> Result<Class, Fault> {
     let decision = item.decision.after_hash(same_content(run, item).await?);
+    // It has the source's size.
+    if run.job.options.append_verify && decision.transfers() {
+        return Ok(Class::Skipped("not shorter at the receiver"));
+    }
     print(run, item, decision.transfers()).await?;
     match decision {
         Decision::Unchanged => Ok(Class::Unchanged),

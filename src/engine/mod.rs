@@ -54,6 +54,6 @@ mod stage;
 mod sums;
 mod target;
 mod temps;
-
 mod ways;
+
 pub use run::{Outcome, Run, Settings, run};

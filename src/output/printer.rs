@@ -278,12 +278,23 @@ impl Printer {
         }
     }
 
-    /// `--safe-links` leaves a link out.
+    /// `--safe-links` leaves a link out (told as a name is).
     pub fn unsafe_link(&self, path: &[u8], target: &[u8]) {
-        if self.options.info.symsafe >= 1 {
-            let (path, target) = (self.name(path), self.name(target));
-            self.line(&[b"ignoring unsafe symlink \"".as_slice(), &path, b"\" -> \"", &target, b"\""].concat());
+        if self.options.info.name >= 1 {
+            self.unsafe_symlink(b"ignoring", path, target);
         }
+    }
+
+    /// `--copy-unsafe-links` copies what a link leads to.
+    pub fn copying_unsafe_link(&self, path: &[u8], target: &[u8]) {
+        if self.options.info.symsafe >= 1 {
+            self.unsafe_symlink(b"copying", path, target);
+        }
+    }
+
+    fn unsafe_symlink(&self, what: &[u8], path: &[u8], target: &[u8]) {
+        let (path, target) = (self.name(path), self.name(target));
+        self.line(&[what, b" unsafe symlink \"", &path, b"\" -> \"", &target, b"\""].concat());
     }
 
     /// `--backup` kept something under another name.
@@ -300,6 +311,11 @@ impl Printer {
         }
     }
 
+    /// A source that `--remove-source-files` should remove was gone.
+    pub fn no_source_left(&self, path: &[u8]) {
+        self.line(&[b"sender file already removed: ".as_slice(), &self.name(path)].concat());
+    }
+
     /// A link without `-l`, a device or a special file without `-D`.
     pub fn skipping_non_regular(&self, path: &[u8]) {
         if self.options.info.nonreg >= 1 {
@@ -311,11 +327,6 @@ impl Printer {
     pub fn skipping_directory(&self, path: &[u8]) {
         self.line(&[b"skipping directory ".as_slice(), &self.name(path)].concat());
     }
-    /// A source that `--remove-source-files` should remove was gone.
-    pub fn no_source_left(&self, path: &[u8]) {
-        self.line(&[b"sender file already removed: ".as_slice(), &self.name(path)].concat());
-    }
-
 
     /// A file is left alone because an option says so.
     pub fn skipped(&self, path: &[u8], why: Skip) {
