@@ -4,12 +4,12 @@
 //! part of the source, and of one that was there before, what was in it then is (as with rsync's --no-inc-recursive; a list
 //! that it makes in parts has, of what it puts there meanwhile, whatever it happens to see).
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
-use crate::entry::{Entry, Meta};
+use crate::entry::{Entry, Kind, Meta};
 use crate::fault::{Cause, Fault, Stage};
 use crate::job::{Job, Place};
 use crate::plan::filter::{Filter, Side};
@@ -141,28 +141,34 @@ enum Position<'a> {
 }
 
 impl Inside {
-    /// A directory of a source as it was before anything was made.
-    pub async fn as_before(&self, origin: &Origin, listed: Result<Listing, Fault>) -> Result<Listing, Fault> {
+    /// A directory of a source as it was before anything was made; `listed` is what it is now, links followed as `follow`
+    /// says.
+    pub async fn as_before(
+        &self,
+        origin: &Origin,
+        follow: bool,
+        listed: Result<Listing, Fault>,
+    ) -> Result<Listing, Fault> {
         if let Some(Linked { place, parent }) = &self.linked {
             let path = join(origin.source.root(), &origin.path);
             let Some(real) = local::real_path(Path::new(OsStr::from_bytes(&path))).await? else { return listed };
             return match position(&real, place, parent.as_ref()) {
-                Some(position) => self.before(&path, position, listed),
+                Some(position) => self.before(origin, follow, &path, position, listed).await,
                 None => listed,
             };
         }
         let mut listed = listed;
         for spot in self.spots.iter().filter(|spot| spot.root == origin.source.root()) {
             if let Some(below) = within(&spot.path, &origin.path) {
-                return self.before(&spot.path, Position::Within(below), listed);
+                return self.before(origin, follow, &spot.path, Position::Within(below), listed).await;
             }
             let (above, name) = split(&spot.path);
             if above == origin.path {
-                listed = self.before(&spot.path, Position::Above(name), listed);
+                listed = self.before(origin, follow, &spot.path, Position::Above(name), listed).await;
             } else if let (parent, Some(was)) = (split(above), &spot.parent)
                 && parent.0 == origin.path
             {
-                listed = self.before(&spot.path, Position::Higher(parent.1, was), listed);
+                listed = self.before(origin, follow, &spot.path, Position::Higher(parent.1, was), listed).await;
             }
         }
         listed
@@ -184,18 +190,18 @@ impl Inside {
     }
 
     /// `shown` is where the source has it.
-    fn before(&self, shown: &[u8], position: Position<'_>, listed: Result<Listing, Fault>) -> Result<Listing, Fault> {
+    async fn before(
+        &self,
+        origin: &Origin,
+        follow: bool,
+        shown: &[u8],
+        position: Position<'_>,
+        listed: Result<Listing, Fault>,
+    ) -> Result<Listing, Fault> {
         if let Position::Within(below) = position {
             return match &self.before {
                 Before::Held(held, _) => match held.get(below) {
-                    Some(Ok(was)) => {
-                        let mut listing = listed?;
-                        listing.entries.retain(|entry| was.contains_key(&entry.name));
-                        for (name, meta) in was.iter().filter_map(|(name, meta)| Some((name, meta.as_ref()?))) {
-                            restore(&mut listing, name, meta);
-                        }
-                        Ok(listing)
-                    }
+                    Some(Ok(was)) => Ok(as_it_was(origin, follow, was, listed?).await),
                     Some(Err(fault)) => Err(fault.clone()),
                     None => Ok(Listing::default()),
                 },
@@ -212,6 +218,42 @@ impl Inside {
         }
         Ok(listing)
     }
+}
+
+/// What is left of a listing that is made while files are put there: names that were there before. One that is missing is
+/// looked for once more, as what is replaced may have no name for a moment.
+async fn as_it_was(origin: &Origin, follow: bool, was: &Names, mut listing: Listing) -> Listing {
+    // What comes and goes meanwhile is ours.
+    listing.faults.retain(|fault| fault.cause != Cause::Vanished);
+    listing.entries.retain(|entry| was.contains_key(&entry.name));
+    let listed: HashSet<&[u8]> = listing.entries.iter().map(|entry| entry.name.as_slice()).collect();
+    let missing: Vec<&Vec<u8>> = was.keys().filter(|name| !listed.contains(name.as_slice())).collect();
+    for name in missing {
+        match once_more(origin, follow, name).await {
+            Ok(entry) => listing.entries.push(entry),
+            Err(fault) => listing.faults.push(fault),
+        }
+    }
+    for entry in &mut listing.entries {
+        if let (Some(Some(meta)), true) = (was.get(&entry.name), entry.meta.is_dir()) {
+            (entry.meta.mtime, entry.meta.mtime_nsec) = (meta.mtime, meta.mtime_nsec);
+        }
+    }
+    listing
+}
+
+async fn once_more(origin: &Origin, follow: bool, name: &[u8]) -> Result<Entry, Fault> {
+    let (source, path) = (&origin.source, origin.below(name).path);
+    let mut meta = source.stat(&path, follow).await?;
+    if meta.is_none() && follow {
+        meta = source.stat(&path, false).await?;
+    }
+    let meta = meta.ok_or_else(|| {
+        let text = format!("\"{}\" vanished", String::from_utf8_lossy(&join(source.root(), &path)));
+        Fault::new(source.hop().clone(), Stage::List, Cause::Vanished, text)
+    })?;
+    let target = if meta.kind == Kind::Symlink { Some(source.read_link(&path).await?) } else { None };
+    Ok(Entry { name: name.to_vec(), meta, target })
 }
 
 /// Of a directory by its real path.

@@ -61,7 +61,7 @@ pub fn weigh(path: &Path, most: usize, most_bytes: u64, patience: Duration) -> O
 }
 
 /// What a directory has in it: names, those of directories with what they are.
-pub type Names = HashMap<Vec<u8>, Option<Meta>>;
+pub type Names = HashMap<Vec<u8>, Option<Box<Meta>>>;
 
 /// The names in a directory and in those below it, by their paths in it; `None` if there are more than `most`. Links are not
 /// gone through.
@@ -92,7 +92,7 @@ fn names(dir: &Path) -> io::Result<Names> {
     for found in std::fs::read_dir(dir)? {
         let found = found?;
         let is_dir = found.file_type()?.is_dir();
-        let stat = if is_dir { Some(meta(&fs::lstat(found.path())?)) } else { None };
+        let stat = if is_dir { Some(Box::new(meta(&fs::lstat(found.path())?))) } else { None };
         names.insert(found.file_name().into_encoded_bytes(), stat);
     }
     Ok(names)
