@@ -61,7 +61,7 @@ pub async fn release(run: &Run) {
     let places = places(&waiting).await;
     let mut removed: Vec<Option<Result<Gone, Fault>>> = vec![None; waiting.len()];
     // Several names may lead to one place: the first removes what is there.
-    let mut first: HashMap<(&[u8], &[u8], &[u8]), usize> = HashMap::new();
+    let mut first: HashMap<Name<'_>, usize> = HashMap::new();
     let (mut alone, mut again) = (Vec::new(), Vec::new());
     for (at, removal) in waiting.iter().enumerate() {
         let name = split(&removal.origin.path).1;
@@ -109,6 +109,9 @@ async fn each<T, F: Future<Output = T>>(all: &[usize], work: impl Fn(usize) -> F
     });
     stream::iter(works).buffered(AT_ONCE).collect().await
 }
+
+/// The tree's root, the directory's place in it, and the name there.
+type Name<'a> = (&'a [u8], &'a [u8], &'a [u8]);
 
 /// Where directories lie that sources are in, by the trees' roots and their paths in them.
 type Places<'a> = HashMap<(&'a [u8], &'a [u8]), Result<Vec<u8>, Fault>>;
