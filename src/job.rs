@@ -331,6 +331,20 @@ pub struct Info {
     pub skip: u8,
     /// 1: the last two lines, 2: the block of `--stats` too.
     pub stats: u8,
-    /// Links that `--safe-links` leaves out.
+    /// Links that come as what they lead to by `--copy-unsafe-links`.
     pub symsafe: u8,
+    pub debug: Debug,
+}
+
+/// What is mentioned of `--debug`'s items: the lines that `-vv` has.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Debug {
+    /// `deleting in`.
+    pub del: bool,
+    /// `total: matches=`.
+    pub deltasum: bool,
+    /// What the filters say of a path.
+    pub filter: bool,
+    /// `delta-transmission`.
+    pub flist: bool,
 }

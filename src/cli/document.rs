@@ -60,6 +60,13 @@ compared; `%b` is the file's own bytes.
 
 With `--info=flist2` (and `--progress`), where rsync makes its whole list first (`-d`, `--no-i-r`, `-m`, ...), it tells how many
 files that has before it names any. That number is not known here by then, and the heading ends with `done`.
+
+Of `--debug`, and so of `-vv`, there are the lines of `del`, `deltasum`, `filter` and `flist` that rsync has at the first level.
+It is not told which names several operands bring (`dup`), nor what is run to connect (`cmd`); of `-vvv` there is no more than of
+`-vv`.
+
+With `-L`, `-k` or `--copy-unsafe-links`, `--remove-source-files` removes what was delivered at the end of the run, because
+another name may lead to the same file; and nothing that a link on the way leads to out of the directory that it lies in.
 ";
 
 #[test]

@@ -7,7 +7,7 @@ use std::time::Duration;
 use super::options::Typed;
 use super::resolve::{Fold, Recursive};
 use super::table::Meaning;
-use super::{UsageError, info, moment, size};
+use super::{UsageError, moment, size};
 use crate::job::{Basis, Checksum, Verify};
 use crate::plan::chmod::Chmod;
 use crate::plan::filter::Rule;
@@ -150,7 +150,7 @@ impl Fold {
                     });
                 }
             },
-            Meaning::Debug => info::debug(text(typed)?)?,
+            Meaning::Debug => self.info.take_debug(text(typed)?)?,
             Meaning::Relative => self.relative = Some(on),
             Meaning::Dirs => (self.dirs, o.dirs) = (Some(on), on),
             Meaning::FilesFrom => self.files_from = on.then(|| typed.value.clone()),

@@ -134,7 +134,7 @@ use Meaning::{Ignored, On};
 pub const ROWS: &[Row] = &[
     row("verbose", Some('v'), "increase verbosity", Meaning::Verbose).no(&["verbose", "v"]),
     row("info", None, "fine-grained informational verbosity", Meaning::Info).takes("FLAGS"),
-    row("debug", None, "accepted: HOPSYNC_LOG=debug tells of our inside", Meaning::Debug).takes("FLAGS"),
+    row("debug", None, "del, deltasum, filter and flist tell what -vv does; others nothing", Meaning::Debug).takes("FLAGS"),
     row("stderr", None, "change stderr output mode (default: errors)", Meaning::Stderr).takes("e|a|c"),
     row("msgs2stderr", None, "same as --stderr=all", Meaning::ToStderr).no(&["msgs2stderr"]),
     row("quiet", Some('q'), "suppress non-error messages", On(|o| &mut o.quiet)),

@@ -114,8 +114,8 @@ pub fn find(
             }
             Decision::Attributes(_) => Level::Data,
             Decision::Skip(_) => continue,
-            // A link to elsewhere is none to go by.
-            _ if !entry.meta.is_file() => continue,
+            // A link to elsewhere is only told by.
+            _ if !matches!(entry.meta.kind, Kind::File | Kind::Symlink) => continue,
             _ => Level::There,
         };
         if best.as_ref().is_none_or(|best| best.level < level) {

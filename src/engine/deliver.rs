@@ -91,6 +91,10 @@ pub async fn deliver(run: &Run, item: FileItem) {
 /// Hashes both ends' files, and does what that decides.
 async fn compare(run: &Run, item: &FileItem) -> Result<Class, Fault> {
     let decision = item.decision.after_hash(same_content(run, item).await?);
+    // It has the source's size.
+    if run.job.options.append_verify && decision.transfers() {
+        return Ok(Class::Skipped("not shorter at the receiver"));
+    }
     print(run, item, decision.transfers()).await?;
     match decision {
         Decision::Unchanged => Ok(Class::Unchanged),
@@ -108,8 +112,7 @@ async fn send_told(run: &Run, item: &FileItem) -> Result<Class, Fault> {
     if item.later {
         let line = line(run, item, true, None).await?;
         let class = send(run, item).await?;
-        let sum = sum_of_sent(run, item).await;
-        run.printer.item(&Line { sum, ..line }.item(run, item));
+        run.printer.item(&Line { sum: sums::of_sent(run, item), ..line }.item(run, item));
         return Ok(class);
     }
     let mut line = line(run, item, true, None).await?;
@@ -118,19 +121,9 @@ async fn send_told(run: &Run, item: &FileItem) -> Result<Class, Fault> {
     }
     let started = Instant::now();
     let class = send(run, item).await?;
-    line.sum = sum_of_sent(run, item).await;
+    line.sum = sums::of_sent(run, item);
     progress::whole(run, item, started.elapsed(), || run.printer.item(&line.item(run, item)));
     Ok(class)
-}
-
-/// What the line of a file shows that is delivered by now: if it cannot be had, that is told, and the file stays delivered.
-async fn sum_of_sent(run: &Run, item: &FileItem) -> Option<Vec<u8>> {
-    sums::of(run, item, true).await.unwrap_or_else(|fault| {
-        if !run.is_over() {
-            run.trouble(&fault, Some(&item.shown));
-        }
-        None
-    })
 }
 
 /// The line of a file of which only its hash could tell what happens to it.
@@ -142,7 +135,14 @@ async fn print(run: &Run, item: &FileItem, transfers: bool) -> Result<(), Fault>
     }
     let line = line(run, item, transfers, None).await?;
     let shown = run.printer.shows(&line.item(run, item));
-    let sum = if shown { sums::of(run, item, transfers).await? } else { None };
+    let sum = if shown { sums::of(run, item, transfers).await } else { Ok(None) };
+    // What only its line shows is no reason to take a file for failed.
+    let sum = sum.unwrap_or_else(|fault| {
+        if !run.is_over() {
+            run.trouble(&fault, Some(&item.shown));
+        }
+        None
+    });
     run.printer.item(&Line { sum, ..line }.item(run, item));
     Ok(())
 }

@@ -63,7 +63,7 @@ pub struct LeftDirectory {
 }
 
 /// Whether a path is another one, or below it.
-fn is_within(path: &[u8], dir: &[u8]) -> bool {
+pub fn is_within(path: &[u8], dir: &[u8]) -> bool {
     path.strip_prefix(dir).is_some_and(|rest| rest.is_empty() || rest.starts_with(b"/"))
 }
 
@@ -92,15 +92,17 @@ pub async fn finish(run: &Run, mut left: Left) {
             });
             delete_all(run, filter, path, shown, entries, &mut deleted).await;
         }
-        if deleted.skipped > 0 {
-            run.tally().max_delete = true;
-            run.printer.max_delete_reached(deleted.skipped);
-        }
+    }
+    let skipped = run.deletions.skipped();
+    if skipped > 0 {
+        run.tally().max_delete = true;
+        run.printer.max_delete_reached(skipped);
     }
     if run.job.options.dry_run {
         return;
     }
     super::delay::release(run).await;
+    super::removal::release(run).await;
     // The deepest first: setting a directory's time must come after everything below it.
     let set = left.directories.iter().rev().map(|directory| async move {
         // Told when it could not be made; it has nothing to be set.
@@ -122,9 +124,6 @@ pub async fn finish(run: &Run, mut left: Left) {
 
 #[derive(Default)]
 struct Deleted {
-    count: u64,
-    /// Left in place by `--max-delete`.
-    skipped: u64,
     /// A backup was left in the directory that is being emptied.
     kept_beside: bool,
 }
@@ -167,10 +166,7 @@ enum Emptied {
 
 /// Deletes one entry; a directory is known to be empty or not.
 async fn delete(run: &Run, entry: &Entry, path: &[u8], shown: &[u8], emptied: Emptied, deleted: &mut Deleted) -> bool {
-    if run.job.options.max_delete.is_some_and(|most| deleted.count >= most) {
-        deleted.skipped += 1;
-        return false;
-    }
+    let Some(leave) = run.deletions.one(run.job.options.max_delete) else { return false };
     let dry_run = run.job.options.dry_run;
     if emptied != Emptied::Yes && !(dry_run && emptied == Emptied::ButForBackups) {
         if !dry_run {
@@ -199,7 +195,7 @@ async fn delete(run: &Run, entry: &Entry, path: &[u8], shown: &[u8], emptied: Em
     if dry_run && !entry.meta.is_dir() {
         super::backup::would_keep(run, path, Of::Deleted);
     }
-    deleted.count += 1;
+    leave.used();
     run.printer.deleting(shown, entry.meta.is_dir());
     run.tally().stats.deleted.add(entry.meta.kind);
     if !dry_run && done.is_ok() {

@@ -4,19 +4,19 @@
 //! part of the source, and of one that was there before, what was in it then is (as with rsync's --no-inc-recursive; a list
 //! that it makes in parts has, of what it puts there meanwhile, whatever it happens to see).
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
-use crate::entry::{Entry, Meta};
+use crate::entry::{Entry, Kind, Meta};
 use crate::fault::{Cause, Fault, Stage};
 use crate::job::{Job, Place};
 use crate::plan::filter::{Filter, Side};
+use crate::tree::local::Names;
 use crate::tree::{Listing, join, local, split};
 
 use super::brought::Origin;
-use super::ends::End;
 use super::operands::Operand;
 
 /// Names below the destination that are kept, from before the run.
@@ -52,8 +52,9 @@ enum Before {
     /// It was not there.
     #[default]
     Missing,
-    /// By their paths in it, what its directories had in them; as it was itself.
-    Held(HashMap<Vec<u8>, Result<Listing, Fault>>, Meta),
+    /// By their paths in it, what its directories had in them; as it was itself. Nothing but directories is looked at for
+    /// this: as a rule nobody will ask for it.
+    Held(HashMap<Vec<u8>, Result<Names, Fault>>, Meta),
     TooMuch(Meta),
 }
 
@@ -75,7 +76,7 @@ pub async fn find(job: &Job, there: &[Operand<'_>], dest: &[u8]) -> Result<Insid
         false => inside.spots = spots(job, there, &place, parent.as_ref()).await?,
     }
     if let Some(meta) = was.filter(|_| inside.linked.is_some() || !inside.spots.is_empty()) {
-        inside.before = hold(place.as_os_str().as_bytes(), meta, options.copy_links).await?;
+        inside.before = hold(&place, meta).await?;
     }
     Ok(inside)
 }
@@ -92,13 +93,15 @@ async fn spots(job: &Job, there: &[Operand<'_>], place: &Path, parent: Option<&M
         if below.is_empty() && operand.root.name.is_empty() {
             continue;
         }
-        let path = join(&operand.root.name, below);
+        let named = join(&operand.root.name, below);
         // What the filters leave out is never looked into, and may be large.
-        let ends = path.iter().enumerate().filter(|(_, byte)| **byte == b'/').map(|(at, _)| at).chain([path.len()]);
-        if ends.into_iter().any(|end| filter.excludes(&path[..end], true, Side::Sender)) {
+        let ends = named.iter().enumerate().filter(|(_, byte)| **byte == b'/').map(|(at, _)| at).chain([named.len()]);
+        if ends.into_iter().any(|end| filter.excludes(&named[..end], true, Side::Sender)) {
             continue;
         }
-        spots.push(Spot { root: operand.root.source_dir.clone(), path, parent: parent.cloned() });
+        let (root, within) = operand.contents();
+        let path = if below.is_empty() { within.to_vec() } else { join(within, below) };
+        spots.push(Spot { root, path, parent: parent.cloned() });
     }
     Ok(spots)
 }
@@ -121,28 +124,10 @@ async fn first_made(dest: &[u8]) -> Result<Option<(PathBuf, Option<Meta>)>, Faul
     Ok(None)
 }
 
-/// `follow` (`-L`): its entries are what links lead to; but into links it is not gone.
-async fn hold(dest: &[u8], meta: Meta, follow: bool) -> Result<Before, Fault> {
-    let tree = End::Local.source(dest, follow).await?;
-    let mut held = HashMap::new();
-    let (mut waiting, mut names) = (vec![Vec::new()], 0);
-    while let Some(path) = waiting.pop() {
-        let mut listing = tree.list(&path, false).await;
-        if let Ok(listing) = &listing {
-            names += listing.entries.len();
-            let dirs = listing.entries.iter().filter(|entry| entry.meta.is_dir());
-            waiting
-                .extend(dirs.map(|entry| if path.is_empty() { entry.name.clone() } else { join(&path, &entry.name) }));
-        }
-        if names > NAMES_MAX {
-            return Ok(Before::TooMuch(meta));
-        }
-        if follow && listing.is_ok() {
-            listing = tree.list(&path, true).await;
-        }
-        held.insert(path, listing);
-    }
-    Ok(Before::Held(held, meta))
+async fn hold(dest: &Path, meta: Meta) -> Result<Before, Fault> {
+    Ok(local::names_below(dest, NAMES_MAX)
+        .await?
+        .map_or(Before::TooMuch(meta.clone()), |held| Before::Held(held, meta)))
 }
 
 /// What a directory is to the destination.
@@ -156,28 +141,34 @@ enum Position<'a> {
 }
 
 impl Inside {
-    /// A directory of a source as it was before anything was made.
-    pub async fn as_before(&self, origin: &Origin, listed: Result<Listing, Fault>) -> Result<Listing, Fault> {
+    /// A directory of a source as it was before anything was made; `listed` is what it is now, links followed as `follow`
+    /// says.
+    pub async fn as_before(
+        &self,
+        origin: &Origin,
+        follow: bool,
+        listed: Result<Listing, Fault>,
+    ) -> Result<Listing, Fault> {
         if let Some(Linked { place, parent }) = &self.linked {
             let path = join(origin.source.root(), &origin.path);
             let Some(real) = local::real_path(Path::new(OsStr::from_bytes(&path))).await? else { return listed };
             return match position(&real, place, parent.as_ref()) {
-                Some(position) => self.before(&path, position, listed),
+                Some(position) => self.before(origin, follow, &path, position, listed).await,
                 None => listed,
             };
         }
         let mut listed = listed;
         for spot in self.spots.iter().filter(|spot| spot.root == origin.source.root()) {
             if let Some(below) = within(&spot.path, &origin.path) {
-                return self.before(&spot.path, Position::Within(below), listed);
+                return self.before(origin, follow, &spot.path, Position::Within(below), listed).await;
             }
             let (above, name) = split(&spot.path);
             if above == origin.path {
-                listed = self.before(&spot.path, Position::Above(name), listed);
+                listed = self.before(origin, follow, &spot.path, Position::Above(name), listed).await;
             } else if let (parent, Some(was)) = (split(above), &spot.parent)
                 && parent.0 == origin.path
             {
-                listed = self.before(&spot.path, Position::Higher(parent.1, was), listed);
+                listed = self.before(origin, follow, &spot.path, Position::Higher(parent.1, was), listed).await;
             }
         }
         listed
@@ -199,11 +190,18 @@ impl Inside {
     }
 
     /// `shown` is where the source has it.
-    fn before(&self, shown: &[u8], position: Position<'_>, listed: Result<Listing, Fault>) -> Result<Listing, Fault> {
+    async fn before(
+        &self,
+        origin: &Origin,
+        follow: bool,
+        shown: &[u8],
+        position: Position<'_>,
+        listed: Result<Listing, Fault>,
+    ) -> Result<Listing, Fault> {
         if let Position::Within(below) = position {
             return match &self.before {
                 Before::Held(held, _) => match held.get(below) {
-                    Some(Ok(was)) => Ok(Listing { entries: was.entries.clone(), faults: was.faults.clone() }),
+                    Some(Ok(was)) => Ok(as_it_was(origin, follow, was, listed?).await),
                     Some(Err(fault)) => Err(fault.clone()),
                     None => Ok(Listing::default()),
                 },
@@ -220,6 +218,42 @@ impl Inside {
         }
         Ok(listing)
     }
+}
+
+/// What is left of a listing that is made while files are put there: names that were there before. One that is missing is
+/// looked for once more, as what is replaced may have no name for a moment.
+async fn as_it_was(origin: &Origin, follow: bool, was: &Names, mut listing: Listing) -> Listing {
+    // What comes and goes meanwhile is ours.
+    listing.faults.retain(|fault| fault.cause != Cause::Vanished);
+    listing.entries.retain(|entry| was.contains_key(&entry.name));
+    let listed: HashSet<&[u8]> = listing.entries.iter().map(|entry| entry.name.as_slice()).collect();
+    let missing: Vec<&Vec<u8>> = was.keys().filter(|name| !listed.contains(name.as_slice())).collect();
+    for name in missing {
+        match once_more(origin, follow, name).await {
+            Ok(entry) => listing.entries.push(entry),
+            Err(fault) => listing.faults.push(fault),
+        }
+    }
+    for entry in &mut listing.entries {
+        if let (Some(Some(meta)), true) = (was.get(&entry.name), entry.meta.is_dir()) {
+            (entry.meta.mtime, entry.meta.mtime_nsec) = (meta.mtime, meta.mtime_nsec);
+        }
+    }
+    listing
+}
+
+async fn once_more(origin: &Origin, follow: bool, name: &[u8]) -> Result<Entry, Fault> {
+    let (source, path) = (&origin.source, origin.below(name).path);
+    let mut meta = source.stat(&path, follow).await?;
+    if meta.is_none() && follow {
+        meta = source.stat(&path, false).await?;
+    }
+    let meta = meta.ok_or_else(|| {
+        let text = format!("\"{}\" vanished", String::from_utf8_lossy(&join(source.root(), &path)));
+        Fault::new(source.hop().clone(), Stage::List, Cause::Vanished, text)
+    })?;
+    let target = if meta.kind == Kind::Symlink { Some(source.read_link(&path).await?) } else { None };
+    Ok(Entry { name: name.to_vec(), meta, target })
 }
 
 /// Of a directory by its real path.
@@ -247,7 +281,7 @@ fn restore(listing: &mut Listing, name: &[u8], was: &Meta) {
 /// The rest of a path that lies in a directory, or is it.
 fn within<'a>(dir: &[u8], path: &'a [u8]) -> Option<&'a [u8]> {
     match path.strip_prefix(dir)? {
-        b"" => Some(b""),
+        rest if dir.is_empty() || rest.is_empty() => Some(rest),
         rest => rest.strip_prefix(b"/"),
     }
 }
@@ -283,5 +317,6 @@ mod tests {
         assert_eq!(of("a/b", "a/b"), Some(b"".as_slice()));
         assert_eq!(of("a/b", "a/b/c/d"), Some(b"c/d".as_slice()));
         assert_eq!((of("a/b", "a/bc"), of("a/b", "a")), (None, None));
+        assert_eq!((of("", "a"), of("", "")), (Some(b"a".as_slice()), Some(b"".as_slice())));
     }
 }

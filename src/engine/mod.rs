@@ -1,7 +1,7 @@
 //! Does what a job asks: finds both ends, compares them, moves what differs, proves it, and counts everything.
 //!
 //! - [`ends`]: connects, and finds out where each operand starts and ends up; [`target`]: the directory that the destination is.
-//! - [`operands`]: what the operands bring ([`brought`], [`glob`]); [`list`]: the walk of `--list-only`.
+//! - [`operands`]: what the operands bring ([`brought`], [`glob`], [`ways`]); [`list`]: the walk of `--list-only`.
 //! - [`scan`]: walks both ends directory by directory and decides ([`crate::plan`]); what is to be done leaves it in order.
 //! - [`deliver`]: one file, tried until it is delivered, unchanged, or given up; [`copy`] is one try, [`pump`] a large file's data,
 //!   [`parts`] what of it the destination has.
@@ -12,7 +12,7 @@
 //! - [`basis`]: `--link-dest` and its kin; [`links`]: files with several names.
 //! - [`backup`], [`inplace`], [`removal`], [`partial`], [`delay`]: what `--backup`, `--inplace`, `--remove-source-files`,
 //!   `--partial-dir` and `--delay-updates` add to that; [`sparse`]: `--sparse`.
-//! - [`finish`]: what comes last: deletions, then the attributes of directories.
+//! - [`finish`]: what comes last: deletions ([`deletions`] counts them), then the attributes of directories.
 //! - [`progress`]: what is printed meanwhile; [`sums`]: the checksums in it.
 //! - [`budget`]: what bounds memory; [`retry`]: what is tried again; [`temps`]: what must not be left behind.
 
@@ -22,6 +22,7 @@ mod brought;
 pub mod budget;
 mod copy;
 mod delay;
+mod deletions;
 mod deliver;
 mod directory;
 mod duplicate;
@@ -53,5 +54,6 @@ mod stage;
 mod sums;
 mod target;
 mod temps;
+mod ways;
 
 pub use run::{Outcome, Run, Settings, run};

@@ -18,6 +18,7 @@ use crate::tree::{Tree, join, split};
 use super::brought::{Brought, Node, Nodes, Origin};
 use super::ends::{End, Failed, path_of, usage};
 use super::glob;
+use super::ways::{self, Entered, prefixes};
 
 /// Looks at the source under way at once: each is a round trip.
 const LOOKS: usize = 64;
@@ -34,6 +35,8 @@ pub struct Operand<'a> {
     pub meta: Meta,
     /// `--relative`: the directory that the path starts in comes with its attributes.
     pub top: bool,
+    /// The links that its name leads through.
+    pub entered: Entered,
 }
 
 /// One that is still to be looked at.
@@ -59,7 +62,7 @@ pub struct Looked<'a> {
 pub async fn look<'a>(job: &'a Job, end: &(impl Fn(&Place) -> End + Sync)) -> Result<Looked<'a>, Failed> {
     let asked = ask(job, end).await?;
     let follow_all = job.options.copy_links;
-    let looks = stream::iter(asked.into_iter().map(|asked| {
+    let looks = stream::iter(asked.into_iter().map(|mut asked| {
         let end = end(asked.place);
         async move {
             let path = &asked.path;
@@ -73,6 +76,13 @@ pub async fn look<'a>(job: &'a Job, end: &(impl Fn(&Place) -> End + Sync)) -> Re
                 }
                 _ => fault,
             });
+            if let (Ok(None), Some(bare)) = (&found, without_slash(&asked)) {
+                let bare_found = end.stat(&bare, follow_all).await;
+                if bare_found.as_ref().is_ok_and(|meta| meta.as_ref().is_some_and(|meta| !meta.is_dir())) {
+                    asked.path = bare;
+                    return (asked, bare_found);
+                }
+            }
             (asked, found)
         }
     }));
@@ -85,7 +95,7 @@ pub async fn look<'a>(job: &'a Job, end: &(impl Fn(&Place) -> End + Sync)) -> Re
             Ok(Some(meta)) => {
                 let root =
                     root.unwrap_or_else(|| names::roots::root(&names::Source { path: &path, is_dir: meta.is_dir() }));
-                there.push(Operand { place, path, root, meta, top });
+                there.push(Operand { place, path, root, meta, top, entered: Entered::default() });
             }
             Ok(None) => {
                 let root = root.unwrap_or_else(|| names::roots::root(&names::Source { path: &path, is_dir: false }));
@@ -109,7 +119,15 @@ pub async fn look<'a>(job: &'a Job, end: &(impl Fn(&Place) -> End + Sync)) -> Re
             }
         }
     }
+    ways::enter(end, &mut there, &job.options).await?;
     Ok(Looked { there, missing, unsure, absent })
+}
+
+/// `--relative`: a slash after the name of what is no directory does not matter (rsync).
+fn without_slash(asked: &Asked<'_>) -> Option<Vec<u8>> {
+    let root = asked.root.as_ref().filter(|root| !root.name.is_empty())?;
+    let slash = asked.path.ends_with(b"/") || asked.path.ends_with(b"/.");
+    slash.then(|| join(&root.source_dir, &root.name))
 }
 
 /// What a directory is looked at as whose contents are meant: rsync goes into it, and so it has to be one that may be gone
@@ -250,8 +268,23 @@ fn not_there(place: &Place, call: &str, path: &[u8], why: &str) -> Fault {
     Fault::new(hop, Stage::List, Cause::NotFound, text)
 }
 
-/// A source's tree, and the rules that hold at its root.
-type Rooted = (Arc<dyn Tree>, Arc<Filter>);
+/// The trees that operands are in, by their directories: each is opened once.
+struct Trees<'a, E> {
+    end: &'a E,
+    follows: bool,
+    open: HashMap<Vec<u8>, Arc<dyn Tree>>,
+}
+
+impl<E: Fn(&Place) -> End> Trees<'_, E> {
+    async fn at(&mut self, place: &Place, dir: &[u8]) -> Result<Arc<dyn Tree>, Fault> {
+        if let Some(tree) = self.open.get(dir) {
+            return Ok(tree.clone());
+        }
+        let tree = (self.end)(place).source(dir, self.follows).await?;
+        self.open.insert(dir.to_vec(), tree.clone());
+        Ok(tree)
+    }
+}
 
 /// What the operands bring, and the trees that they are in.
 pub async fn bring(
@@ -261,12 +294,13 @@ pub async fn bring(
     printer: &Printer,
 ) -> Result<(Brought, Vec<Arc<dyn Tree>>), Fault> {
     let options = &job.options;
-    let mut trees: HashMap<Vec<u8>, Rooted> = HashMap::new();
+    let mut trees = Trees { end, follows: options.follows(), open: HashMap::new() };
+    let mut filters: HashMap<Vec<u8>, Arc<Filter>> = HashMap::new();
     let mut brought = Brought::default();
     let filter = Filter::new(&options.rules);
-    let ways = ways(end, operands).await?;
+    let ways = ways::look(end, operands).await?;
     for (rank, operand) in operands.iter().enumerate() {
-        let Operand { place, path, root, meta, top } = operand;
+        let Operand { place, path, root, meta, top, .. } = operand;
         // The way to it is not held against the filters, and comes only with it.
         if let Some(verdict) = filter.verdict(&root.name, meta.is_dir(), Side::Sender, false) {
             printer.judged(Side::Sender, &root.name, meta.is_dir(), &verdict);
@@ -278,31 +312,36 @@ pub async fn bring(
             printer.skipping_directory(if root.name.is_empty() { b"." } else { &root.name });
             continue;
         }
-        let (source, filter) = match trees.get(&root.source_dir) {
-            Some(tree) => tree.clone(),
+        let source = trees.at(place, &root.source_dir).await?;
+        let filter = match filters.get(&root.source_dir) {
+            Some(filter) => filter.clone(),
             None => {
-                let tree = end(place).source(&root.source_dir, options.follows()).await?;
                 let rooted = match filter.asks_roots() {
-                    true => filter.clone().roots(&tree.absolute().await?, b""),
+                    true => filter.clone().roots(&source.absolute().await?, b""),
                     false => filter.clone(),
                 };
-                let found = (tree, Arc::new(rooted));
-                trees.insert(root.source_dir.clone(), found.clone());
-                found
+                let rooted = Arc::new(rooted);
+                filters.insert(root.source_dir.clone(), rooted.clone());
+                rooted
             }
         };
         let at = |path: &[u8]| Origin { source: source.clone(), path: path.to_vec(), filter: filter.clone(), rank };
-        let origin = at(&root.name);
         if *top && brought.itself.is_none() {
             let meta = source.stat(b"", true).await?;
             brought.itself = meta.map(|meta| (at(b""), meta));
         }
         if root.name.is_empty() {
-            brought.contents.push((origin, meta.clone()));
+            brought.contents.push((at(b""), meta.clone()));
             continue;
         }
+        // A path that is named is followed as the system does it; a tree goes through no link.
+        let mut origins = Vec::with_capacity(2);
+        for (dir, path) in [operand.itself(), operand.contents()] {
+            origins.push(Origin { source: trees.at(place, &dir).await?, path: path.to_vec(), ..at(b"") });
+        }
+        let (origin, within) = (origins.swap_remove(0), origins);
         let target = match meta.kind {
-            Kind::Symlink => Some(source.read_link(&root.name).await?),
+            Kind::Symlink => Some(origin.source.read_link(&origin.path).await?),
             _ => None,
         };
         let slash = path.ends_with(b"/") || path.ends_with(b"/.");
@@ -310,7 +349,7 @@ pub async fn bring(
         let (parents, name) = split(&root.name);
         let item = Node {
             entry: Entry { name: name.to_vec(), meta: meta.clone(), target },
-            contents: if walked { vec![origin.clone()] } else { Vec::new() },
+            contents: if walked { within } else { Vec::new() },
             origin,
             children: Nodes::new(),
             silent: false,
@@ -328,48 +367,5 @@ pub async fn bring(
         }
         brought.add(way, item);
     }
-    Ok((brought, trees.into_values().map(|(tree, _)| tree).collect()))
-}
-
-/// `a`, `a/b`, `a/b/c` of `a/b/c`.
-fn prefixes(path: &[u8]) -> impl Iterator<Item = &[u8]> {
-    let ends = path.iter().enumerate().filter(|(_, byte)| **byte == b'/').map(|(at, _)| at);
-    let ends = ends.chain((!path.is_empty()).then_some(path.len()));
-    ends.map(|end| &path[..end])
-}
-
-/// The directories on the way to the operands, each looked at once, by their paths.
-async fn ways(
-    end: &(impl Fn(&Place) -> End + Sync),
-    operands: &[Operand<'_>],
-) -> Result<HashMap<Vec<u8>, Meta>, Fault> {
-    let mut wanted: HashMap<Vec<u8>, &Place> = HashMap::new();
-    for operand in operands {
-        for prefix in prefixes(split(&operand.root.name).0) {
-            wanted.insert(join(&operand.root.source_dir, prefix), operand.place);
-        }
-    }
-    let looks = stream::iter(wanted.into_iter().map(|(path, place)| {
-        let end = end(place);
-        async move {
-            let meta = end.stat(&path, true).await?;
-            Ok::<_, Fault>(meta.map(|meta| (path, meta)))
-        }
-    }));
-    let found: Vec<_> = looks.buffered(LOOKS).collect().await;
-    found.into_iter().filter_map(Result::transpose).collect()
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_way_to_a_path_is_each_directory_above_it() {
-        let of =
-            |path: &str| prefixes(path.as_bytes()).map(|p| String::from_utf8_lossy(p).into_owned()).collect::<Vec<_>>();
-        assert_eq!(of("a/b/c"), ["a", "a/b", "a/b/c"]);
-        assert_eq!(of("a"), ["a"]);
-        assert!(of("").is_empty());
-    }
+    Ok((brought, trees.open.into_values().collect()))
 }

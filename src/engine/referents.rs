@@ -91,6 +91,10 @@ pub async fn resolve(
     let mut kept = Vec::with_capacity(looked.len());
     for (mut entry, found, is_unsafe) in looked {
         let shown = below(dir, &entry.name);
+        let by_dirlinks = options.copy_dirlinks && matches!(&found, Ok(Some(meta)) if meta.is_dir());
+        if let (true, Some(target)) = (options.copy_unsafe_links && is_unsafe && !by_dirlinks, &entry.target) {
+            run.printer.copying_unsafe_link(&shown, target);
+        }
         match found {
             Ok(Some(meta)) if meta.is_dir() && options.copy_dirlinks || options.copy_unsafe_links && is_unsafe => {
                 entry.meta = meta;

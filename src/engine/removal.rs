@@ -1,5 +1,10 @@
 //! `--remove-source-files`: a source goes once the destination is proven to have the same. What was only sent, or only
-//! looked alike, stays.
+//! looked alike, stays. Where links are gone through it goes at the end of the run ([`waiting`]): another name may still lead
+//! to it.
+
+mod waiting;
+
+pub use waiting::{Waiting, release};
 
 use crate::entry::{Entry, Meta};
 use crate::fault::{Cause, Fault, Stage};
@@ -36,20 +41,49 @@ pub async fn remove_delivered(run: &Run, origin: &Origin, meta: &Meta, follow: b
 
 /// As [`remove`], of a file that is described by `meta`.
 pub async fn remove_file(run: &Run, origin: &Origin, meta: &Meta, follow: bool, dest_path: &[u8], shown: &[u8]) {
+    if run.job.options.follows() {
+        return run.removals.file(origin, meta, follow, dest_path, shown);
+    }
     let removed = async {
-        let now = origin.source.stat(&origin.path, follow).await?;
-        apart(run, origin, now.as_ref(), dest_path, shown).await?;
-        let same = now.is_some_and(|now| {
-            (now.size, now.mtime, now.mtime_nsec, now.ino) == (meta.size, meta.mtime, meta.mtime_nsec, meta.ino)
-        });
-        if !same {
-            let name = String::from_utf8_lossy(shown).into_owned();
-            let text = format!("Skipping sender remove for changed file: {name}");
-            return Err(Fault::new(origin.source.hop().clone(), Stage::Attributes, Cause::Changed, text));
+        match is_as_listed(run, origin, meta, follow, dest_path, shown).await? {
+            true => take_away(origin).await,
+            false => Ok(Gone::Before),
         }
-        origin.source.remove(&origin.path).await
     };
     tell(run, removed.await, shown);
+}
+
+/// How a source is gone that had to go.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Gone {
+    Now,
+    /// It was not there any more.
+    Before,
+}
+
+/// Whether a file is there. That it is another than it was, or the destination's own, is a failure.
+async fn is_as_listed(
+    run: &Run,
+    origin: &Origin,
+    meta: &Meta,
+    follow: bool,
+    dest_path: &[u8],
+    shown: &[u8],
+) -> Result<bool, Fault> {
+    let Some(now) = origin.source.stat(&origin.path, follow).await? else { return Ok(false) };
+    apart(run, origin, &now, dest_path, shown).await?;
+    if (now.size, now.mtime, now.mtime_nsec, now.ino) == (meta.size, meta.mtime, meta.mtime_nsec, meta.ino) {
+        return Ok(true);
+    }
+    let text = format!("Skipping sender remove for changed file: {}", String::from_utf8_lossy(shown));
+    Err(Fault::new(origin.source.hop().clone(), Stage::Attributes, Cause::Changed, text))
+}
+
+async fn take_away(origin: &Origin) -> Result<Gone, Fault> {
+    match origin.source.remove(&origin.path).await {
+        Err(fault) if fault.cause == Cause::NotFound => Ok(Gone::Before),
+        removed => removed.map(|()| Gone::Now),
+    }
 }
 
 /// As [`remove_file`], of a file that was not sent because the destination has it: only once that is proven.
@@ -73,23 +107,42 @@ pub async fn remove_if_same(run: &Run, origin: &Origin, meta: &Meta, follow: boo
 
 /// Removes a link that the destination has now, too.
 pub async fn remove_link(run: &Run, origin: &Origin, entry: &Entry, dest_path: &[u8], shown: &[u8]) {
+    if run.job.options.follows() {
+        return run.removals.link(origin, entry, dest_path, shown);
+    }
     let removed = async {
-        let (here, there) = (origin.source.read_link(&origin.path).await?, run.dest.read_link(dest_path).await?);
-        if here != there || Some(&here) != entry.target.as_ref() {
-            let text = "the two ends' links differ: the source's is not removed";
-            return Err(Fault::new(origin.source.hop().clone(), Stage::Attributes, Cause::Mismatch, text));
+        match is_same_link(run, origin, entry, dest_path, shown).await? {
+            true => take_away(origin).await,
+            false => Ok(Gone::Before),
         }
-        apart(run, origin, Some(&entry.meta), dest_path, shown).await?;
-        origin.source.remove(&origin.path).await
     };
     tell(run, removed.await, shown);
 }
 
-/// Two operands may lead to one place, and then the source's file is the destination's.
-async fn apart(run: &Run, origin: &Origin, source: Option<&Meta>, dest_path: &[u8], shown: &[u8]) -> Result<(), Fault> {
-    let (Some(source), Some(_), Some(_)) = (source, origin.source.as_local(), run.dest.as_local()) else {
-        return Ok(());
+/// As [`is_as_listed`], of a link.
+async fn is_same_link(
+    run: &Run,
+    origin: &Origin,
+    entry: &Entry,
+    dest_path: &[u8],
+    shown: &[u8],
+) -> Result<bool, Fault> {
+    let here = match origin.source.read_link(&origin.path).await {
+        Err(fault) if fault.cause == Cause::NotFound => return Ok(false),
+        here => here?,
     };
+    if here != run.dest.read_link(dest_path).await? || Some(&here) != entry.target.as_ref() {
+        let text = "the two ends' links differ: the source's is not removed";
+        return Err(Fault::new(origin.source.hop().clone(), Stage::Attributes, Cause::Mismatch, text));
+    }
+    apart(run, origin, &entry.meta, dest_path, shown).await.map(|()| true)
+}
+
+/// Two operands may lead to one place, and then the source's file is the destination's.
+async fn apart(run: &Run, origin: &Origin, source: &Meta, dest_path: &[u8], shown: &[u8]) -> Result<(), Fault> {
+    if origin.source.as_local().is_none() || run.dest.as_local().is_none() {
+        return Ok(());
+    }
     match run.dest.stat(dest_path, false).await? {
         Some(dest) if (dest.dev, dest.ino) == (source.dev, source.ino) => {
             let name = String::from_utf8_lossy(shown);
@@ -100,9 +153,10 @@ async fn apart(run: &Run, origin: &Origin, source: Option<&Meta>, dest_path: &[u
     }
 }
 
-fn tell(run: &Run, removed: Result<(), Fault>, shown: &[u8]) {
+fn tell(run: &Run, removed: Result<Gone, Fault>, shown: &[u8]) {
     match removed {
-        Ok(()) => run.printer.removed_source(shown),
+        Ok(Gone::Now) => run.printer.removed_source(shown),
+        Ok(Gone::Before) => run.printer.no_source_left(shown),
         Err(_) if run.is_over() => {}
         Err(fault) => run.trouble(&fault, Some(shown)),
     }

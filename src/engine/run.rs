@@ -77,6 +77,10 @@ pub struct Run {
     /// The destination's directory is not there (a dry run): its path from the closest one above it that is, whose tree
     /// `dest` is.
     pub missing: Option<Vec<u8>>,
+    /// What `--max-delete` bounds.
+    pub deletions: super::deletions::Deletions,
+    /// `--remove-source-files`: what goes at the end.
+    pub removals: super::removal::Waiting,
     /// Where `--backup-dir` keeps things, once it is known.
     pub backups: super::backup::Place,
     /// Where `--temp-dir` is, once it is known.
@@ -126,6 +130,8 @@ impl Run {
             lines: progress::Lines::default(),
             owners: super::owners::Owners::default(),
             delayed: super::delay::Delayed::default(),
+            deletions: super::deletions::Deletions::default(),
+            removals: super::removal::Waiting::default(),
             missing: None,
             backups: super::backup::Place::default(),
             stage: super::stage::Place::default(),

@@ -202,7 +202,7 @@ impl Scan<'_> {
         let named_only = origins.is_empty();
         let mut listed = Vec::with_capacity(origins.len());
         for (origin, here) in here {
-            let here = run.inside.as_before(&origin, here).await;
+            let here = run.inside.as_before(&origin, run.job.options.copy_links, here).await;
             if let Some(entries) = take(here) {
                 listed.push((origin, entries));
             }

@@ -44,14 +44,16 @@ pub fn done(item: &FileItem, sum: Option<Summing>) {
     }
 }
 
-/// What the line of an item shows: of what is sent, and with `-c` of every file.
+/// What the line of a file shows that was sent: it was made meanwhile, as all of a file is read that is sent.
+pub fn of_sent(run: &Run, item: &FileItem) -> Option<Vec<u8>> {
+    if matters(run, true) { item.sum.get() } else { None }
+}
+
+/// What the line of a file shows before anything is done to it: it is read for that.
 pub async fn of(run: &Run, item: &FileItem, transfers: bool) -> Result<Option<Vec<u8>>, Fault> {
-    if !matters(run, transfers) {
-        return Ok(None);
-    }
-    match item.sum.get().filter(|_| transfers) {
-        Some(sum) => Ok(Some(sum)),
-        None => read(run, item.source.as_ref(), &item.source_path, &item.meta, item.follow).await.map(Some),
+    match matters(run, transfers) {
+        true => read(run, item.source.as_ref(), &item.source_path, &item.meta, item.follow).await.map(Some),
+        false => Ok(None),
     }
 }
 

@@ -117,20 +117,21 @@ fn escape(letter: u8, told: &Told<'_>, options: &Options, seconds: i64) -> Optio
         b'B' => new.map(|new| listing::permissions(new).into_bytes().split_off(1)).unwrap_or_default(),
         b'p' => std::process::id().to_string().into_bytes(),
         b't' => listing::local_time(seconds).into_bytes(),
-        b'm' | b'u' => Vec::new(),
+        b'm' => Vec::new(),
         _ => return None,
     })
 }
 
-/// `%10n`, `%-10n`; the apostrophe asks for digit separators, as `%'l`.
+/// `%10n`, `%-10n`; the apostrophes in `%'l` are numbers' level of `-h`.
 fn pad(text: &[u8], width: &[u8], line: &mut Vec<u8>) {
     let left = width.contains(&b'-');
     let digits: Vec<u8> = width.iter().copied().filter(u8::is_ascii_digit).collect();
     // A width beyond any terminal is taken for a slip.
     let wanted = std::str::from_utf8(&digits).ok().and_then(|digits| digits.parse().ok()).unwrap_or(0).min(4096);
+    let level = width.iter().filter(|byte| **byte == b'\'').count().min(3) as u8;
     let separated = match std::str::from_utf8(text) {
-        Ok(number) if width.contains(&b'\'') => {
-            number.parse().map_or_else(|_| text.to_vec(), |n| super::number::count(n, 1).into_bytes())
+        Ok(number) if level > 0 => {
+            number.parse().map_or_else(|_| text.to_vec(), |n| super::number::human(n, level).into_bytes())
         }
         _ => text.to_vec(),
     };

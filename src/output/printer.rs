@@ -152,9 +152,9 @@ impl Printer {
         self.line(&[b"cannot delete non-empty directory: ".as_slice(), &self.name(path)].concat());
     }
 
-    /// Whether it is told what the filters do (`-vv`).
+    /// Whether it is told what the filters do (`-vv`, `--debug=filter`).
     pub fn tells_filters(&self) -> bool {
-        self.options.verbose >= 2
+        self.options.info.debug.filter
     }
 
     /// What a rule says of a path, as [`Printer::tells_filters`].
@@ -175,7 +175,7 @@ impl Printer {
 
     /// Whether files may be made of parts that the destination has (`-vv`).
     pub fn delta(&self, may_be: bool) {
-        if self.options.verbose >= 2 {
+        if self.options.info.debug.flist {
             self.line(match may_be {
                 true => b"delta-transmission enabled",
                 false => b"delta-transmission disabled for local transfer or --whole-file",
@@ -273,17 +273,28 @@ impl Printer {
 
     /// A pass of deletions of its own begins in the directory of an operand (`-vv`).
     pub fn deleting_in(&self, path: &[u8]) {
-        if self.options.verbose >= 2 {
+        if self.options.info.debug.del {
             self.line(&[b"deleting in ".as_slice(), &self.name(path)].concat());
         }
     }
 
-    /// `--safe-links` leaves a link out.
+    /// `--safe-links` leaves a link out (told as a name is).
     pub fn unsafe_link(&self, path: &[u8], target: &[u8]) {
-        if self.options.info.symsafe >= 1 {
-            let (path, target) = (self.name(path), self.name(target));
-            self.line(&[b"ignoring unsafe symlink \"".as_slice(), &path, b"\" -> \"", &target, b"\""].concat());
+        if self.options.info.name >= 1 {
+            self.unsafe_symlink(b"ignoring", path, target);
         }
+    }
+
+    /// `--copy-unsafe-links` copies what a link leads to.
+    pub fn copying_unsafe_link(&self, path: &[u8], target: &[u8]) {
+        if self.options.info.symsafe >= 1 {
+            self.unsafe_symlink(b"copying", path, target);
+        }
+    }
+
+    fn unsafe_symlink(&self, what: &[u8], path: &[u8], target: &[u8]) {
+        let (path, target) = (self.name(path), self.name(target));
+        self.line(&[what, b" unsafe symlink \"", &path, b"\" -> \"", &target, b"\""].concat());
     }
 
     /// `--backup` kept something under another name.
@@ -298,6 +309,11 @@ impl Printer {
         if self.options.info.remove >= 1 {
             self.line(&[b"sender removed ".as_slice(), &self.name(path)].concat());
         }
+    }
+
+    /// A source that `--remove-source-files` should remove was gone.
+    pub fn no_source_left(&self, path: &[u8]) {
+        self.line(&[b"sender file already removed: ".as_slice(), &self.name(path)].concat());
     }
 
     /// A link without `-l`, a device or a special file without `-D`.
@@ -390,7 +406,7 @@ impl Printer {
         self.watch.finish();
         let o = &self.options;
         let mut text = String::new();
-        if o.verbose >= 2 {
+        if o.info.debug.deltasum {
             // A part that is compared and the same is one that is found and matches.
             let (parts, data) = (stats.matched.div_ceil(PART), stats.literal);
             text += &format!("total: matches={parts}  hash_hits={parts}  false_alarms=0 data={data}\n");

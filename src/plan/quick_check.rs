@@ -251,9 +251,7 @@ pub fn decide(ctx: &Context<'_>, new: &Meta, old: Option<&Meta>, same_target: Op
             };
             match decision {
                 // What cannot be appended to is left alone.
-                Decision::Update(_) | Decision::NeedHash(_) if opts.append_verify && old.size >= new.size => {
-                    Decision::Skip(Reason::NotShorter)
-                }
+                Decision::Update(_) if opts.append_verify && old.size >= new.size => Decision::Skip(Reason::NotShorter),
                 decision => decision,
             }
         }

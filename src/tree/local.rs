@@ -11,7 +11,9 @@ mod file;
 mod outside;
 mod root;
 
-pub use outside::{Renewed, create_report, look_at, open_log, open_to_hash, real_path, stat_operand, umask, weigh};
+pub use outside::{
+    Names, Renewed, create_report, look_at, names_below, open_log, open_to_hash, real_path, stat_operand, umask, weigh,
+};
 
 use std::ffi::OsStr;
 use std::fs::File;

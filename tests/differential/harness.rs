@@ -100,7 +100,9 @@ impl Case {
     /// tells what is received, the other all else.
     fn in_order(&self, lines: Vec<String>) -> Vec<Vec<String>> {
         // Not in which order messages come between the items.
-        let message = |line: &str| line.starts_with("skipping ") || line.starts_with("cannot ");
+        let message = |line: &str| {
+            ["skipping ", "cannot ", "ignoring unsafe ", "copying unsafe "].iter().any(|start| line.starts_with(start))
+        };
         let lines = lines.into_iter().filter(|line| !message(line));
         if self.ends != Ends::Pull {
             return vec![lines.collect()];

@@ -12,7 +12,8 @@ use hopsync::lab::trees::{Aspects, random_file};
 
 use crate::harness::*;
 
-// SSH_FXP_WRITE and SSH_FX_PERMISSION_DENIED (draft-ietf-secsh-filexfer-02 §3, §7).
+// SSH_FXP_OPEN, SSH_FXP_WRITE and SSH_FX_PERMISSION_DENIED (draft-ietf-secsh-filexfer-02 §3, §7).
+const OPEN: u8 = 3;
 const WRITE: u8 = 6;
 const PERMISSION_DENIED: u32 = 3;
 
@@ -370,5 +371,23 @@ fn a_further_name_is_told_of_only_once_it_is_there() -> Tried {
             assert_eq!(lines, told, "{options:?} {}", ran.said());
         }
     }
+    Ok(())
+}
+
+#[test]
+fn a_file_that_is_the_same_stays_so_when_the_checksum_for_its_line_cannot_be_had() -> Tried {
+    // Hashes are made by a command: opened is the source only for its line.
+    let bed = target([(Nth::Always, Trouble::Answer { request: OPEN, status: PERMISSION_DENIED, text: "" })])?;
+    let near = bed.client().dir().join("near");
+    fs::create_dir(&near)?;
+    for dir in [near.as_path(), bed.far()] {
+        fs::write(dir.join("file"), "the same")?;
+        hopsync::lab::trees::set_mtime(&dir.join("file"), 1_000_000)?;
+    }
+    let args = ["-acii", "--out-format=%i %C %n", &bed.operand("file"), "near/"];
+    let ran = go(&bed, args)?.exits(23)?;
+    assert_eq!((ran.report.count("unchanged"), ran.report.count("failed")), (1, 0), "{}", ran.said());
+    assert_eq!(ran.report.count("other-failures"), 1, "{}", ran.said());
+    assert!(ran.output.out().contains("file"), "{}", ran.said());
     Ok(())
 }

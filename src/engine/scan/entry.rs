@@ -84,7 +84,8 @@ impl Scan<'_> {
         };
         let old = found.map(|found| &found.entry).or(old);
         let content_differs = match found {
-            Some(found) => options.checksum && entry.meta.is_file() && found.level == basis::Level::There,
+            Some(found) if found.level == basis::Level::There => options.checksum || entry.meta.kind == Kind::Symlink,
+            Some(_) => false,
             None => content_differs,
         };
         let linked = found.and_then(|found| basis::settles(self.run, found)) == Some(BasisKind::Link);

@@ -36,18 +36,32 @@ fn tops(items: &Nodes, dir: &[u8], found: &mut Vec<Vec<u8>>) {
 }
 
 impl Scan<'_> {
-    /// What is missing at the source and is to go at the destination; a directory only if deletion is asked for.
+    /// What is missing at the source and is to go at the destination; a directory with something in it only if deletion is
+    /// asked for.
     pub(super) async fn absent(&mut self, names: Vec<Vec<u8>>) {
         let deletes = self.run.job.options.delete.enabled || self.run.job.options.force;
         for path in names {
             match self.run.dest.stat(&path, false).await {
-                Ok(Some(meta)) if !meta.is_dir() || deletes => {
+                Ok(Some(meta)) => {
+                    if meta.is_dir() && !deletes {
+                        match self.run.dest.list(&path, false).await {
+                            Ok(listing) if listing.entries.is_empty() && listing.faults.is_empty() => {}
+                            Ok(_) => {
+                                self.run.printer.not_empty(&path);
+                                continue;
+                            }
+                            Err(fault) => {
+                                self.run.trouble(&fault, Some(&path));
+                                continue;
+                            }
+                        }
+                    }
                     let (dir, name) = crate::tree::split(&path);
                     let entry = Entry { name: name.to_vec(), meta, target: None };
                     let (path, shown, filter) = (dir.to_vec(), dir.to_vec(), self.protect.clone());
                     self.left.extraneous.push(Extraneous { path, shown, entries: vec![entry], filter, named: true });
                 }
-                Ok(_) => {}
+                Ok(None) => {}
                 Err(fault) => self.run.trouble(&fault, Some(&path)),
             }
         }

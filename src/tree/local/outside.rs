@@ -1,5 +1,6 @@
 //! What lies outside of every tree: operands as they are looked at first, reports, logs, the umask.
 
+use std::collections::HashMap;
 use std::ffi::OsStr;
 use std::fs::File;
 use std::io;
@@ -14,7 +15,7 @@ use rustix::process;
 
 use crate::entry::Meta;
 use crate::fault::{Fault, Stage};
-use crate::tree::Result;
+use crate::tree::{Result, join};
 
 use super::blocking;
 use super::root::meta;
@@ -57,6 +58,44 @@ pub fn weigh(path: &Path, most: usize, most_bytes: u64, patience: Duration) -> O
         }
     }
     Some((entries, bytes))
+}
+
+/// What a directory has in it: names, those of directories with what they are.
+pub type Names = HashMap<Vec<u8>, Option<Box<Meta>>>;
+
+/// The names in a directory and in those below it, by their paths in it; `None` if there are more than `most`. Links are not
+/// gone through.
+pub async fn names_below(top: &Path, most: usize) -> Result<Option<HashMap<Vec<u8>, Result<Names>>>> {
+    let top = top.to_owned();
+    blocking(move || {
+        let (mut all, mut many, mut open) = (HashMap::new(), 0, vec![Vec::new()]);
+        while let Some(dir) = open.pop() {
+            let at = top.join(OsStr::from_bytes(&dir));
+            let names = names(&at).map_err(|e| Fault::local(Stage::List, &e, format_args!("\"{}\"", at.display())));
+            if let Ok(names) = &names {
+                many += names.len();
+                let dirs = names.iter().filter(|(_, meta)| meta.is_some());
+                open.extend(dirs.map(|(name, _)| if dir.is_empty() { name.clone() } else { join(&dir, name) }));
+            }
+            if many > most {
+                return Ok(None);
+            }
+            all.insert(dir, names);
+        }
+        Ok(Some(all))
+    })
+    .await
+}
+
+fn names(dir: &Path) -> io::Result<Names> {
+    let mut names = Names::new();
+    for found in std::fs::read_dir(dir)? {
+        let found = found?;
+        let is_dir = found.file_type()?.is_dir();
+        let stat = if is_dir { Some(Box::new(meta(&fs::lstat(found.path())?))) } else { None };
+        names.insert(found.file_name().into_encoded_bytes(), stat);
+    }
+    Ok(names)
 }
 
 /// A path without links and dots; `None` where nothing is there.

@@ -27,6 +27,7 @@ pub const OUTPUT: &[&str] = &[
     "-a --out-format=%n src/ dst",
     "-a --out-format=%i|%n|%L src/ dst",
     "-a --out-format=%o|%f|%l src2/ new",
+    "-a --out-format=%'l|%''l|%'''l|%u|%m|%h|%n src2/ new",
     "-a --out-format=%M|%B|%U|%G_%n src2/ new --no-p",
     "-a --delete --out-format=%o_%n src/ dst",
     "-a --delete --out-format=%i_%n src/ dst",
@@ -87,6 +88,16 @@ pub const TOLD_HERE: &[&str] = &["-avv --exclude-from=list src/ dst", "-avvC --d
 /// The same, of rules that directories bring.
 pub const TOLD_RULES: &[&str] = &["-avv --filter=:%.rules src/ dst", "-avv --filter=:%.rules --delete src/ dst"];
 
+/// What --debug tells. rsync does not hand it on to a far end.
+pub const DEBUGGED: &[&str] = &[
+    "-a --debug=filter --exclude=*.o --delete src/ dst",
+    "-a --debug=FILTER1,del --filter=:%.rules --delete-before src/ dst",
+    "-avv --debug=filter0 --exclude=*.o --delete src/ dst",
+    "-avv --debug=del0 --delete-after src/ dst",
+    "-avv --debug=none --exclude=*.o src/ dst",
+    "-avv --debug=flist0,deltasum0 src/ new",
+];
+
 pub const REFUSED: &[&str] = &[
     "-ai --frobnicate src/ dst",
     "-ai --delete src/new dst --no-r",
@@ -122,6 +133,7 @@ pub const TAKEN: &[&str] = &[
     "-ai --info=nam src/ dst",
     "-ai --info= src/ dst",
     "-i --old-dirs src/ new",
+    "-ai --old-dirs src/ new",
     "-ai --stop-at=23:59 src/ dst",
     "-ai --stop-at=2001-01-01 src/ dst",
     "-ai --stop-at=:99 src/ dst",

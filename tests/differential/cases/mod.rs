@@ -48,6 +48,49 @@ fn in_the_way() -> Scene {
     Scene::Made(vec![file("src/dir"), file("dst/dir/full"), file("src/link"), link("dst/link", "y")])
 }
 
+/// Links within the source, to one another's files and out of it.
+fn led() -> Scene {
+    Scene::Made(vec![
+        file("src/f"),
+        link("src/a", "f"),
+        link("src/z", "f"),
+        file("src/d/in"),
+        file("src/d/deep/y"),
+        link("src/d/also", "in"),
+        link("src/d/up", "../f"),
+        link("src/c", "d"),
+        link("src/e", "../elsewhere"),
+        dir("src/g"),
+        link("src/g/h", "../d"),
+        link("src/u", "../one"),
+        file("elsewhere/x"),
+        file("one"),
+        lines("list", "c/deep/y\nc/in\nd/in\ne/x\n"),
+        lines("list dirs", "c\nc/\ne/\n"),
+    ])
+}
+
+/// What cannot be removed for a --max-delete, and what can.
+fn bounded() -> Scene {
+    Scene::Made(vec![file("src/x"), file("dst/x/in"), file("dst/x/more"), file("dst/extra")])
+}
+
+fn extraneous() -> Scene {
+    let file = |path: &str| lines(path, "same");
+    Scene::Made(vec![
+        dir("src/d"),
+        file("src/d/f"),
+        dir("dst/d"),
+        file("dst/d/f"),
+        file("dst/d/extra"),
+        dir("dst/void"),
+    ])
+}
+
+fn lines(path: &str, content: &str) -> Thing {
+    Thing::File { path: path.to_owned(), content: content.to_owned(), mode: 0o644, time: 1000 }
+}
+
 /// All of them, over the ends that each is for.
 pub fn table() -> Vec<Case> {
     let groups: &[(Scene, &[Ends], &[&str])] = &[
@@ -91,6 +134,12 @@ pub fn table() -> Vec<Case> {
         (Scene::Plain, HERE, lines::REFUSED),
         (backups(), ALL, writing::BACKED_UP),
         (in_the_way(), ALL, writing::IN_THE_WAY),
+        (led(), ALL, writing::REMOVAL_OF_LED),
+        (led(), ALL, operands::THROUGH_LINKS),
+        (led(), HERE, operands::THROUGH_LINKS_INSIDE),
+        (bounded(), ALL, operands::BOUNDED),
+        (extraneous(), ALL, operands::EXTRANEOUS),
+        (Scene::Rules, HERE, lines::DEBUGGED),
     ];
     let mut cases = Vec::new();
     for (scene, ends, lines) in groups {

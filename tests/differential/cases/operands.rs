@@ -211,6 +211,62 @@ pub const RELATIVE: &[&str] = &[
     "-aiR one dst",
 ];
 
+/// Paths that lead through links.
+pub const THROUGH_LINKS: &[&str] = &[
+    "-aiR src/c/deep/y dst",
+    "-aiR src/c/ dst",
+    "-aiR src/c/. dst",
+    "-aiR src/c dst",
+    "-aiR src/./c/deep dst",
+    "-aiR src/./e/ dst",
+    "-aiR src/g/h/deep/ dst",
+    "-aiR src/c/./deep dst",
+    "-aiR --no-implied-dirs src/c/deep/y dst",
+    "-aiR src/c/ src/d/ dst",
+    "-aiR src/d/ src/c/ dst",
+    "-aiR src/c/in src/d/in src/e/x dst",
+    "-aiR src/c/also src/c/up dst",
+    "-aiR src/c/nothing dst",
+    "-aiR src/e/x/ dst",
+    "-aiR src/f/ src/a/. src/./d/in/ dst",
+    "-aiR --delete src/./c/ dst",
+    "-riR src/c/deep dst",
+    "-diR src/c/ dst",
+    "-aiR --exclude=/src/c/deep src/c/ dst",
+    "-aimR src/c/ dst",
+    "-akiR src/c/ dst",
+    "-aiR --remove-source-files src/c/in dst",
+    "-aiR --remove-source-files src/e/x dst",
+    "-ai --files-from=list src dst",
+    "-ai --files-from=list --no-R src dst",
+    "-ai --files-from=list --no-implied-dirs src dst",
+    "-ai --files-from=list%dirs src dst",
+    "-ari --files-from=list%dirs src dst",
+];
+
+pub const THROUGH_LINKS_INSIDE: &[&str] = &[
+    "-aiR --no-i-r src/c/ src/d/fresh",
+    "-aiR --no-i-r src/c/ src/d/deep",
+    "-aiR --no-i-r src/c/ src/d",
+    "-aiR --no-i-r src/./c/ src/d/deep",
+];
+
+/// What --max-delete bounds.
+pub const BOUNDED: &[&str] = &[
+    "-ai --delete --max-delete=0 src/ dst",
+    "-ai --force --max-delete=1 src/ dst",
+    "-ani --force --max-delete=0 src/ dst",
+    "-ai --delete --max-delete=1 src/ dst",
+    "-ai --delete --max-delete=4 src/ dst",
+];
+
+/// Where nothing differs but what is extraneous.
+pub const EXTRANEOUS: &[&str] = &[
+    "-ai --delete-missing-args src/void src/x dst",
+    "-ai --delete-before src/ dst # times",
+    "-ai --delete src/ dst # times",
+];
+
 /// Operands that are not there, or are not what their names say: what is not known to be extraneous stays.
 pub const ABSENT: &[&str] = &[
     "-ai --delete src/ missing/ dst",
@@ -229,6 +285,8 @@ pub const ABSENT: &[&str] = &[
     "-ai --delete-missing-args --force src/src2 src/old dst",
     "-ai --delete-missing-args --files-from=list src/empty dst",
     "-ani --delete-missing-args src/extra dst",
+    "-ai --delete-missing-args src/old dst",
+    "-ani --delete-missing-args src/old dst",
     "-ai --delete-missing-args src/one src/two%words new",
     "-ai --delete-missing-args src/one src/same new",
     "-ai --delete-missing-args missing/ one dst",

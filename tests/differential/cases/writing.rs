@@ -15,6 +15,20 @@ pub const REMOVAL: &[&str] = &[
     "-aii --remove-source-files src2/ dst",
 ];
 
+/// Where names lead to one another's files. What rsync sends of them without --no-i-r depends on who is faster.
+pub const REMOVAL_OF_LED: &[&str] = &[
+    "-aLi --no-i-r --remove-source-files src/ dst",
+    "-aLi --no-i-r --remove-source-files src dst",
+    "-aLi --no-i-r --remove-source-files --exclude=e src dst",
+    "-aLi --no-i-r --remove-source-files src/a src/f src/z dst",
+    "-aLi --no-i-r --remove-source-files src/z src/c/in src/d/in dst",
+    "-aLi --no-i-r --remove-source-files src/e/ dst",
+    "-aLi --no-i-r --remove-source-files --delay-updates src/ dst",
+    "-aLni --no-i-r --remove-source-files src/ dst",
+    "-aki --no-i-r --remove-source-files src/ dst",
+    "-ai --no-i-r --copy-unsafe-links --remove-source-files src/ dst",
+];
+
 pub const WRITING: &[&str] = &[
     "-ai --inplace src/ dst",
     "-ri --inplace src/ dst",
@@ -49,6 +63,7 @@ pub const WRITING: &[&str] = &[
     "-ai --delay-updates --delete src/ dst",
     "-ai --append src/ dst",
     "-ai --append-verify src/ dst",
+    "-aci --append src/ dst",
     "-ai --fsync src/ dst",
     "-ai --temp-dir=sub src/ dst",
     "-ai --temp-dir=sub --delay-updates src/ dst",
@@ -74,6 +89,11 @@ pub const WRITING: &[&str] = &[
     "-aiK src/ dst",
     "-ai --safe-links src/ dst",
     "-ai --copy-unsafe-links src/ dst",
+    "-av --copy-unsafe-links src/ new",
+    "-a --info=symsafe --copy-unsafe-links src/ new",
+    "-akv --copy-unsafe-links src/ new",
+    "-a --info=symsafe --safe-links src/ new",
+    "-a --info=name,symsafe0 --safe-links src/ new",
 ];
 
 pub const BASIS: &[&str] = &[
@@ -96,6 +116,10 @@ pub const BASIS: &[&str] = &[
     "-ani --link-dest=../../ref src/ no/such",
     "-ani --link-dest=../ref src/ no/such",
     "-ai --link-dest=../ref --stats src/ new",
+    "-aii --link-dest=../dst src/ new",
+    "-aii --compare-dest=../dst --compare-dest=../ref src/ new",
+    "-ai --copy-dest=../dst src/ new",
+    "-ai --copy-dest=../dst --size-only src/ new",
 ];
 
 pub const HARD: &[&str] = &[
