@@ -19,7 +19,7 @@ impl<'a> Flight<'a> {
         Flight { shared, state, passing: None }
     }
 
-    /// An OPEN whose CLOSE follows in this flight: the handle that what follows is to use, and its answer to come. If that
+    /// An OPEN or OPENDIR whose CLOSE follows in this flight: the handle that what follows is to use, and its answer to come. If that
     /// brings another handle, nothing that followed was done, and the handle is the asker's to close.
     pub fn passes(&mut self, open: &Request) -> (Handle, Pending) {
         let (number, handle) = self.state.handles.passes();

@@ -74,8 +74,9 @@ impl Unused {
 
     /// A file is opened, and closed as the handle that it was taken to get.
     fn pass(&mut self, foreseen: u32) {
-        if self.next() != foreseen {
-            self.take();
+        let taken = self.take();
+        if taken == foreseen {
+            self.freed.push(taken);
         }
     }
 }
@@ -124,7 +125,9 @@ impl Handles {
 
     /// A CLOSE is submitted.
     pub fn closes(&mut self, handle: &Handle, habit: &Habit) {
-        let Some(index) = index(handle) else { return habit.refute() };
+        // What is not open is not freed: counted twice, it would be foreseen while somebody has it.
+        let open = |index: &u32| *index < self.likely.made && !self.likely.freed.contains(index);
+        let Some(index) = index(handle).filter(open) else { return habit.refute() };
         self.likely.freed.push(index);
         if self.asked.is_empty() {
             self.certain.freed.push(index);
@@ -202,6 +205,17 @@ mod tests {
     }
 
     #[test]
+    fn what_passes_shows_a_habit_too() {
+        let (mut handles, habit) = (Handles::default(), Habit::default());
+        for _ in 0..2 {
+            assert!(!habit.is_seen());
+            let (number, foreseen) = handles.passes();
+            handles.answered(number, Some(&foreseen), &habit);
+        }
+        assert!(habit.is_seen());
+    }
+
+    #[test]
     fn a_habit_is_seen_when_a_handle_is_given_again() {
         let (mut handles, habit) = (Handles::default(), Habit::default());
         used(&mut handles, &habit, &handle(0));
@@ -234,6 +248,16 @@ mod tests {
         assert_eq!(handles.opens().1, handle(1), "the second one has the first's, and not closed it");
         handles.answered(second, Some(&handle(0)), &habit);
         assert!(!habit.is_refuted());
+    }
+
+    #[test]
+    fn a_close_of_what_is_not_open_refutes() {
+        for closed in [handle(0), handle(1)] {
+            let (mut handles, habit) = (Handles::default(), Habit::default());
+            used(&mut handles, &habit, &handle(0));
+            handles.closes(&closed, &habit);
+            assert!(habit.is_refuted());
+        }
     }
 
     #[test]

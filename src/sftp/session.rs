@@ -193,7 +193,7 @@ impl Shared {
             let mut state = self.state();
             let mut flight = Flight::new(self, &mut state);
             for _ in 0..2 {
-                let (handle, _) = flight.opens(&Request::Opendir { path: b"/" });
+                let (handle, _) = flight.passes(&Request::Opendir { path: b"/" });
                 drop(flight.submit(&Request::Close { handle: &handle }));
             }
         }

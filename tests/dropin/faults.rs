@@ -176,7 +176,7 @@ fn a_connection_cut_anywhere_is_made_again_and_everything_arrives() -> Tried {
 #[test]
 fn a_channel_closed_amid_its_files_costs_only_itself() -> Tried {
     for way in WAYS {
-        for (nth, requests) in [(1, 3), (1, 40), (2, 5), (3, 30)] {
+        for (nth, requests) in [(1, 7), (1, 40), (2, 5), (3, 30)] {
             let bed = target([(Nth::Only(nth), Trouble::CloseChannel { requests })])?;
             let case = format!("{way:?}, channel {nth} closed after {requests} requests");
             let ran = carried(&bed, way, &[]).map_err(|e| format!("{case}: {e}"))?;

@@ -44,6 +44,8 @@ pub struct Core {
     target_first: bool,
     faults: Faults,
     handles: Vec<Option<Handle>>,
+    /// Those of them that are unused, the last one freed last.
+    unused: Vec<usize>,
     ready: bool,
 }
 
@@ -55,6 +57,7 @@ impl Core {
             target_first: config.banner.contains("OpenSSH"),
             faults: config.faults.clone(),
             handles: Vec::new(),
+            unused: Vec::new(),
             ready: false,
         }
     }
@@ -256,6 +259,7 @@ impl Core {
     fn close(&mut self, fields: &mut Fields) -> Outcome {
         let slot = self.slot(fields)?;
         let handle = self.handles.get_mut(slot).and_then(Option::take).ok_or(Refusal::Status(FAILURE))?;
+        self.unused.push(slot);
         let Handle::File { file, path, written: true, .. } = handle else { return Ok(()) };
         drop(file);
         if let Some(((), strike)) = self.faults.choose(|t| (*t == Trouble::CorruptFile).then_some(()))
@@ -383,9 +387,9 @@ impl Core {
         Ok(self.paths.real(fields.string().ok_or_else(bad)?))
     }
 
-    /// Handles are four binary bytes, the lowest free number, as in OpenSSH.
+    /// Handles are four binary bytes, the number that was freed last, as in OpenSSH.
     fn put_handle(&mut self, id: u32, handle: Handle, out: &mut BytesMut) -> Outcome {
-        let slot = self.handles.iter().position(Option::is_none).unwrap_or(self.handles.len());
+        let slot = self.unused.pop().unwrap_or(self.handles.len());
         if slot >= MAX_HANDLES {
             return Err(Refusal::Status(FAILURE));
         }
