@@ -368,6 +368,7 @@ async fn connect(job: &Job, login: &Login, settings: &Settings) -> Result<(Arc<R
         identity: options.owner || options.group || !options.perms,
         hashing: options.verify == Verify::Auto || options.checksum,
         traffic: Arc::default(),
+        habit: Arc::default(),
         known: files_to_push(job).await,
     };
     let mut retry = Retry::new(Scope::Connect);

@@ -22,20 +22,24 @@ pub struct Habit(AtomicU8);
 impl Habit {
     const SEEN: u8 = 1;
     const REFUTED: u8 = 2;
+    /// Refuted after it was seen: handles were foreseen.
+    const BROKEN: u8 = 3;
+
+    /// For servers that are not to be asked.
+    pub fn none() -> Habit {
+        Habit(AtomicU8::new(Habit::REFUTED))
+    }
 
     /// One was given again, as foreseen.
     fn see(&self) {
         let _ = self.0.compare_exchange(0, Habit::SEEN, Ordering::Relaxed, Ordering::Relaxed);
     }
 
-    /// One was given that was not the one, or was not foreseen rightly.
-    pub fn refute(&self) {
-        self.0.store(Habit::REFUTED, Ordering::Relaxed);
-    }
-
-    /// For servers that are not to be asked.
-    pub fn none() -> Habit {
-        Habit(AtomicU8::new(Habit::REFUTED))
+    /// One was given that was not the one. Says whether any was ever foreseen.
+    fn refute(&self) -> bool {
+        let _ = self.0.compare_exchange(0, Habit::REFUTED, Ordering::Relaxed, Ordering::Relaxed);
+        let _ = self.0.compare_exchange(Habit::SEEN, Habit::BROKEN, Ordering::Relaxed, Ordering::Relaxed);
+        self.0.load(Ordering::Relaxed) == Habit::BROKEN
     }
 
     pub fn is_unknown(&self) -> bool {
@@ -47,9 +51,14 @@ impl Habit {
     }
 
     pub fn is_refuted(&self) -> bool {
-        self.0.load(Ordering::Relaxed) == Habit::REFUTED
+        matches!(self.0.load(Ordering::Relaxed), Habit::REFUTED | Habit::BROKEN)
     }
 }
+
+/// The server has given up its habit while handles were foreseen. Then what followed such an OPEN may have been done to a file
+/// that the server had given the foreseen handle to: nothing that was not answered yet is to be believed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Broken;
 
 /// The server's unused handles.
 #[derive(Debug, Clone, Default)]
@@ -127,7 +136,10 @@ impl Handles {
     pub fn closes(&mut self, handle: &Handle, habit: &Habit) {
         // What is not open is not freed: counted twice, it would be foreseen while somebody has it.
         let open = |index: &u32| *index < self.likely.made && !self.likely.freed.contains(index);
-        let Some(index) = index(handle).filter(open) else { return habit.refute() };
+        let Some(index) = index(handle).filter(open) else {
+            habit.refute();
+            return;
+        };
         self.likely.freed.push(index);
         if self.asked.is_empty() {
             self.certain.freed.push(index);
@@ -137,7 +149,10 @@ impl Handles {
     }
 
     /// The OPEN or OPENDIR of this number was answered: with a handle, or with a refusal.
-    pub fn answered(&mut self, number: u64, given: Option<&Handle>, habit: &Habit) {
+    ///
+    /// # Errors
+    /// [`Broken`]: the channel is to be given up.
+    pub fn answered(&mut self, number: u64, given: Option<&Handle>, habit: &Habit) -> Result<(), Broken> {
         let again = !self.certain.freed.is_empty();
         let next = self.certain.next();
         let as_told = given.is_none_or(|given| index(given) == Some(next));
@@ -155,7 +170,7 @@ impl Handles {
                 }
                 next == foreseen
             }
-            _ => return habit.refute(),
+            _ => return if habit.refute() { Err(Broken) } else { Ok(()) },
         };
         if given.is_some() && again {
             habit.see();
@@ -167,6 +182,7 @@ impl Handles {
         if !foreseen {
             self.think_again();
         }
+        Ok(())
     }
 
     fn think_again(&mut self) {
@@ -200,7 +216,7 @@ mod tests {
     /// Opens and closes a file, `given` being its handle.
     fn used(handles: &mut Handles, habit: &Habit, given: &Handle) {
         let (number, _) = handles.opens();
-        handles.answered(number, Some(given), habit);
+        let _ = handles.answered(number, Some(given), habit);
         handles.closes(given, habit);
     }
 
@@ -210,7 +226,7 @@ mod tests {
         for _ in 0..2 {
             assert!(!habit.is_seen());
             let (number, foreseen) = handles.passes();
-            handles.answered(number, Some(&foreseen), &habit);
+            assert_eq!(handles.answered(number, Some(&foreseen), &habit), Ok(()));
         }
         assert!(habit.is_seen());
     }
@@ -232,7 +248,8 @@ mod tests {
             let (mut handles, habit) = (Handles::default(), Habit::default());
             used(&mut handles, &habit, &handle(0));
             used(&mut handles, &habit, &handle(0));
-            used(&mut handles, &habit, &given);
+            let (number, _) = handles.opens();
+            assert_eq!(handles.answered(number, Some(&given), &habit), Err(Broken));
             assert!(habit.is_refuted());
             habit.see();
             assert!(habit.is_refuted() && !habit.is_seen());
@@ -244,9 +261,9 @@ mod tests {
         let (mut handles, habit) = (Handles::default(), Habit::default());
         let ((first, _), (second, foreseen)) = (handles.opens(), handles.passes());
         assert_eq!(foreseen, handle(1));
-        handles.answered(first, None, &habit);
+        assert_eq!(handles.answered(first, None, &habit), Ok(()));
         assert_eq!(handles.opens().1, handle(1), "the second one has the first's, and not closed it");
-        handles.answered(second, Some(&handle(0)), &habit);
+        assert_eq!(handles.answered(second, Some(&handle(0)), &habit), Ok(()));
         assert!(!habit.is_refuted());
     }
 
@@ -264,7 +281,7 @@ mod tests {
     fn answers_out_of_their_order_refute() {
         let (mut handles, habit) = (Handles::default(), Habit::default());
         let ((_, first), (second, _)) = (handles.opens(), handles.opens());
-        handles.answered(second, Some(&first), &habit);
+        assert_eq!(handles.answered(second, Some(&first), &habit), Ok(()), "none was foreseen");
         assert!(habit.is_refuted());
     }
 
@@ -354,7 +371,8 @@ mod tests {
                     }
                     Step::Answer => {
                         let Some((number, given, foreseen, fails, passes)) = answers.pop_front() else { continue };
-                        handles.answered(number, given.map(|given| handle(given as u32)).as_ref(), &habit);
+                        let given_ = given.map(|given| handle(given as u32));
+                        prop_assert_eq!(handles.answered(number, given_.as_ref(), &habit), Ok(()));
                         unsure -= usize::from(fails);
                         // A file that was closed under its own handle is not open any more.
                         open.extend(given.filter(|given| !passes || *given != foreseen));

@@ -15,7 +15,7 @@ use crate::fault::{Cause, Fault, Stage};
 
 use super::flight::Flight;
 use super::frame::Frames;
-use super::handles::{Habit, Handles};
+use super::handles::{Broken, Habit, Handles};
 use super::outbox::Outbox;
 use super::packet::{self, Bad, Reply, Request, Touches};
 use super::pending::{Pending, at};
@@ -94,6 +94,8 @@ pub(super) struct State {
     out: Outbox,
     /// Set once: why the session ended.
     pub(super) fate: Option<Fault>,
+    /// It ends once all that was asked has been answered; no answer is believed.
+    doomed: bool,
     closing: bool,
     last_heard: Instant,
 }
@@ -132,6 +134,12 @@ impl State {
         Pending { receiver, shared: shared.clone() }
     }
 
+    /// Why the session is to end now. Whoever waits is told when the server has done what was asked, be it to the wrong file: what
+    /// is tidied up on another channel would else come before it.
+    fn doom(&self) -> Option<Fault> {
+        self.fate.clone().filter(|_| self.doomed && self.table.is_empty())
+    }
+
     /// What a request does to the server's handles, if it is not part of more: the number of an OPEN.
     pub(super) fn follows(&mut self, request: &Request, habit: &Habit) -> Option<u64> {
         if habit.is_refuted() {
@@ -153,6 +161,7 @@ impl Shared {
             handles: Handles::default(),
             out: Outbox::default(),
             fate: None,
+            doomed: false,
             closing: false,
             last_heard: Instant::now(),
         };
@@ -206,6 +215,7 @@ impl Shared {
             state.fate = Some(fault.clone());
             self.over.store(true, Ordering::Release);
         }
+        state.doomed = false;
         let waiting: Vec<_> = state.table.drain().collect();
         drop(state);
         for waiter in waiting {
@@ -377,7 +387,7 @@ async fn write_loop(mut tx: Box<dyn Sender>, shared: Arc<Shared>) {
     loop {
         let (batch, finish) = {
             let mut state = shared.state();
-            if state.fate.is_some() {
+            if state.fate.is_some() && !state.doomed {
                 break;
             }
             (state.out.take(), state.closing)
@@ -413,6 +423,9 @@ async fn read_loop(mut rx: Box<dyn Receiver>, mut frames: Frames, shared: Arc<Sh
             Ok(()) => {}
             Err(bad) => break shared.fault(Stage::Session, Cause::Protocol, format!("the SFTP server sent {bad}")),
         }
+        if let Some(fate) = shared.state().doom() {
+            break fate;
+        }
         let received = tokio::select! {
             received = tokio::time::timeout(stall, rx.recv()) => received,
             _ = ended.wait_for(|ended| *ended) => return,
@@ -442,12 +455,21 @@ fn drain(frames: &mut Frames, shared: &Shared) -> Result<(), Bad> {
     while let Some(packet) = frames.take()? {
         let mut state = shared.state();
         let (waiter, reply) = state.table.answer(packet)?;
-        if let Some(number) = waiter.opens {
-            state.handles.answered(number, reply.handle().as_ref(), &shared.peer.habit);
+        if let Some(number) = waiter.opens
+            && let Err(Broken) = state.handles.answered(number, reply.handle().as_ref(), &shared.peer.habit)
+        {
+            let text = "the SFTP server gave another handle than the one that it gave before in such a case";
+            state.doomed = true;
+            state.fate.get_or_insert_with(|| shared.fault(Stage::Session, Cause::Lost, text));
+            shared.over.store(true, Ordering::Release);
         }
+        let answer = match &state.fate {
+            Some(fate) if state.doomed => Err(fate.clone()),
+            _ => Ok(reply),
+        };
         drop(state);
         // Whoever asked may have stopped waiting.
-        let _ = waiter.answer.send(Ok(reply));
+        let _ = waiter.answer.send(answer);
     }
     Ok(())
 }

@@ -119,6 +119,7 @@ async fn connect(holder: Arc<Holder>, starter: Starter) {
         identity: true,
         connections: 1,
         traffic: Arc::default(),
+        habit: Arc::default(),
         known: 0,
     };
     let state = match Remote::connect(Box::new(connector), settings, Retry::new(Scope::Connect)).await {

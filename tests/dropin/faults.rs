@@ -190,6 +190,22 @@ fn a_channel_closed_amid_its_files_costs_only_itself() -> Tried {
 }
 
 #[test]
+fn a_server_whose_handles_are_suddenly_others_costs_a_channel_and_no_file() -> Tried {
+    for way in WAYS {
+        for again in [0, 1, 2, 3, 20, 90] {
+            for options in [&["--channels=1"][..], &[], &["--verify=off"]] {
+                let bed = Embedded::target(|config| config.handles_again = again)?;
+                let case = format!("{way:?} {options:?}, handles given again {again} times");
+                let ran = carried(&bed, way, options).map_err(|e| format!("{case}: {e}"))?;
+                assert!(again > 0 || ran.report.drops() == 0, "{case}: {}", ran.said());
+                assert_eq!(temps(bed.far())?, Vec::<PathBuf>::new(), "{case}");
+            }
+        }
+    }
+    Ok(())
+}
+
+#[test]
 fn sftp_servers_killed_one_by_one_are_done_without() -> Tried {
     let bed = SshdPair::start()?;
     let near = bed.client().dir().join("near");

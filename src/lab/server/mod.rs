@@ -96,6 +96,8 @@ pub struct Config {
     /// SFTP sees this directory as `/` (as with ChrootDirectory). Commands do not.
     pub root: Option<PathBuf>,
     pub extensions: Extensions,
+    /// How often a channel's server gives a handle again, the one freed last, as OpenSSH's does; then numbers are new.
+    pub handles_again: u64,
     /// Rekey after this many bytes in either direction. `None` leaves it to the client.
     pub rekey_bytes: Option<usize>,
     pub faults: Faults,
@@ -122,6 +124,7 @@ impl Config {
             home,
             root: None,
             extensions: Extensions::default(),
+            handles_again: u64::MAX,
             rekey_bytes: None,
             faults: Faults::none(),
         }

@@ -68,6 +68,8 @@ pub struct Settings {
     /// Whether the far end's user, groups and umask matter.
     pub identity: bool,
     pub traffic: Arc<Traffic>,
+    /// What the server's handles are like: one that was wrong about them once is not believed again on its next connection.
+    pub habit: Arc<Habit>,
     /// Bytes that are known to be pushed before anything was compared: what lanes are opened for while the ends are looked at.
     pub known: u64,
 }
@@ -205,7 +207,7 @@ pub struct Pool {
     round_trip: OnceLock<Duration>,
     /// The hashing channel's number, once it is open.
     hashing: OnceLock<u32>,
-    /// What the server's handles are like.
+    /// The one of the settings, or none where handles cannot be foreseen.
     habit: Arc<Habit>,
 }
 
@@ -221,7 +223,6 @@ impl Pool {
     pub async fn start(link: Arc<dyn Link>, settings: Settings) -> Result<Arc<Pool>, Fault> {
         let read_budget = link.receive_window();
         let pool = Arc::new(Pool {
-            settings,
             channels: Mutex::default(),
             next_index: AtomicU32::new(0),
             lanes: AtomicU32::new(1),
@@ -239,7 +240,8 @@ impl Pool {
             far: watch::Sender::new(None),
             round_trip: OnceLock::new(),
             hashing: OnceLock::new(),
-            habit: Arc::new(if link.foresees() { Habit::default() } else { Habit::none() }),
+            habit: if link.foresees() { settings.habit.clone() } else { Arc::new(Habit::none()) },
+            settings,
             link,
         });
         // The first channel's open request is on the wire before the hashing channel's: with MaxSessions 1 it is the one

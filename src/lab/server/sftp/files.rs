@@ -46,6 +46,8 @@ pub struct Core {
     handles: Vec<Option<Handle>>,
     /// Those of them that are unused, the last one freed last.
     unused: Vec<usize>,
+    /// How often one of those is given.
+    again: u64,
     ready: bool,
 }
 
@@ -58,6 +60,7 @@ impl Core {
             faults: config.faults.clone(),
             handles: Vec::new(),
             unused: Vec::new(),
+            again: config.handles_again,
             ready: false,
         }
     }
@@ -387,9 +390,11 @@ impl Core {
         Ok(self.paths.real(fields.string().ok_or_else(bad)?))
     }
 
-    /// Handles are four binary bytes, the number that was freed last, as in OpenSSH.
+    /// Handles are four binary bytes, the number that was freed last, as in OpenSSH, while that goes on.
     fn put_handle(&mut self, id: u32, handle: Handle, out: &mut BytesMut) -> Outcome {
-        let slot = self.unused.pop().unwrap_or(self.handles.len());
+        let freed = if self.again > 0 { self.unused.pop() } else { None };
+        self.again -= u64::from(freed.is_some());
+        let slot = freed.unwrap_or(self.handles.len());
         if slot >= MAX_HANDLES {
             return Err(Refusal::Status(FAILURE));
         }
