@@ -138,7 +138,7 @@ impl RemoteFile {
                 }
             }
         }
-        let used = super::used(&lease);
+        let used = super::tree::used(&lease);
         let reopen = flags & !(open::CREATE | open::EXCLUSIVE | open::TRUNCATE);
         let again = (size >= STRIPED).then(|| (reopen, AtomicU32::new(0)));
         let lanes = Mutex::new(HashSet::from([lease.session.peer().lane]));
