@@ -56,7 +56,7 @@ fn told<'a>(debug: &'a mut Debug, item: &str) -> Option<&'a mut bool> {
     })
 }
 
-/// rsync's items of `--debug`; of the ones that are not in [`Debug`] nothing is told.
+/// rsync's items of `--debug`; of the ones that are not in [`struct@Debug`] nothing is told.
 const DEBUG: [&str; 24] = [
     "acl", "backup", "bind", "chdir", "connect", "cmd", "del", "deltasum", "dup", "exit", "filter", "flist", "fuzzy",
     "genr", "hash", "hlink", "iconv", "io", "nstr", "own", "proto", "recv", "send", "time",
