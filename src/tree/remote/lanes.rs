@@ -11,6 +11,7 @@ use std::time::Duration;
 use futures::StreamExt;
 use tokio::time::Instant;
 
+use crate::ledger::What;
 use crate::sftp::traffic::Flow;
 
 use super::pool::Pool;
@@ -98,7 +99,7 @@ async fn watch(pool: Weak<Pool>) {
 /// Waits until much has moved, or is known to come. False if the pool has ended.
 async fn is_much(pool: &Weak<Pool>) -> bool {
     loop {
-        let Some(living) = pool.upgrade().filter(|pool| !pool.link.is_over()) else { return false };
+        let Some(living) = pool.upgrade().filter(|pool| !pool.is_over()) else { return false };
         let (sent, received) = living.moved();
         if living.ahead(Flow::Out) + living.ahead(Flow::In) + sent + received >= MUCH {
             return true;
@@ -112,7 +113,7 @@ async fn is_much(pool: &Weak<Pool>) -> bool {
 async fn distance(pool: &Weak<Pool>) -> Option<Duration> {
     let mut least: Option<Duration> = None;
     for _ in 0..PINGS {
-        let link = pool.upgrade().filter(|pool| !pool.link.is_over())?.link.clone();
+        let link = pool.upgrade().filter(|pool| !pool.is_over())?.link.clone();
         if let Some(known) = link.distance() {
             return Some(known);
         }
@@ -184,11 +185,11 @@ async fn follow(pool: &Weak<Pool>, round_trip: Duration, asked: u32) {
     let mut judge: Option<(Flow, Judge)> = None;
     let mut start = None;
     loop {
-        let Some(living) = pool.upgrade().filter(|pool| !pool.link.is_over()) else { return };
+        let Some(living) = pool.upgrade().filter(|pool| !pool.is_over()) else { return };
         let begun = *start.get_or_insert_with(|| (living.moved(), Instant::now()));
         drop(living);
         tokio::time::sleep(period).await;
-        let Some(living) = pool.upgrade().filter(|pool| !pool.link.is_over()) else { return };
+        let Some(living) = pool.upgrade().filter(|pool| !pool.is_over()) else { return };
         let ((sent, received), now, elapsed) = (begun.0, living.moved(), begun.1.elapsed().as_secs_f64());
         start = Some((now, Instant::now()));
         let (out, back) = ((now.0 - sent) as f64 / elapsed, (now.1 - received) as f64 / elapsed);
@@ -231,14 +232,12 @@ async fn add(pool: &Weak<Pool>, lanes: u32) -> bool {
 }
 
 async fn add_one(pool: &Weak<Pool>) -> bool {
-    let Some(pool) = pool.upgrade().filter(|pool| !pool.link.is_over()) else { return false };
+    let Some(pool) = pool.upgrade().filter(|pool| !pool.is_over()) else { return false };
     match pool.add_lane().await {
         Ok(added) => added,
         Err(fault) => {
             tracing::debug!(%fault, "no further lane");
-            if !pool.link.is_over() {
-                pool.drop_counted(&fault);
-            }
+            pool.drop_counted(&fault, What::Connection);
             false
         }
     }

@@ -1,6 +1,8 @@
 //! The channels of one link: opened as work comes until the server refuses, each with its budget, handed out by load.
 
 mod lane;
+#[cfg(test)]
+mod tests;
 
 use std::collections::{HashMap, HashSet};
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicUsize, Ordering};
@@ -207,6 +209,8 @@ pub struct Pool {
     round_trip: OnceLock<Duration>,
     /// The hashing channel's number, once it is open.
     hashing: OnceLock<u32>,
+    /// We have ended it: what is lost from now on is no drop.
+    ended: AtomicBool,
     /// The one of the settings, or none where handles cannot be foreseen.
     habit: Arc<Habit>,
 }
@@ -240,6 +244,7 @@ impl Pool {
             far: watch::Sender::new(None),
             round_trip: OnceLock::new(),
             hashing: OnceLock::new(),
+            ended: AtomicBool::new(false),
             habit: if link.foresees() { settings.habit.clone() } else { Arc::new(Habit::none()) },
             settings,
             link,
@@ -338,8 +343,7 @@ impl Pool {
                     Cause::SessionLimit => self.found_limit(1, false, 1),
                     // An account that runs no commands has lost nothing; a connection that is lost is told as that.
                     Cause::Unsupported => {}
-                    _ if self.link.is_over() => {}
-                    _ => ledger.drop_counted(&fault, What::Channel),
+                    _ => self.drop_counted(&fault, What::Channel),
                 }
                 Far::default()
             }
@@ -366,10 +370,10 @@ impl Pool {
     /// The hasher has failed: nobody asks it again.
     pub fn forget_hasher(&self, why: &str) {
         let gone = self.far.send_if_modified(|far| far.as_mut().is_some_and(|far| far.hasher.take().is_some()));
-        if gone && !self.link.is_over() {
+        if gone && !self.is_over() {
             let Settings { hop, ledger, .. } = &self.settings;
             let fault = Fault::new(hop.clone(), Stage::Hash, Cause::Lost, format!("the far end's hasher: {why}"));
-            ledger.drop_counted(&fault, What::Channel);
+            self.drop_counted(&fault, What::Channel);
             ledger.event(Event::HasherChosen { hop, by: super::READBACK, detail: why });
         }
     }
@@ -407,15 +411,15 @@ impl Pool {
         let Settings { hop, ledger, .. } = &self.settings;
         for (channel, lane, fate) in dead {
             ledger.event(Event::ChannelClosed { hop, lane, channel, why: Some(&fate) });
-            if self.link.is_over() {
+            if self.is_over() {
                 continue;
             }
             match self.link.lane_fault(lane) {
-                None => ledger.drop_counted(&fate, What::Channel),
+                None => self.drop_counted(&fate, What::Channel),
                 Some(fault) => {
                     let mut lost = self.lost_lanes.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
                     if lost.insert(lane) {
-                        ledger.drop_counted(&fault, What::Connection);
+                        self.drop_counted(&fault, What::Connection);
                     }
                 }
             }
@@ -503,9 +507,7 @@ impl Pool {
             }
             tracing::debug!(%fault, "no further channel");
             failed.lost += 1;
-            if !self.link.is_over() {
-                self.settings.ledger.drop_counted(&fault, What::Channel);
-            }
+            self.drop_counted(&fault, What::Channel);
         }
         failed
     }
@@ -569,8 +571,16 @@ impl Pool {
         self.settings.connections
     }
 
-    pub(super) fn drop_counted(&self, fault: &Fault) {
-        self.settings.ledger.drop_counted(fault, What::Connection);
+    /// Counts what was lost, unless it was lost with the link, which is counted by itself, or by our own ending it.
+    pub(super) fn drop_counted(&self, fault: &Fault, what: What) {
+        if !self.is_over() {
+            self.settings.ledger.drop_counted(fault, what);
+        }
+    }
+
+    /// The link has ended, or we have ended it: of its lanes the first may be the last to know.
+    pub(super) fn is_over(&self) -> bool {
+        self.ended.load(Ordering::Acquire) || self.link.is_over()
     }
 
     /// Whether work can be done here: the link lives, and a channel on it.
@@ -588,6 +598,7 @@ impl Pool {
     /// Ends all channels, then the link.
     pub async fn close(&self) {
         self.bury();
+        self.ended.store(true, Ordering::Release);
         self.large.close();
         self.far.send_replace(Some(Far::default()));
         let channels = std::mem::take(&mut *self.channels());

@@ -83,6 +83,10 @@ impl Core {
             _ => None,
         });
         if let Some((status, text)) = answer {
+            if request == kind::CLOSE {
+                // What is told of it is another thing: the handle is free, as in OpenSSH.
+                let _ = self.close(&mut fields);
+            }
             put_status(out, id, status, text);
             return Some(());
         }

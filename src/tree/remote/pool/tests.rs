@@ -1,0 +1,118 @@
+//! What a pool counts, over a link that does what the test says.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use russh::keys::{Algorithm, PrivateKey};
+use tokio::sync::Notify;
+
+use crate::fault::{Cause, Fault, Stage};
+use crate::lab::server::{Config, serve_wire};
+use crate::ledger::{self, Ledger};
+use crate::sftp::wire::{self, BoxFuture, Wire};
+
+use super::super::link::Link;
+use super::{Pool, Settings};
+
+/// One channel to a server in this process; a lane that comes to nothing, as soon as the link is closed or the test wants it.
+struct Memory {
+    home: PathBuf,
+    adding: Notify,
+    fails: Notify,
+}
+
+impl Link for Memory {
+    fn sftp(&self) -> BoxFuture<'_, Result<(Wire, u32), Fault>> {
+        Box::pin(async move {
+            let (near, far) = wire::pair(8);
+            let key = PrivateKey::random(&mut rand::rng(), Algorithm::Ed25519).expect("a key can be made");
+            let config = Config::target(key.public_key().clone(), self.home.clone());
+            tokio::spawn(async move { serve_wire(far, &config).await });
+            Ok((near, 0))
+        })
+    }
+
+    fn exec<'a>(&'a self, _: &'a [u8]) -> BoxFuture<'a, Result<Wire, Fault>> {
+        Box::pin(std::future::ready(Err(Fault::new("memory", Stage::Session, Cause::Unsupported, "runs nothing"))))
+    }
+
+    fn openssh(&self) -> bool {
+        true
+    }
+
+    fn channels(&self) -> Option<usize> {
+        Some(1)
+    }
+
+    fn receive_window(&self) -> usize {
+        1 << 20
+    }
+
+    /// Never so soon as its lanes.
+    fn is_over(&self) -> bool {
+        false
+    }
+
+    fn add_lane(&self) -> BoxFuture<'_, Result<Option<u32>, Fault>> {
+        Box::pin(async move {
+            self.adding.notify_one();
+            self.fails.notified().await;
+            Err(Fault::new("memory", Stage::Session, Cause::Lost, "the lane's session is gone"))
+        })
+    }
+
+    fn close(&self) -> BoxFuture<'_, ()> {
+        self.fails.notify_one();
+        Box::pin(std::future::ready(()))
+    }
+}
+
+/// A pool that is about to have a second connection, and what it is counted in.
+async fn adding() -> (Arc<Pool>, Arc<Memory>, Arc<Ledger>) {
+    let link = Arc::new(Memory { home: std::env::temp_dir(), adding: Notify::new(), fails: Notify::new() });
+    let ledger = Arc::new(Ledger::new(ledger::Settings::default()));
+    let settings = Settings {
+        hop: "memory".into(),
+        ledger: ledger.clone(),
+        most: 1,
+        eager: 1,
+        stall: Duration::from_secs(60),
+        hashing: false,
+        connections: 2,
+        identity: false,
+        traffic: Arc::default(),
+        habit: Arc::default(),
+        known: 0,
+    };
+    let pool = Pool::start(link.clone(), settings).await.expect("the first channel opens");
+    link.adding.notified().await;
+    (pool, link, ledger)
+}
+
+/// Until nobody else has the pool: what was begun has been counted.
+async fn alone(pool: &Arc<Pool>) {
+    let alone = async {
+        while Arc::strong_count(pool) > 1 {
+            tokio::task::yield_now().await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(10), alone).await.expect("the task that adds lanes ends");
+}
+
+#[tokio::test]
+async fn a_lane_that_the_end_of_the_run_ends_is_no_drop() {
+    let (pool, _, ledger) = adding().await;
+    pool.close().await;
+    alone(&pool).await;
+    assert_eq!(ledger.counts().dropped_connections, 0);
+}
+
+#[tokio::test]
+async fn a_lane_that_is_not_to_be_had_is_one() {
+    let (pool, link, ledger) = adding().await;
+    link.fails.notify_one();
+    alone(&pool).await;
+    assert_eq!(ledger.counts().dropped_connections, 1);
+    pool.close().await;
+}
