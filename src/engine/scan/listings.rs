@@ -39,7 +39,7 @@ impl Scan<'_> {
                 *listings = Some(tokio::spawn(async move {
                     let there = async {
                         match (&dest, names) {
-                            (Some((dest, path)), None) => Some(dest.list(path, false).await),
+                            (Some((dest, path)), None) => Some(dest.list(path, false).await.map(without_vanished)),
                             (Some((dest, path)), Some(names)) => Some(look_at(dest.as_ref(), path, names).await),
                             (None, _) => None,
                         }
@@ -61,6 +61,13 @@ impl Scan<'_> {
         }
         self.waiting.pop()
     }
+}
+
+/// What is gone from the destination by the time it is looked at is not there. Our own temporary files come and go in it
+/// (`--temp-dir`).
+fn without_vanished(mut listing: Listing) -> Listing {
+    listing.faults.retain(|fault| fault.cause != Cause::Vanished);
+    listing
 }
 
 /// The destination's listing of a directory, and its rules there: with `--delete-after` those that will have been
@@ -99,4 +106,18 @@ async fn look_at(dest: &dyn Tree, dir: &[u8], names: Vec<Vec<u8>>) -> Result<Lis
     let found: Vec<Result<Option<Entry>, Fault>> = looks.buffered(LOOKS).collect().await;
     let entries: Result<Vec<Option<Entry>>, Fault> = found.into_iter().collect();
     Ok(Listing { entries: entries?.into_iter().flatten().collect(), faults: Vec::new() })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_vanishes_from_the_destination_is_no_trouble_and_what_cannot_be_seen_is() {
+        let fault = |cause| Fault::new("far", Stage::List, cause, "x");
+        let faults = vec![fault(Cause::Vanished), fault(Cause::Permission), fault(Cause::Vanished)];
+        let listing = without_vanished(Listing { entries: Vec::new(), faults });
+        let causes: Vec<Cause> = listing.faults.iter().map(|fault| fault.cause).collect();
+        assert_eq!(causes, [Cause::Permission]);
+    }
 }
