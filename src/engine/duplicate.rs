@@ -39,5 +39,5 @@ pub async fn duplicate(
         at += len;
     }
     source.finish().await?;
-    sink.finish(meta.size).await
+    sink.finish(meta.size).await.map(|_| ())
 }

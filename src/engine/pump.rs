@@ -80,12 +80,15 @@ pub async fn pump(
         }
     };
     // Together: at a distance the first hashes are there soon after the file is open.
-    let (sink, parts) = future::try_join(opening, asking).await?;
+    let (mut sink, parts) = future::try_join(opening, asking).await?;
     trace.used = if sink.used().channel.is_some() { sink.used() } else { source.used() };
     let mut parts = parts.filter(|_| inplace || sink.copies());
     let algorithm = algorithm.of(run).await;
-    // What is pulled is hashed as it lies here in the end.
+    // What is pulled is hashed as it lies here.
     let mut hashing = algorithm.filter(|_| !run.pull).map(Hashing::new);
+    if let Some(algorithm) = algorithm.filter(|_| run.pull) {
+        sink.hash_behind(algorithm);
+    }
     let mut sum = sums::begin(run);
     let (chunk, ahead) = match (&parts, run.pull) {
         (Some(_), _) => (PART as usize, PARTS_AHEAD),
@@ -147,12 +150,13 @@ pub async fn pump(
     if holes && end < size {
         dest.truncate(temp, size).await?;
     }
-    sink.finish(size).await?;
+    let stored = sink.finish(size).await?;
     sums::done(item, sum);
-    let digest = match algorithm.filter(|_| run.pull) {
-        Some(algorithm) => Some(dest.digest(temp, size, How::Readback(algorithm)).await?.0),
-        None => match hashing {
-            Some(hashing) => Some(hashing.finish().await?),
+    let digest = match (hashing, stored) {
+        (Some(hashing), _) => Some(hashing.finish().await?),
+        (None, Some(stored)) => Some(stored),
+        (None, None) => match algorithm {
+            Some(algorithm) => Some(dest.digest(temp, size, How::Readback(algorithm)).await?.0),
             None => None,
         },
     };

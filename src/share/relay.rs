@@ -359,7 +359,6 @@ impl Reader {
     }
 
     async fn put(&mut self, id: u32, path: Bytes, mode: u32, data: Bytes) -> Result<(), Why> {
-        let (pool, lease) = self.real().await?;
         let room = self.take_room(data.len() + SMALL).await?;
         if request::is_hidden(&path) {
             // Before it is known to be there: whoever cleans up looks for it in vain, or not.
@@ -368,15 +367,17 @@ impl Reader {
                 temps.insert(path.clone());
             }
         }
-        let channel = lease.clone();
+        let remote = self.shared.remote.clone();
+        // Its handle is ours alone, so it goes where there is room, whatever channel the client's others are on.
         let answer = async move {
-            match whole::create(&channel, &path, mode, data).await {
+            let (lease, ready) = remote.lease_to_write(data.len()).await.map_err(|_| ())?;
+            match whole::create(&lease, ready, &path, mode, data).await {
                 Ok(()) => Ok(told(status::OK, "")),
                 Err(Not::Refused(refused)) => Ok(told(refused.code, &refused.text)),
                 Err(Not::Dead) => Err(()),
             }
         };
-        self.promise(id, Box::pin(answer), room, Some((pool, lease))).await
+        self.promise(id, Box::pin(answer), room, None).await
     }
 
     async fn get(&mut self, id: u32, path: Bytes, len: u32) -> Result<(), Why> {

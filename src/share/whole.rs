@@ -9,7 +9,7 @@ use crate::fault::{Cause, Fault, Stage};
 use crate::sftp::packet::{Cursor, Status, open, status};
 use crate::sftp::session::Held;
 use crate::sftp::{Attrs, Handle, Pending, Reply, Request, Session};
-use crate::tree::remote::pool::{Channel, Pool};
+use crate::tree::remote::pool::{Channel, Pool, Ready};
 use crate::tree::remote::small::{Budget, whole};
 
 /// Why it was not done.
@@ -62,13 +62,18 @@ async fn done(asked: Pending) -> Result<(), Not> {
     }
 }
 
-/// Does what [`put`] asks for.
-pub async fn create(channel: &Arc<Channel>, path: &[u8], mode: u32, data: Bytes) -> Result<(), Not> {
-    let _open = channel.handle().await;
+/// Does what [`put`] asks for, on a channel that is ready for it.
+pub async fn create(
+    channel: &Arc<Channel>,
+    Ready { open: _open, room }: Ready,
+    path: &[u8],
+    mode: u32,
+    data: Bytes,
+) -> Result<(), Not> {
     let flags = open::WRITE | open::CREATE | open::EXCLUSIVE;
     let attrs = Attrs { permissions: Some(mode & 0o777), ..Attrs::default() };
     let (open, len) = (Request::Open { path, flags, attrs }, data.len());
-    let (writing, closing) = whole(channel, &open, Budget::Write(len), opened, |flight, handle, held| {
+    let (writing, closing) = whole(channel, &open, Budget::Write(len, Some(room)), opened, |flight, handle, held| {
         let write = Request::Write { handle, offset: 0, data: data.clone() };
         let writing = (len > 0).then(|| flight.submit_holding(&write, held));
         (writing, flight.submit(&Request::Close { handle }))

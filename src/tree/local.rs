@@ -10,6 +10,7 @@ mod digest;
 mod file;
 mod outside;
 mod root;
+mod writing;
 
 pub use outside::{
     Names, Renewed, create_report, look_at, names_below, open_log, open_to_hash, real_path, stat_operand, umask, weigh,
@@ -36,6 +37,7 @@ use crate::verify::{Algorithm, Digest};
 use super::{Change, How, Identity, Listing, Result, Sink, Source, Tree, Used, split};
 use file::OpenFile;
 use root::{Dir, Follow, Root, apply, create, list, meta, no_follow, open_for_reading, read_full};
+use writing::Writing;
 
 /// One read or write: as much as SFTP carries in one request to OpenSSH (`limits@openssh.com`).
 const CHUNK: usize = 255 * 1024;
@@ -207,7 +209,7 @@ impl Tree for Local {
     ) -> BoxFuture<'a, Result<Box<dyn Sink>>> {
         Box::pin(async move {
             let file = self.run(Stage::Open, path, move |root, path| create(root, path, mode, exclusive)).await?;
-            Ok(Box::new(self.open_file(path, file)) as Box<dyn Sink>)
+            Ok(Box::new(Writing::new(self.open_file(path, file))) as Box<dyn Sink>)
         })
     }
 

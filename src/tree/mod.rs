@@ -279,8 +279,13 @@ pub trait Sink: Send + Sync {
         Box::pin(std::future::ready(Ok(None)))
     }
 
-    /// Closes, all writes being acknowledged, having checked that the file has `size` bytes.
-    fn finish(self: Box<Self>, size: u64) -> Answer<()>;
+    /// Has the file hashed behind the writing, of what then lies there, by an end that reads its own disk anyway. To be asked for
+    /// before anything is written.
+    fn hash_behind(&mut self, _algorithm: Algorithm) {}
+
+    /// Closes, all writes being acknowledged, having checked that the file has `size` bytes. Tells its hash, if that was to be
+    /// made meanwhile and all was written in order.
+    fn finish(self: Box<Self>, size: u64) -> Answer<Option<Digest>>;
 
     fn used(&self) -> Used;
 }

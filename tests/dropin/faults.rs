@@ -3,6 +3,8 @@
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::path::PathBuf;
+use std::sync::atomic::Ordering;
+use std::time::{Duration, Instant};
 
 use hopsync::lab::bed::{Bed, Embedded, HEAD, SshdPair, TARGET};
 use hopsync::lab::faults::{Direction, Faults, Nth, Trouble};
@@ -200,12 +202,25 @@ fn a_server_whose_handles_are_suddenly_others_costs_a_channel_and_no_file() -> T
                 let ran = ran.well().map_err(|e| format!("{case}: {e}"))?;
                 assert!(again > 0 || ran.report.drops() == 0, "{case}: {}", ran.said());
                 // Where no channel is left the connection is given up; what its server had not done by then it may still do.
+                settled(&bed)?;
                 for temp in temps(bed.far())? {
-                    fs::remove_file(temp)?;
+                    fs::remove_file(bed.far().join(temp))?;
                 }
                 same(&source, &dest, Aspects { times: false, ..ALL }).map_err(|e| format!("{case}: {e}"))?;
             }
         }
+    }
+    Ok(())
+}
+
+/// Until the target serves nobody any more.
+fn settled(bed: &Embedded) -> Tried {
+    let begun = Instant::now();
+    while bed.target_server().stats().sessions.load(Ordering::Relaxed) > 0 {
+        if begun.elapsed() > Duration::from_secs(20) {
+            return Err("the target still serves somebody".into());
+        }
+        std::thread::yield_now();
     }
     Ok(())
 }

@@ -1,8 +1,7 @@
-//! Open files: pieces read and written by the threads of [`crate::blocking`].
+//! Open files: pieces read by the threads of [`crate::blocking`].
 
 use std::fs::File;
 use std::io;
-use std::os::unix::fs::FileExt;
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -10,14 +9,13 @@ use rustix::fs;
 
 use crate::entry::Meta;
 use crate::fault::Stage;
-use crate::sftp::session::Held;
 use crate::sftp::wire::BoxFuture;
-use crate::tree::{Answer, Result, Sink, Source, Used, buffers};
+use crate::tree::{Answer, Result, Source, Used, buffers};
 
 use super::root::{Root, meta, read_full};
 use super::{fault, internal};
 
-/// An open local file, for reading or for writing.
+/// An open local file.
 pub(super) struct OpenFile {
     pub(super) file: Arc<File>,
     pub(super) root: Arc<Root>,
@@ -26,7 +24,7 @@ pub(super) struct OpenFile {
 
 impl OpenFile {
     /// Starts the work at once; what is returned only waits for it.
-    fn work<T: Send + 'static>(
+    pub(super) fn work<T: Send + 'static>(
         &self,
         stage: Stage,
         work: impl FnOnce(&File) -> io::Result<T> + Send + 'static,
@@ -49,28 +47,6 @@ impl Source for OpenFile {
 
     fn finish(self: Box<Self>) -> Answer<Meta> {
         self.work(Stage::Read, |file| Ok(meta(&fs::fstat(file)?)))
-    }
-
-    fn used(&self) -> Used {
-        Used::default()
-    }
-}
-
-impl Sink for OpenFile {
-    fn write_at(&self, offset: u64, data: Bytes, held: Held) -> BoxFuture<'_, Result<Answer<()>>> {
-        let answer = self.work(Stage::Write, move |file| {
-            let written = file.write_all_at(&data, offset);
-            drop((data, held));
-            written
-        });
-        Box::pin(std::future::ready(Ok(answer)))
-    }
-
-    fn finish(self: Box<Self>, size: u64) -> Answer<()> {
-        self.work(Stage::Close, move |file| {
-            let found = file.metadata()?.len();
-            if found == size { Ok(()) } else { Err(io::Error::other(format!("has {found} bytes instead of {size}"))) }
-        })
     }
 
     fn used(&self) -> Used {

@@ -14,6 +14,7 @@ use crate::sftp::packet::open;
 use crate::sftp::session::Held;
 use crate::sftp::wire::BoxFuture;
 use crate::sftp::{Attrs, Handle, Pending, Request};
+use crate::verify::Digest;
 
 use super::super::{Answer, Result, Sink, Source, Used};
 use super::parts::Old;
@@ -283,14 +284,15 @@ impl Sink for RemoteFile {
         })
     }
 
-    fn finish(mut self: Box<Self>, size: u64) -> Answer<()> {
+    fn finish(mut self: Box<Self>, size: u64) -> Answer<Option<Digest>> {
         Box::pin(async move {
             let (channel, stating, closing) = self.stat_and_close();
             let found = stating.attrs(Stage::Close, &self.path).await;
             for (_channel, closing) in closing {
                 closing.done(Stage::Close, &self.path).await?;
             }
-            check_size(&channel, &self.path, found?, size)
+            check_size(&channel, &self.path, found?, size)?;
+            Ok(None)
         })
     }
 

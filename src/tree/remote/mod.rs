@@ -27,7 +27,7 @@ use crate::verify::Algorithm;
 use super::Result;
 use foresight::Foresight;
 use link::{Connector, State};
-use pool::{Large, Lease, Pool, Settings};
+use pool::{Large, Lease, Pool, Ready, Settings};
 pub use tree::RemoteTree;
 
 /// The lowest rung of the ladder, in the ledger's words.
@@ -165,6 +165,15 @@ impl Remote {
             let pool = self.pool().await?;
             if let Some(lease) = pool.lease() {
                 return Ok((pool, lease));
+            }
+        }
+    }
+
+    /// As [`Remote::lease`], for a file of `len` bytes that can be opened and written at once ([`Pool::lease_to_write`]).
+    pub async fn lease_to_write(&self, len: usize) -> Result<(Lease, Ready)> {
+        loop {
+            if let Some(leased) = self.pool().await?.lease_to_write(len).await {
+                return Ok(leased);
             }
         }
     }

@@ -1,5 +1,6 @@
 //! The channels of one link: opened as work comes until the server refuses, each with its budget, handed out by load.
 
+mod channel;
 mod lane;
 #[cfg(test)]
 mod tests;
@@ -23,23 +24,9 @@ use crate::verify::remote::{self, RemoteHasher};
 
 use super::lanes;
 use super::link::Link;
+pub use channel::{Channel, Lease, Ready, Room};
 use lane::LaneState;
 pub use lane::Large;
-
-/// Bytes of WRITEs that may be unacknowledged on one channel. sshd's window is 2 MiB (channels.h), renewed with 96 KiB of
-/// lag at most; while this stays below it, no channel ever blocks on its window, and russh, which stops taking anything for
-/// any channel while one is blocked, never has to.
-const WRITE_BUDGET: usize = (2 << 20) - (192 << 10);
-
-/// What OpenSSH takes in one WRITE (`limits@openssh.com`, 261,120), rounded up.
-const LARGEST_WRITE: usize = 256 << 10;
-
-/// Handles that may be open on one channel of a server that does not tell its limit; more brought nothing at any distance
-/// that we measured.
-const HANDLES: u64 = 256;
-
-/// Handles left unused of those that a server has: a file's CLOSE may still be under way.
-const SPARE_HANDLES: u64 = 16;
 
 /// For INIT and limits@.
 const INIT_PATIENCE: Duration = Duration::from_secs(60);
@@ -76,98 +63,9 @@ pub struct Settings {
     pub known: u64,
 }
 
-/// One SFTP channel with its budget and load.
-pub struct Channel {
-    pub session: Session,
-    writes: Arc<Semaphore>,
-    pub lane: Arc<LaneState>,
-    handles: Arc<Semaphore>,
-    /// Jobs that use it now.
-    load: AtomicUsize,
-    /// Bytes asked for or sent, and unanswered.
-    bytes: AtomicUsize,
-}
-
-impl Channel {
-    /// Waits until `len` more bytes of WRITEs may be outstanding here, and on the lane.
-    pub async fn write_budget(&self, len: usize) -> [OwnedSemaphorePermit; 2] {
-        let len = len.min(WRITE_BUDGET) as u32;
-        let here = self.writes.clone().acquire_many_owned(len).await;
-        let lane = self.lane.writes.clone().acquire_many_owned(len).await;
-        match (here, lane) {
-            (Ok(here), Ok(lane)) => [here, lane],
-            // Semaphores are never closed: waiting on one fails for no reason but that.
-            _ => std::future::pending().await,
-        }
-    }
-
-    /// Whether the largest WRITE could go at once.
-    pub fn has_room(&self) -> bool {
-        self.writes.available_permits().min(self.lane.writes.available_permits()) >= LARGEST_WRITE
-    }
-
-    /// Waits until one more handle may be open here (OpenSSH: RLIMIT_NOFILE − 5, told by `limits@openssh.com`); beyond its
-    /// limit a server fails every OPEN. To be held until the CLOSE is on its way.
-    pub async fn handle(&self) -> OwnedSemaphorePermit {
-        match self.handles.clone().acquire_owned().await {
-            Ok(permit) => permit,
-            Err(_) => std::future::pending().await,
-        }
-    }
-
-    /// Two of them at once: who has one and waits for another may wait for ever.
-    pub async fn two_handles(&self) -> OwnedSemaphorePermit {
-        match self.handles.clone().acquire_many_owned(2).await {
-            Ok(permits) => permits,
-            Err(_) => std::future::pending().await,
-        }
-    }
-
-    /// The same, if nothing has to be waited for.
-    pub fn free_handle(&self) -> Option<OwnedSemaphorePermit> {
-        self.handles.clone().try_acquire_owned().ok()
-    }
-
-    pub fn outstanding(&self) -> usize {
-        self.bytes.load(Ordering::Relaxed)
-    }
-
-    pub fn add_bytes(self: &Arc<Self>, bytes: usize) -> Carried {
-        self.bytes.fetch_add(bytes, Ordering::Relaxed);
-        Carried { channel: self.clone(), bytes }
-    }
-
-    pub fn is_alive(&self) -> bool {
-        self.session.fate().is_none()
-    }
-}
-
-/// Bytes under way on a channel, for as long as this lives.
-pub struct Carried {
-    channel: Arc<Channel>,
-    bytes: usize,
-}
-
-impl Drop for Carried {
-    fn drop(&mut self) {
-        self.channel.bytes.fetch_sub(self.bytes, Ordering::Relaxed);
-    }
-}
-
-/// A channel in use by one job; counted as load until dropped.
-pub struct Lease(pub Arc<Channel>);
-
-impl Drop for Lease {
-    fn drop(&mut self) {
-        self.0.load.fetch_sub(1, Ordering::Relaxed);
-    }
-}
-
-impl std::ops::Deref for Lease {
-    type Target = Arc<Channel>;
-    fn deref(&self) -> &Arc<Channel> {
-        &self.0
-    }
+/// How much there is to do on a channel: jobs, and bytes in pieces of what a job has.
+fn load(channel: &Arc<Channel>) -> usize {
+    channel.jobs() + channel.outstanding() / (64 * 1024)
 }
 
 /// Channels that were asked for and did not come to be used.
@@ -196,6 +94,8 @@ pub struct Pool {
     lost_lanes: Mutex<HashSet<u32>>,
     /// The first channel is open.
     first: watch::Sender<bool>,
+    /// Channels that were ever opened: whoever waits for room on one may find it on the next.
+    opened: watch::Sender<u32>,
     /// How many file channels the work could use.
     wanted: AtomicUsize,
     growing: AtomicBool,
@@ -236,6 +136,7 @@ impl Pool {
             leaving: Mutex::default(),
             lost_lanes: Mutex::default(),
             first: watch::Sender::new(false),
+            opened: watch::Sender::new(0),
             wanted: AtomicUsize::new(1),
             growing: AtomicBool::new(false),
             limit: Mutex::new(None),
@@ -295,17 +196,9 @@ impl Pool {
             habit: self.habit.clone(),
         };
         let session = Session::start(wire, peer, INIT_PATIENCE).await?;
-        let handles = session.limits.handles.unwrap_or(HANDLES).clamp(1, 1 << 20);
-        let handles = handles.saturating_sub(SPARE_HANDLES).max(2) as usize;
-        let channel = Channel {
-            session,
-            handles: Arc::new(Semaphore::new(handles)),
-            writes: Arc::new(Semaphore::new(WRITE_BUDGET)),
-            lane: self.lane_state(lane),
-            load: AtomicUsize::new(0),
-            bytes: AtomicUsize::new(0),
-        };
+        let channel = Channel::new(session, self.lane_state(lane));
         self.channels().push(Arc::new(channel));
+        self.opened.send_modify(|opened| *opened += 1);
         let elapsed = started.elapsed();
         ledger.event(Event::ChannelOpened { hop, lane, channel: index, purpose: Purpose::Files, elapsed });
         Ok(())
@@ -380,21 +273,46 @@ impl Pool {
 
     /// The least loaded channel that is alive; `None` if there is none.
     pub fn lease(self: &Arc<Self>) -> Option<Lease> {
+        self.lease_first_by(load)
+    }
+
+    fn lease_first_by<K: Ord>(self: &Arc<Self>, order: impl Fn(&Arc<Channel>) -> K) -> Option<Lease> {
         self.bury();
         let channels = self.channels();
-        let chosen = channels.iter().min_by_key(|c| c.load.load(Ordering::Relaxed) + c.outstanding() / (64 * 1024))?;
-        chosen.load.fetch_add(1, Ordering::Relaxed);
-        let lease = Lease(chosen.clone());
+        let lease = Lease::of(channels.iter().min_by_key(|channel| order(channel))?);
         drop(channels);
         self.grow();
         Some(lease)
+    }
+
+    /// As [`Pool::lease`], for a file of `len` bytes that can be opened and written at once. Where all channels are full, room is
+    /// waited for on the least loaded one, and on any that is opened meanwhile: what comes before there are many would else
+    /// all go the first one's way.
+    pub async fn lease_to_write(self: &Arc<Self>, len: usize) -> Option<(Lease, Ready)> {
+        let mut opened = self.opened.subscribe();
+        loop {
+            opened.mark_unchanged();
+            let lease = self.lease_first_by(|channel| (!channel.has_room(), load(channel)))?;
+            // In this order, as large files take them: whoever had room and waited for a handle might wait for those that have
+            // the handles and wait for room.
+            let ready = async {
+                let open = lease.handle().await;
+                Ready { open, room: lease.write_budget(len).await }
+            };
+            tokio::select! {
+                biased;
+                ready = ready => return Some((lease, ready)),
+                // The sender is the pool's own.
+                _ = opened.changed() => {}
+            }
+        }
     }
 
     /// Further channels of its lane for a file that is `first`'s already: the least loaded ones, `most` in all.
     pub fn beside(&self, first: &Arc<Channel>, most: usize) -> Vec<Arc<Channel>> {
         let on_its_lane = |c: &&Arc<Channel>| Arc::ptr_eq(&c.lane, &first.lane) && !Arc::ptr_eq(c, first);
         let mut others: Vec<_> = self.channels().iter().filter(on_its_lane).cloned().collect();
-        others.sort_by_key(|c| c.load.load(Ordering::Relaxed));
+        others.sort_by_key(|c| c.jobs());
         others.truncate(most.saturating_sub(1));
         others
     }

@@ -14,7 +14,7 @@ use crate::sftp::{Attrs, Handle, Pending, Request};
 
 use super::super::Result;
 use super::file::{check_size, fill, meta};
-use super::pool::{Channel, Pool};
+use super::pool::{Channel, Pool, Ready, Room};
 
 /// OPEN; then READ, FSTAT and CLOSE together, and with the OPEN where its handle is foreseen.
 pub async fn read_small(pool: &Pool, channel: &Arc<Channel>, path: &[u8], size: u64) -> Result<(Bytes, Meta)> {
@@ -64,14 +64,28 @@ async fn told(
 /// What the requests between a small file's OPEN and its CLOSE carry, and what that counts against.
 pub enum Budget<'a> {
     Read(&'a Pool, usize),
-    Write(usize),
+    /// With the room that was waited for when the channel was chosen.
+    Write(usize, Option<Room>),
 }
 
 impl Budget<'_> {
-    async fn take(&self, channel: &Arc<Channel>) -> Held {
-        match *self {
-            Budget::Read(pool, len) => Box::new((pool.read_budget(len).await, channel.add_bytes(len))),
-            Budget::Write(len) => Box::new((channel.write_budget(len).await, channel.add_bytes(len))),
+    async fn take(&mut self, channel: &Arc<Channel>) -> Held {
+        match self {
+            Budget::Read(pool, len) => Box::new((pool.read_budget(*len).await, channel.add_bytes(*len))),
+            Budget::Write(len, room) => {
+                let room = match room.take() {
+                    Some(room) => room,
+                    None => channel.write_budget(*len).await,
+                };
+                Box::new((room, channel.add_bytes(*len)))
+            }
+        }
+    }
+
+    /// What was taken is not needed yet: others may have it meanwhile.
+    fn give_back(&mut self) {
+        if let Budget::Write(_, room) = self {
+            *room = None;
         }
     }
 }
@@ -83,7 +97,7 @@ impl Budget<'_> {
 pub async fn whole<T, E, F: Future<Output = std::result::Result<Handle, E>>>(
     channel: &Arc<Channel>,
     open: &Request<'_>,
-    budget: Budget<'_>,
+    mut budget: Budget<'_>,
     opened: impl Fn(Pending) -> F,
     rest: impl Fn(&mut Flight<'_>, &Handle, Held) -> T,
 ) -> std::result::Result<T, E> {
@@ -106,6 +120,7 @@ pub async fn whole<T, E, F: Future<Output = std::result::Result<Handle, E>>>(
             None => opened(session.submit(open)).await?,
         }
     } else {
+        budget.give_back();
         opened(session.submit(open)).await?
     };
     // Nothing is awaited between submissions but the budget; whatever happens, CLOSE is sent.
@@ -133,17 +148,24 @@ async fn read_rest(
 
 /// OPEN (exclusive); then WRITE, FSTAT (if its size is to be checked here) and CLOSE together, and with the OPEN where its
 /// handle is foreseen.
-pub async fn write_small(channel: &Arc<Channel>, path: &[u8], data: Bytes, mode: u32, sized: bool) -> Result<()> {
-    let _open = channel.handle().await;
+pub async fn write_small(
+    channel: &Arc<Channel>,
+    Ready { open: _open, room }: Ready,
+    path: &[u8],
+    data: Bytes,
+    mode: u32,
+    sized: bool,
+) -> Result<()> {
+    let mut budget = Budget::Write(data.len(), Some(room));
     let flags = open::WRITE | open::CREATE | open::EXCLUSIVE;
     let attrs = Attrs { permissions: Some(mode & 0o777), ..Attrs::default() };
     if channel.session.extensions.whole && !sized {
-        let held = Budget::Write(data.len()).take(channel).await;
+        let held = budget.take(channel).await;
         return crate::share::whole::put(&channel.session, path, mode & 0o777, data, held).await;
     }
     let opened = |opening: Pending| opening.handle(Stage::Open, path);
     let (open, len) = (Request::Open { path, flags, attrs }, data.len());
-    let (writing, stating, closing) = whole(channel, &open, Budget::Write(len), opened, |flight, handle, held| {
+    let (writing, stating, closing) = whole(channel, &open, budget, opened, |flight, handle, held| {
         let write = Request::Write { handle, offset: 0, data: data.clone() };
         let writing = (len > 0).then(|| flight.submit_holding(&write, held));
         let stating = sized.then(|| flight.submit(&Request::Fstat { handle }));

@@ -209,10 +209,10 @@ impl Tree for RemoteTree {
     ) -> BoxFuture<'a, Result<(Used, Option<Digest>)>> {
         Box::pin(async move {
             let path = self.at_change(path);
-            let (_, lease) = self.remote.lease().await?;
+            let (lease, ready) = self.remote.lease_to_write(data.len()).await?;
             // What is hashed needs no size; an empty file has nothing else.
             let sized = algorithm.is_none() || data.is_empty();
-            small::write_small(&lease, &path, data, mode, sized).await?;
+            small::write_small(&lease, ready, &path, data, mode, sized).await?;
             Ok((used(&lease), None))
         })
     }

@@ -96,10 +96,8 @@ impl Pool {
     pub fn lease_large(self: &Arc<Self>, size: u64) -> Option<(Lease, Large)> {
         self.bury();
         let channels = self.channels();
-        let chosen =
-            channels.iter().min_by_key(|c| (c.lane.open.load(Ordering::Relaxed), c.load.load(Ordering::Relaxed)))?;
-        chosen.load.fetch_add(1, Ordering::Relaxed);
-        let (lease, large) = (Lease(chosen.clone()), chosen.lane.add(size));
+        let chosen = channels.iter().min_by_key(|c| (c.lane.open.load(Ordering::Relaxed), c.jobs()))?;
+        let (lease, large) = (Lease::of(chosen), chosen.lane.add(size));
         drop(channels);
         self.grow();
         Some((lease, large))

@@ -13,11 +13,13 @@ use crate::ledger::{self, Ledger};
 use crate::sftp::wire::{self, BoxFuture, Wire};
 
 use super::super::link::Link;
-use super::{Pool, Settings};
+use super::{Lease, Pool, Ready, Settings};
 
-/// One channel to a server in this process; a lane that comes to nothing, as soon as the link is closed or the test wants it.
+/// Channels to a server in this process; a lane that comes to nothing, as soon as the link is closed or the test wants it.
 struct Memory {
     home: PathBuf,
+    /// Channels at most.
+    most: usize,
     adding: Notify,
     fails: Notify,
 }
@@ -42,7 +44,7 @@ impl Link for Memory {
     }
 
     fn channels(&self) -> Option<usize> {
-        Some(1)
+        Some(self.most)
     }
 
     fn receive_window(&self) -> usize {
@@ -68,24 +70,30 @@ impl Link for Memory {
     }
 }
 
-/// A pool that is about to have a second connection, and what it is counted in.
-async fn adding() -> (Arc<Pool>, Arc<Memory>, Arc<Ledger>) {
-    let link = Arc::new(Memory { home: std::env::temp_dir(), adding: Notify::new(), fails: Notify::new() });
+/// A pool of one channel, and what it is counted in.
+async fn pool(most: usize, connections: usize) -> (Arc<Pool>, Arc<Memory>, Arc<Ledger>) {
+    let link = Arc::new(Memory { home: std::env::temp_dir(), most, adding: Notify::new(), fails: Notify::new() });
     let ledger = Arc::new(Ledger::new(ledger::Settings::default()));
     let settings = Settings {
         hop: "memory".into(),
         ledger: ledger.clone(),
-        most: 1,
+        most,
         eager: 1,
         stall: Duration::from_secs(60),
         hashing: false,
-        connections: 2,
+        connections,
         identity: false,
         traffic: Arc::default(),
         habit: Arc::default(),
         known: 0,
     };
     let pool = Pool::start(link.clone(), settings).await.expect("the first channel opens");
+    (pool, link, ledger)
+}
+
+/// A pool that is about to have a second connection.
+async fn adding() -> (Arc<Pool>, Arc<Memory>, Arc<Ledger>) {
+    let (pool, link, ledger) = pool(1, 2).await;
     link.adding.notified().await;
     (pool, link, ledger)
 }
@@ -115,4 +123,32 @@ async fn a_lane_that_is_not_to_be_had_is_one() {
     alone(&pool).await;
     assert_eq!(ledger.counts().dropped_connections, 1);
     pool.close().await;
+}
+
+#[tokio::test]
+async fn whoever_waits_for_room_on_a_full_channel_takes_one_that_is_opened_meanwhile() {
+    const ALL: usize = 2 << 20;
+    let (pool, _, _) = pool(2, 1).await;
+    let (first, full) = pool.lease_to_write(ALL).await.expect("a channel");
+    let mut waiting = Box::pin(pool.lease_to_write(1));
+    assert!(futures::poll!(&mut waiting).is_pending(), "there is no room");
+    pool.want(2);
+    let (second, ready) = soon(waiting).await;
+    assert_ne!(first.session.peer().channel, second.session.peer().channel);
+    // However many jobs it has: the other is full.
+    let _many: Vec<_> = (0..3).filter_map(|_| pool.lease()).collect();
+    drop(ready);
+    let (again, other) = soon(Box::pin(pool.lease_to_write(ALL))).await;
+    assert_eq!(again.session.peer().channel, second.session.peer().channel);
+    // Where none is opened, it is the room that is given back.
+    let mut waiting = Box::pin(pool.lease_to_write(ALL));
+    assert!(futures::poll!(&mut waiting).is_pending(), "there is no room");
+    drop((full, other));
+    soon(waiting).await;
+    pool.close().await;
+}
+
+/// What has to come, and must not hang the tests where it does not.
+async fn soon(waiting: impl Future<Output = Option<(Lease, Ready)>>) -> (Lease, Ready) {
+    tokio::time::timeout(Duration::from_secs(10), waiting).await.expect("it ends").expect("a channel")
 }
