@@ -18,7 +18,8 @@ use super::run::Run;
 pub struct Links(HashMap<(u64, u64), Group>);
 
 struct Group {
-    first: Arc<First>,
+    /// None while all its names that were seen are left to a `--compare-dest`.
+    first: Option<Arc<First>>,
     /// Names that were not seen yet.
     left: u64,
 }
@@ -100,23 +101,49 @@ pub enum Name {
 impl Links {
     /// Takes in a file's name. `stays` says whether the destination's file under it, `old`, is kept.
     pub fn name(&mut self, meta: &Meta, old: Option<&Meta>, stays: bool, path: &[u8], shown: &[u8]) -> Name {
-        if meta.links < 2 || meta.ino == 0 {
-            return Name::Only;
-        }
-        let key = (meta.dev, meta.ino);
-        if let Some(group) = self.0.get_mut(&key) {
-            let first = group.first.clone();
-            group.left -= 1;
-            if group.left == 0 {
-                self.0.remove(&key);
-            }
+        let Some((key, group)) = self.seen(meta) else { return Name::Only };
+        if let Some(first) = &group.first {
+            let first = first.clone();
+            self.forget_whole(key);
             return Name::Other(first);
         }
         let kept = old.filter(|old| stays && old.ino != 0).map(|old| (old.dev, old.ino));
         let first =
             Arc::new(First { path: path.to_vec(), shown: shown.to_vec(), kept, state: watch::Sender::new(None) });
-        self.0.insert(key, Group { first: first.clone(), left: meta.links - 1 });
+        group.first = Some(first.clone());
+        self.forget_whole(key);
         Name::First(Promise(first))
+    }
+
+    /// Takes in a name under which there will be nothing at the destination, because a `--compare-dest` has it: none can be
+    /// linked to it. True if another one is delivered, to which this one is linked instead.
+    pub fn follows(&mut self, meta: &Meta) -> bool {
+        let Some((key, group)) = self.seen(meta) else { return false };
+        let follows = group.first.is_some();
+        if follows {
+            // It is taken in as what it then is.
+            group.left += 1;
+        } else {
+            self.forget_whole(key);
+        }
+        follows
+    }
+
+    /// Counts a name; `None` for a file's only one.
+    fn seen(&mut self, meta: &Meta) -> Option<((u64, u64), &mut Group)> {
+        if meta.links < 2 || meta.ino == 0 {
+            return None;
+        }
+        let key = (meta.dev, meta.ino);
+        let group = self.0.entry(key).or_insert(Group { first: None, left: meta.links });
+        group.left = group.left.saturating_sub(1);
+        Some((key, group))
+    }
+
+    fn forget_whole(&mut self, key: (u64, u64)) {
+        if self.0.get(&key).is_some_and(|group| group.left == 0) {
+            self.0.remove(&key);
+        }
     }
 }
 
@@ -174,6 +201,18 @@ mod tests {
         assert!(matches!(name(8, 3, "a"), Name::First(_)));
         assert!(matches!(name(8, 3, "b"), Name::Other(first) if first.path == b"a"));
         assert!(matches!(name(8, 3, "c"), Name::Other(_)));
+        assert!(links.0.is_empty());
+    }
+
+    #[test]
+    fn no_name_follows_one_that_is_left_to_a_basis() {
+        let mut links = Links::default();
+        assert!(!links.follows(&meta(8, 4)));
+        assert!(matches!(links.name(&meta(8, 4), None, false, b"b", b"b"), Name::First(_)));
+        assert!(links.follows(&meta(8, 4)));
+        assert!(matches!(links.name(&meta(8, 4), None, false, b"c", b"c"), Name::Other(first) if first.path == b"b"));
+        assert!(matches!(links.name(&meta(8, 4), None, false, b"d", b"d"), Name::Other(_)));
+        assert!(!links.follows(&meta(9, 2)) && !links.follows(&meta(9, 2)));
         assert!(links.0.is_empty());
     }
 

@@ -152,7 +152,14 @@ impl Scan<'_> {
             let stays = matches!(decision, Decision::Unchanged | Decision::Attributes(_));
             let there = old.as_ref().map(|old| &old.meta);
             let known = run.far_links.known(&place.origin, &entry.meta);
-            match self.links.name(known.as_ref().unwrap_or(&entry.meta), there, stays, &place.dest_path, &place.shown) {
+            let meta = known.as_ref().unwrap_or(&entry.meta);
+            let settles = place.basis.as_ref().and_then(|found| basis::settles(run, found));
+            let absent = settles == Some(BasisKind::Compare) && !self.links.follows(meta);
+            let name = match absent {
+                true => Name::Only,
+                false => self.links.name(meta, there, stays, &place.dest_path, &place.shown),
+            };
+            match name {
                 Name::Only => {}
                 Name::First(promise) => place.first = Some(promise),
                 Name::Other(first) => return self.hard_link(place, entry, old, decision, first).await,

@@ -141,6 +141,9 @@ impl Scan<'_> {
             if let Some(gate) = gate {
                 gate.made(Ok(()));
             }
+            if let Some(first) = &place.first {
+                first.settled(&Class::Unchanged);
+            }
             return done(Class::Unchanged, &run, &place.shown);
         }
         let filter = place.protect.clone();

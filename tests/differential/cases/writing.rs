@@ -137,6 +137,9 @@ pub const HARD: &[&str] = &[
     "-aHi --exclude=/a src/ new",
     "-aH --delay-updates src/ dst",
     "-aH --delay-updates --remove-source-files src/ dst",
+    "-aHi --link-dest=../dst src/ new",
+    "-aHni --link-dest=../dst src/ new",
+    "-aHi --compare-dest=../src src/ new",
 ];
 
 pub const OWNERS: &[&str] = &[
