@@ -194,8 +194,9 @@ async fn find_rooted(
         }
     }
     let Some(dest) = &job.dest else {
-        let operands::Looked { there, missing, unsure, .. } = operands::look(job, end).await?;
+        let looked = operands::look(job, end).await;
         settings.printer.heading();
+        let operands::Looked { there, missing, unsure, .. } = looked?;
         let (brought, sources) = operands::bring(job, end, &there, &settings.printer).await?;
         let nowhere = End::Local.tree(b"").await?;
         let roots = Roots { brought, renamed: None, dest_is_new: true, absent: Vec::new() };
@@ -206,6 +207,8 @@ async fn find_rooted(
     // Both ends are looked at together: each look is a round trip.
     let (looked, dest_state) =
         tokio::join!(operands::look(job, end), target::state(&dest_end, &dest_path, options.mkpath));
+    // Whatever is wrong with the operands is told below the heading.
+    let looked = looked.inspect_err(|_| settings.printer.heading());
     let operands::Looked { there, missing, unsure, mut absent } = looked?;
     if let Some(remote) = &remote
         && shares

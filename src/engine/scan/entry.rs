@@ -4,15 +4,17 @@ use super::*;
 use crate::engine::backup::Of;
 
 impl Scan<'_> {
-    /// `how`: of what is there, in what it differs (`--info=skip2`).
-    pub(super) fn skip(&mut self, shown: &[u8], meta: &Meta, reason: Reason, how: &'static str) {
+    /// `named`: its path at the destination, by which rsync tells of some. `how`: of what is there, in what it
+    /// differs (`--info=skip2`).
+    pub(super) fn skip(&mut self, shown: &[u8], named: &[u8], meta: &Meta, reason: Reason, how: &'static str) {
         let printer = &self.run.printer;
+        let named = if named.is_empty() { shown } else { named };
         match reason {
             Reason::NonRegular => printer.skipping_non_regular(shown),
             Reason::Directory => printer.skipping_directory(shown),
-            Reason::Exists => printer.skipped(shown, Skip::Exists { how }),
-            Reason::NotExisting => printer.skipped(shown, Skip::NotCreating { is_dir: meta.is_dir() }),
-            Reason::Newer => printer.skipped(shown, Skip::Newer),
+            Reason::Exists => printer.skipped(named, Skip::Exists { how }),
+            Reason::NotExisting => printer.skipped(named, Skip::NotCreating { is_dir: meta.is_dir() }),
+            Reason::Newer => printer.skipped(named, Skip::Newer),
             Reason::TooBig => printer.skipped(shown, Skip::OverMax),
             Reason::TooSmall => printer.skipped(shown, Skip::UnderMin),
             // rsync says nothing of it.
@@ -211,7 +213,7 @@ impl Scan<'_> {
                     Reason::Exists if run.job.options.info.skip >= 2 => self.how_it_differs(&entry, old.as_ref()).await,
                     _ => "",
                 };
-                self.skip(&place.shown, &entry.meta, reason, how);
+                self.skip(&place.shown, &place.dest_path, &entry.meta, reason, how);
                 return if entry.meta.is_dir() {
                     self.only_count(place)
                 };
