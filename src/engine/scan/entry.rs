@@ -239,7 +239,7 @@ impl Scan<'_> {
         let takes = !run.job.options.dry_run && settles && !entry.meta.is_dir();
         let gate = (makes && !entry.meta.is_file() && !entry.meta.is_dir() || takes).then(Directory::to_come);
         if !later
-            && !matches!(decision, Decision::NeedHash(_))
+            && (settles || !matches!(decision, Decision::NeedHash(_)))
             && !place.directory.has_failed()
             && self.is_readable(&place, &entry, decision).await
         {

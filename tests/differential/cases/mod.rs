@@ -87,6 +87,31 @@ fn extraneous() -> Scene {
     ])
 }
 
+/// Files that are all the same at both ends but for their times.
+fn alike() -> Scene {
+    let empty = |path: &str, time| Thing::File { path: path.to_owned(), content: String::new(), mode: 0o644, time };
+    Scene::Made(vec![
+        empty("src/empty", 1000),
+        empty("dst/empty", 2000),
+        lines("src/full", "x"),
+        lines("dst/full", "x"),
+    ])
+}
+
+/// A file of which a basis has only a later name.
+fn later() -> Scene {
+    let hard = |path: &str, of: &str| Thing::Hard { path: path.to_owned(), of: of.to_owned() };
+    Scene::Made(vec![
+        lines("src/a", "same"),
+        hard("src/b", "src/a"),
+        hard("src/c", "src/a"),
+        lines("ref/b", "same"),
+        lines("src/other", "same"),
+        dir("src/sub"),
+        hard("src/sub/other", "src/other"),
+    ])
+}
+
 fn lines(path: &str, content: &str) -> Thing {
     Thing::File { path: path.to_owned(), content: content.to_owned(), mode: 0o644, time: 1000 }
 }
@@ -104,6 +129,7 @@ pub fn table() -> Vec<Case> {
         (Scene::Plain, TO, &["-ai --files-from=:list src dst", "-ai --files-from=far:list src/ new"]),
         (Scene::Plain, ALL, operands::RELATIVE),
         (Scene::Plain, ALL, operands::ABSENT),
+        (Scene::Plain, ALL, operands::BARE),
         (Scene::Plain, ALL, lines::HEADINGS),
         (Scene::Plain, FROM, &["-av src/", "-v one", "-dv src/"]),
         (Scene::Plain, HERE, operands::ONTO_ITSELF),
@@ -139,6 +165,8 @@ pub fn table() -> Vec<Case> {
         (led(), HERE, operands::THROUGH_LINKS_INSIDE),
         (bounded(), ALL, operands::BOUNDED),
         (extraneous(), ALL, operands::EXTRANEOUS),
+        (alike(), ALL, writing::ALIKE),
+        (later(), ALL, writing::LATER),
         (Scene::Rules, HERE, lines::DEBUGGED),
     ];
     let mut cases = Vec::new();

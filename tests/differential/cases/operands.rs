@@ -267,6 +267,29 @@ pub const EXTRANEOUS: &[&str] = &[
     "-ai --delete src/ dst # times",
 ];
 
+/// Nothing but the directory itself is in the list.
+pub const BARE: &[&str] = &[
+    "-av --exclude=* src/ new",
+    "-av --exclude=* src new",
+    "-av --exclude=* --existing src/ new",
+    "-av --exclude=* --existing src/ new/",
+    "-avv --exclude=* --existing src/ new",
+    "-av --exclude=* --delete src new",
+    "-ai --exclude=* --delete src/ dst",
+    "-av --exclude=one one new",
+    "-av src/hollow/ new",
+    "-av --existing src/hollow new",
+    "-avv --existing one new",
+    "-avv --max-size=1 one new",
+    "-avvu src/older dst/older",
+    "-avv --ignore-existing one dst/same",
+    "-vv src/link new",
+    "-av --existing src/empty/ new",
+    "-av --exclude=* src/ one",
+    "-av --exclude=* src/ no/such",
+    "-an --exclude=* -v --existing src/ new",
+];
+
 /// Operands that are not there, or are not what their names say: what is not known to be extraneous stays.
 pub const ABSENT: &[&str] = &[
     "-ai --delete src/ missing/ dst",

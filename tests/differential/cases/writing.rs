@@ -197,6 +197,25 @@ pub const FOUND: &[&str] = &[
     "-ri --copy-dest=../ref src/ new",
     "-ai -b --link-dest=../ref src/ dst",
     "-ai --backup-dir=../kept --link-dest=../ref src/ dst",
+    "-aci --link-dest=../ref src/ dst",
+    "-acvv --link-dest=../ref src/ dst",
+    "-ai --remove-source-files --link-dest=../ref src/ dst",
+    // Without -O, it depends on who is faster whether rsync sets the top directory's time before it puts files into it.
+    "-aiO -T. src/ dst",
+    "-aiO -T. src/ new",
+    "-ai -T. one new",
+    "-ani -T. src/ new",
+];
+
+/// What is written though it is there already.
+pub const ALIKE: &[&str] = &["-rI --inplace src/ dst", "-ri --inplace src/ dst"];
+
+/// Names of one file, of which a basis has only a later one.
+pub const LATER: &[&str] = &[
+    "-aHi --link-dest=../ref src/ new",
+    "-aHci --link-dest=../ref src/ new",
+    "-aHni --link-dest=../ref src/ new",
+    "-aHi --copy-dest=../ref src/ new",
 ];
 
 /// What is replaced is a backup by its name.
