@@ -170,9 +170,7 @@ impl Scan<'_> {
         if decision == Decision::Replace(MakeWay::EmptyDir) && !self.is_empty_dir(&place, &entry).await {
             return;
         }
-        if matches!(decision, Decision::Create | Decision::Replace(_)) && place.basis.is_none() {
-            run.tally().stats.created.add(entry.meta.kind);
-        }
+        let creates = matches!(decision, Decision::Create | Decision::Replace(_)) && place.basis.is_none();
         // Another device under the same name is another thing.
         let decision = match (entry.meta.kind, &decision) {
             (Kind::Device | Kind::Special, Decision::Unchanged | Decision::Attributes(_)) => {
@@ -202,6 +200,11 @@ impl Scan<'_> {
             }
             decision => decision,
         };
+        // Links and nodes count once they are there. Files and directories do as soon as there is a place for them, as in rsync;
+        // if it turns out that there is none, they are taken back.
+        if creates && (run.job.options.dry_run || entry.meta.is_file() || entry.meta.is_dir()) {
+            run.tally().stats.created.add(entry.meta.kind);
+        }
         if run.job.options.dry_run && matches!(decision, Decision::Update(_)) && entry.meta.kind == Kind::Symlink {
             backup::would_keep(run, &place.dest_path, Of::Replaced);
         }
@@ -316,7 +319,8 @@ impl Scan<'_> {
         let run = self.run;
         let fault = match run.dest.list(&place.dest_path, false).await {
             Ok(listing) if listing.entries.is_empty() && listing.faults.is_empty() => return true,
-            Ok(_) => {
+            Ok(listing) => {
+                finish::tell_rules(run, &place.protect, &place.dest_path, &place.shown, &listing).await;
                 run.printer.not_empty(&place.shown);
                 let text = format!("could not make way for \"{}\"", String::from_utf8_lossy(&place.shown));
                 Fault::new(run.dest.hop().clone(), Stage::Attributes, Cause::Io, text)

@@ -75,6 +75,11 @@ fn bounded() -> Scene {
     Scene::Made(vec![file("src/x"), file("dst/x/in"), file("dst/x/more"), file("dst/extra")])
 }
 
+/// Directories in the place of a file and of a link.
+fn crowded() -> Scene {
+    Scene::Made(vec![file("src/x"), link("src/y", "x"), file("dst/x/in"), file("dst/y/in"), file("dst/y/out")])
+}
+
 fn extraneous() -> Scene {
     let file = |path: &str| lines(path, "same");
     Scene::Made(vec![
@@ -164,6 +169,7 @@ pub fn table() -> Vec<Case> {
         (led(), ALL, operands::THROUGH_LINKS),
         (led(), HERE, operands::THROUGH_LINKS_INSIDE),
         (bounded(), ALL, operands::BOUNDED),
+        (crowded(), ALL, operands::CROWDED),
         (extraneous(), ALL, operands::EXTRANEOUS),
         (alike(), ALL, writing::ALIKE),
         (later(), ALL, writing::LATER),

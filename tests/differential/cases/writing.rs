@@ -100,6 +100,8 @@ pub const BASIS: &[&str] = &[
     "-ai --link-dest=../ref src/ dst",
     "-ai --link-dest=../ref src/ new",
     "-aii --link-dest=../ref src/ new",
+    "-aii --no-t --chmod=ug=rwX --link-dest=../ref src/ new",
+    "-rpi --chmod=ug=rwX --compare-dest=../ref src/ new",
     "-av --link-dest=../ref src/ new",
     "-ai --link-dest=../ref --link-dest=../ref2 src/ new",
     "-ri --link-dest=../ref src/ new",
