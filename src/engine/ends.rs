@@ -246,7 +246,7 @@ async fn find_rooted(
     let made = target::create(&dest_end, &mapping, settings, options).await?;
     let dest_dir = made.missing.as_ref().map_or(&mapping.dest_dir, |missing| &missing.above);
     // With nothing to deliver, nothing was made, and the destination need not be there.
-    let here = dest_dir == b"." || items == Items::None && absent.is_empty();
+    let here = dest_dir == b"." || items == Items::None && absent.is_empty() && dest_state != DestState::Dir;
     let dest_tree = dest_end.dest(if here { b"" } else { dest_dir }, options.keep_dirlinks).await?;
     let renamed = mapping.roots.first().filter(|_| mapping.renamed).map(|root| root.dest_name.clone());
     let roots = Roots { brought, renamed, dest_is_new: made.new, absent };
