@@ -139,7 +139,7 @@ pub async fn scan(run: &Arc<Run>, roots: Roots) -> Left {
         waiting: Vec::new(),
         ahead: None,
         bases: basis::open(run).await,
-        links: Links::default(),
+        links: Links::new(options.follows()),
         lines: lines::Lines::new(run.printer.clone()),
         tasks: JoinSet::new(),
         files: 0,

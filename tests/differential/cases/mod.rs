@@ -117,6 +117,13 @@ fn later() -> Scene {
     ])
 }
 
+/// A file that a link leads to under another name.
+fn reached() -> Scene {
+    let hard = |path: &str, of: &str| Thing::Hard { path: path.to_owned(), of: of.to_owned() };
+    let (link, other) = (link("src/e", "d"), link("src/f", "a"));
+    Scene::Made(vec![file("src/a"), dir("src/d"), hard("src/d/b", "src/a"), link, other])
+}
+
 fn lines(path: &str, content: &str) -> Thing {
     Thing::File { path: path.to_owned(), content: content.to_owned(), mode: 0o644, time: 1000 }
 }
@@ -173,6 +180,7 @@ pub fn table() -> Vec<Case> {
         (extraneous(), ALL, operands::EXTRANEOUS),
         (alike(), ALL, writing::ALIKE),
         (later(), ALL, writing::LATER),
+        (reached(), ALL, writing::REACHED),
         (Scene::Rules, HERE, lines::DEBUGGED),
     ];
     let mut cases = Vec::new();

@@ -220,6 +220,10 @@ pub const LATER: &[&str] = &[
     "-aHi --copy-dest=../ref src/ new",
 ];
 
+/// Names of one file, some of them through links.
+pub const REACHED: &[&str] =
+    &["-aHki src/ new", "-aHLi src/ new", "-aHi src/ new", "-aH --remove-source-files src/ new"];
+
 /// What is replaced is a backup by its name.
 pub const BACKED_UP: &[&str] = &["-avvb src/ dst", "-avvbn src/ dst"];
 
