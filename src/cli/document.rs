@@ -58,6 +58,9 @@ proves nothing here; so a file's line comes when the file has arrived. With `-c`
 it, from the far end too. `%c` is 16 for a file that is sent and 0 for one that is received, as rsync's is where no blocks are
 compared; `%b` is the file's own bytes.
 
+`--contimeout` bounds how long connecting may take, over SSH too (exit 35); rsync takes it for its daemons only, and ends with 1
+otherwise. `--stats` with `-vv` has no figures on memory: they are those of rsync's own processes.
+
 With `--info=flist2` (and `--progress`), where rsync makes its whole list first (`-d`, `--no-i-r`, `-m`, ...), it tells how many
 files that has before it names any. That number is not known here by then, and the heading ends with `done`.
 

@@ -123,8 +123,9 @@ impl Fold {
         read: impl Fn(&OsStr) -> io::Result<Vec<u8>>,
     ) -> Result<(), UsageError> {
         let Some(file) = &self.files_from else { return Ok(()) };
-        if sources.len() != 1 {
-            return Err(UsageError::syntax("--files-from takes one source directory, and names what is below it"));
+        if sources.len() != 1 || dest.is_none() {
+            let text = "--files-from takes one source directory, names what is below it, and needs a destination";
+            return Err(UsageError::syntax(text));
         }
         self.options.files_from = Some(match operand::far_file(file) {
             Some((host, path)) => {

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use crate::entry::{Entry, Kind, Meta};
 use crate::fault::{Cause, Fault};
 use crate::job::{BasisKind, Options};
-use crate::plan::diff::DirPlan;
+use crate::plan::diff::{DirPlan, Step};
 use crate::plan::quick_check::{Context, Decision, Differs, decide};
 use crate::tree::{Identity, Tree};
 
@@ -167,6 +167,27 @@ pub fn find_all(
         found.map(|found| (step.entry.name.clone(), found))
     });
     found.collect()
+}
+
+/// `-H`: of a file's names in one directory the first is delivered, and the others are linked to that. So where a basis has the
+/// file only under another of them, the first one is made of it. `known`: an entry with its file's identity.
+pub fn lend(plan: &DirPlan, found: &mut HashMap<Vec<u8>, Found>, known: impl Fn(&Entry) -> Meta) {
+    let mut firsts: HashMap<(u64, u64), &Step> = HashMap::new();
+    let files = plan.steps.iter().filter(|step| step.entry.meta.is_file());
+    for step in files.filter(|step| !matches!(step.decision, Decision::Skip(_))) {
+        let meta = known(&step.entry);
+        if meta.links < 2 || meta.ino == 0 {
+            continue;
+        }
+        let first = firsts.entry((meta.dev, meta.ino)).or_insert(step);
+        let same = |name: &Vec<u8>| found.get(name).filter(|found| found.level == Level::Same);
+        if first.decision == Decision::Create
+            && same(&first.entry.name).is_none()
+            && let Some(lent) = same(&step.entry.name).cloned()
+        {
+            found.insert(first.entry.name.clone(), lent);
+        }
+    }
 }
 
 /// With `-c` the contents decide: what only looks alike is there, and no more.

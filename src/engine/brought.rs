@@ -7,8 +7,11 @@ use std::collections::btree_map::{BTreeMap, Entry as Slot};
 use std::sync::Arc;
 
 use crate::entry::Entry;
-use crate::plan::filter::Filter;
-use crate::tree::{Tree, join};
+use crate::plan::filter::{Filter, Side};
+use crate::tree::{Listing, Tree, join};
+
+use super::finish::below;
+use super::rules;
 
 /// A place at the source.
 #[derive(Clone)]
@@ -73,6 +76,19 @@ impl Brought {
             nodes.values().map(|node| 1 + count(&node.children)).sum()
         }
         count(&self.items)
+    }
+
+    /// Whether the rules leave anything of what a lone directory has in it.
+    pub async fn is_filled(&self, listing: &Listing) -> bool {
+        let (origin, shown) = match (self.contents.first(), self.items.first_key_value()) {
+            (Some((origin, _)), _) => (origin, b"".as_slice()),
+            (None, Some((name, node))) => (node.contents.first().unwrap_or(&node.origin), name.as_slice()),
+            (None, None) => return false,
+        };
+        // Rules that cannot be read are told of when the directory is walked, and leave out nothing here.
+        let Ok(filter) = rules::hide(origin, shown, listing).await else { return !listing.entries.is_empty() };
+        let comes = |entry: &Entry| !filter.excludes(&below(shown, &entry.name), entry.meta.is_dir(), Side::Sender);
+        listing.entries.iter().any(comes)
     }
 }
 

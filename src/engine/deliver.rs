@@ -78,6 +78,10 @@ pub async fn deliver(run: &Run, item: FileItem) {
             return;
         }
         Err(fault) => {
+            let counted = item.decision == Decision::Create && !item.told && item.like.is_none();
+            if counted && item.directory.has_failed() {
+                run.tally().stats.created.take_back(item.meta.kind);
+            }
             run.failed(&fault, &item.shown);
             Class::Failed(fault)
         }

@@ -194,8 +194,9 @@ async fn find_rooted(
         }
     }
     let Some(dest) = &job.dest else {
-        let operands::Looked { there, missing, unsure, .. } = operands::look(job, end).await?;
+        let looked = operands::look(job, end).await;
         settings.printer.heading();
+        let operands::Looked { there, missing, unsure, .. } = looked?;
         let (brought, sources) = operands::bring(job, end, &there, &settings.printer).await?;
         let nowhere = End::Local.tree(b"").await?;
         let roots = Roots { brought, renamed: None, dest_is_new: true, absent: Vec::new() };
@@ -206,6 +207,8 @@ async fn find_rooted(
     // Both ends are looked at together: each look is a round trip.
     let (looked, dest_state) =
         tokio::join!(operands::look(job, end), target::state(&dest_end, &dest_path, options.mkpath));
+    // Whatever is wrong with the operands is told below the heading.
+    let looked = looked.inspect_err(|_| settings.printer.heading());
     let operands::Looked { there, missing, unsure, mut absent } = looked?;
     if let Some(remote) = &remote
         && shares
@@ -243,7 +246,7 @@ async fn find_rooted(
     let made = target::create(&dest_end, &mapping, settings, options).await?;
     let dest_dir = made.missing.as_ref().map_or(&mapping.dest_dir, |missing| &missing.above);
     // With nothing to deliver, nothing was made, and the destination need not be there.
-    let here = dest_dir == b"." || there.is_empty() && absent.is_empty();
+    let here = dest_dir == b"." || items == Items::None && absent.is_empty() && dest_state != DestState::Dir;
     let dest_tree = dest_end.dest(if here { b"" } else { dest_dir }, options.keep_dirlinks).await?;
     let renamed = mapping.roots.first().filter(|_| mapping.renamed).map(|root| root.dest_name.clone());
     let roots = Roots { brought, renamed, dest_is_new: made.new, absent };
@@ -409,7 +412,8 @@ async fn files_to_push(job: &Job) -> u64 {
     bytes
 }
 
-/// How many entries there are in all: of a lone directory that is walked, it matters whether anything is in it.
+/// How many entries there are in all, those aside that the filters leave out: of a lone directory that is walked, it matters
+/// whether anything is in it.
 async fn items(
     job: &Job,
     end: &impl Fn(&Place) -> End,
@@ -418,12 +422,13 @@ async fn items(
     dest_state: DestState,
 ) -> Result<Items, Failed> {
     Ok(match there {
-        [] => Items::None,
+        _ if brought.count() + brought.contents.len() == 0 => Items::None,
         // Only where the destination is no directory does it matter what a lone directory has in it.
         [only] if only.meta.is_dir() && dest_state != DestState::Dir && is_walked(job, only) => {
             let (end, path) = (end(only.place), strip(&only.path));
             let listing = end.tree(path).await?.list(b"", false).await?;
-            let items = if listing.entries.is_empty() && brought.count() <= 1 { Items::One } else { Items::Many };
+            let is_bare = brought.count() <= 1 && !brought.is_filled(&listing).await;
+            let items = if is_bare { Items::One } else { Items::Many };
             if let End::Remote(remote) = &end {
                 Foresight::keep(remote, path, false, listing);
             }

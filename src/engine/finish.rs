@@ -11,7 +11,7 @@ use crate::fault::{Cause, Fault, Stage};
 use crate::ledger::Event;
 use crate::plan::filter::{Filter, Side};
 use crate::sftp::wire::BoxFuture;
-use crate::tree::Change;
+use crate::tree::{Change, Listing};
 
 use super::backup::Of;
 use super::directory::Directory;
@@ -226,8 +226,7 @@ fn empty<'a>(
                 return Emptied::No;
             }
         };
-        let dir = rules::Dir { tree: run.dest.as_ref(), path, listing: &listing };
-        let filter = match rules::enter(filter, Side::Receiver, shown, &[dir]).await {
+        let filter = match within(run, filter, path, shown, &listing).await {
             Ok(filter) => filter,
             Err(fault) => {
                 run.trouble(&fault, Some(shown));
@@ -236,12 +235,6 @@ fn empty<'a>(
         };
         let mut entries = listing.entries;
         let before = entries.len();
-        for entry in entries.iter().filter(|_| run.printer.tells_filters()) {
-            let (path, is_dir) = (below(shown, &entry.name), entry.meta.is_dir());
-            if let Some(verdict) = filter.verdict(&path, is_dir, Side::Receiver, true) {
-                run.printer.judged(Side::Receiver, &path, is_dir, &verdict);
-            }
-        }
         entries.retain(|entry| !filter.protects_within_deletion(&below(shown, &entry.name), entry.meta.is_dir()));
         let mut all_gone = entries.len() == before;
         entries.sort_by(|a, b| crate::plan::order::compare(b, a));
@@ -268,6 +261,37 @@ fn empty<'a>(
             (true, false) => Emptied::Yes,
         }
     })
+}
+
+/// The rules within a directory of the destination that is in the way of something; tells (-vv) what they say of its entries.
+async fn within(
+    run: &Run,
+    filter: &Arc<Filter>,
+    path: &[u8],
+    shown: &[u8],
+    listing: &Listing,
+) -> Result<Arc<Filter>, Fault> {
+    let dir = rules::Dir { tree: run.dest.as_ref(), path, listing };
+    let filter = rules::enter(filter, Side::Receiver, shown, &[dir]).await?;
+    // A far receiver of rsync's is given the rules only where it deletes or prunes by them.
+    let options = &run.job.options;
+    let tells = run.printer.tells_filters() && (!run.push() || options.delete.enabled || options.prune_empty_dirs);
+    for entry in listing.entries.iter().filter(|_| tells) {
+        let (path, is_dir) = (below(shown, &entry.name), entry.meta.is_dir());
+        if let Some(verdict) = filter.verdict(&path, is_dir, Side::Receiver, true) {
+            run.printer.judged(Side::Receiver, &path, is_dir, &verdict);
+        }
+    }
+    Ok(filter)
+}
+
+/// What rsync says (-vv) of the rules in a directory that it cannot remove.
+pub async fn tell_rules(run: &Run, filter: &Arc<Filter>, path: &[u8], shown: &[u8], listing: &Listing) {
+    if run.printer.tells_filters()
+        && let Err(fault) = within(run, filter, path, shown, listing).await
+    {
+        run.trouble(&fault, Some(shown));
+    }
 }
 
 /// Makes way for an entry of another kind, or tells what that would be (a dry run): what is there is removed, a directory only

@@ -1,6 +1,8 @@
 //! `--inplace`: a file is written under its own name. Nothing here is atomic: until it is proven, and for ever if the run
 //! ends meanwhile, the name shows a part of the new content over the old one. That is what the option asks for.
 
+use std::time::SystemTime;
+
 use crate::entry::Meta;
 use crate::fault::Fault;
 
@@ -24,7 +26,12 @@ pub async fn attempt(run: &Run, item: &FileItem, meta: &Meta, number: u32, trace
         _ => 0,
     };
     let proof = send_proven(run, item, meta, (&run.dest, path), number, trace, from).await?;
-    let change = run.change(meta, item.old.as_ref()).await?;
+    let mut change = run.change(meta, item.old.as_ref()).await?;
+    if trace.bytes == 0 && change.mtime.is_none() && item.old.is_some() {
+        // Nothing had to be written, and so its time would still be that of what was there before.
+        let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+        change.mtime = Some((i64::try_from(now.as_secs()).unwrap_or(i64::MAX), now.subsec_nanos()));
+    }
     run.dest.set(path, change, false).await?;
     Ok(proof)
 }

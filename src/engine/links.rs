@@ -15,12 +15,23 @@ use super::run::Run;
 
 /// The files with several names that are under way: a file is forgotten when as many names were seen as it has.
 #[derive(Default)]
-pub struct Links(HashMap<(u64, u64), Group>);
+pub struct Links {
+    groups: HashMap<(u64, u64), Group>,
+    /// Links are followed, and lead to a file more often than it has names: none is forgotten.
+    keeps: bool,
+}
 
 struct Group {
-    first: Arc<First>,
+    /// None while all its names that were seen are left to a `--compare-dest`.
+    first: Option<Arc<First>>,
     /// Names that were not seen yet.
     left: u64,
+    /// What tells the file from another one that has its number by now.
+    like: (u64, i64, u32),
+}
+
+fn like(meta: &Meta) -> (u64, i64, u32) {
+    (meta.size, meta.mtime, meta.mtime_nsec)
 }
 
 /// The name that is delivered, and how that went.
@@ -98,25 +109,59 @@ pub enum Name {
 }
 
 impl Links {
+    /// `follows`: links of the source are followed.
+    pub fn new(follows: bool) -> Links {
+        Links { keeps: follows, ..Links::default() }
+    }
+
     /// Takes in a file's name. `stays` says whether the destination's file under it, `old`, is kept.
     pub fn name(&mut self, meta: &Meta, old: Option<&Meta>, stays: bool, path: &[u8], shown: &[u8]) -> Name {
-        if meta.links < 2 || meta.ino == 0 {
-            return Name::Only;
-        }
-        let key = (meta.dev, meta.ino);
-        if let Some(group) = self.0.get_mut(&key) {
-            let first = group.first.clone();
-            group.left -= 1;
-            if group.left == 0 {
-                self.0.remove(&key);
-            }
+        let Some((key, group)) = self.seen(meta) else { return Name::Only };
+        if let Some(first) = &group.first {
+            let first = first.clone();
+            self.forget_whole(key);
             return Name::Other(first);
         }
         let kept = old.filter(|old| stays && old.ino != 0).map(|old| (old.dev, old.ino));
         let first =
             Arc::new(First { path: path.to_vec(), shown: shown.to_vec(), kept, state: watch::Sender::new(None) });
-        self.0.insert(key, Group { first: first.clone(), left: meta.links - 1 });
+        group.first = Some(first.clone());
+        self.forget_whole(key);
         Name::First(Promise(first))
+    }
+
+    /// Takes in a name under which there will be nothing at the destination, because a `--compare-dest` has it: none can be
+    /// linked to it. True if another one is delivered, to which this one is linked instead.
+    pub fn follows(&mut self, meta: &Meta) -> bool {
+        let Some((key, group)) = self.seen(meta) else { return false };
+        let follows = group.first.is_some();
+        if follows {
+            // It is taken in as what it then is.
+            group.left += 1;
+        } else {
+            self.forget_whole(key);
+        }
+        follows
+    }
+
+    /// Counts a name; `None` for a file's only one. Of one whose other names were removed meanwhile
+    /// (`--remove-source-files`), it is known that it had them.
+    fn seen(&mut self, meta: &Meta) -> Option<((u64, u64), &mut Group)> {
+        let key = (meta.dev, meta.ino);
+        let is_known = || self.groups.get(&key).is_some_and(|group| group.like == like(meta));
+        if meta.ino == 0 || meta.links < 2 && !is_known() {
+            return None;
+        }
+        let new = || Group { first: None, left: meta.links, like: like(meta) };
+        let group = self.groups.entry(key).or_insert_with(new);
+        group.left = group.left.saturating_sub(1);
+        Some((key, group))
+    }
+
+    fn forget_whole(&mut self, key: (u64, u64)) {
+        if !self.keeps && self.groups.get(&key).is_some_and(|group| group.left == 0) {
+            self.groups.remove(&key);
+        }
     }
 }
 
@@ -174,7 +219,38 @@ mod tests {
         assert!(matches!(name(8, 3, "a"), Name::First(_)));
         assert!(matches!(name(8, 3, "b"), Name::Other(first) if first.path == b"a"));
         assert!(matches!(name(8, 3, "c"), Name::Other(_)));
-        assert!(links.0.is_empty());
+        assert!(links.groups.is_empty());
+    }
+
+    #[test]
+    fn a_name_is_known_though_the_others_were_removed_meanwhile() {
+        let mut links = Links::default();
+        let mut name = |meta: &Meta| links.name(meta, None, false, b"x", b"x");
+        assert!(matches!(name(&meta(8, 3)), Name::First(_)));
+        assert!(matches!(name(&meta(8, 1)), Name::Other(_)));
+        assert!(matches!(name(&Meta { mtime: 2, ..meta(8, 1) }), Name::Only));
+        assert!(matches!(name(&meta(8, 1)), Name::Other(_)));
+        assert!(matches!(name(&meta(8, 1)), Name::Only));
+    }
+
+    #[test]
+    fn a_file_that_links_lead_to_has_more_names_than_it_tells() {
+        let mut links = Links::new(true);
+        let mut name = || links.name(&meta(8, 2), None, false, b"x", b"x");
+        assert!(matches!(name(), Name::First(_)));
+        assert!(matches!((name(), name(), name()), (Name::Other(_), Name::Other(_), Name::Other(_))));
+    }
+
+    #[test]
+    fn no_name_follows_one_that_is_left_to_a_basis() {
+        let mut links = Links::default();
+        assert!(!links.follows(&meta(8, 4)));
+        assert!(matches!(links.name(&meta(8, 4), None, false, b"b", b"b"), Name::First(_)));
+        assert!(links.follows(&meta(8, 4)));
+        assert!(matches!(links.name(&meta(8, 4), None, false, b"c", b"c"), Name::Other(first) if first.path == b"b"));
+        assert!(matches!(links.name(&meta(8, 4), None, false, b"d", b"d"), Name::Other(_)));
+        assert!(!links.follows(&meta(9, 2)) && !links.follows(&meta(9, 2)));
+        assert!(links.groups.is_empty());
     }
 
     #[test]

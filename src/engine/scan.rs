@@ -139,7 +139,7 @@ pub async fn scan(run: &Arc<Run>, roots: Roots) -> Left {
         waiting: Vec::new(),
         ahead: None,
         bases: basis::open(run).await,
-        links: Links::default(),
+        links: Links::new(options.follows()),
         lines: lines::Lines::new(run.printer.clone()),
         tasks: JoinSet::new(),
         files: 0,
@@ -281,6 +281,15 @@ impl Scan<'_> {
             true => HashMap::new(),
             false => basis::find_all(&context, run.identity().await, &self.bases, &bases, &plan, &dest_path),
         };
+        let compares_only = run.job.options.basis.as_ref().is_some_and(|basis| basis.kind == BasisKind::Compare);
+        if run.job.options.hard_links && !found.is_empty() && !compares_only {
+            basis::lend(&plan, &mut found, |entry| {
+                let origin = nodes.get(&entry.name).map(|node| node.origin.clone());
+                let origin = origin.or_else(|| first.as_ref().map(|first| first.below(&entry.name)));
+                let known = origin.and_then(|origin| run.far_links.known(&origin, &entry.meta));
+                known.unwrap_or_else(|| entry.meta.clone())
+            });
+        }
         for refused in &plan.refused {
             run.tally().listing_errors = true;
             let hop = if refused.side == Side::Sender { &hop } else { run.dest.hop() };

@@ -139,6 +139,10 @@ impl Item<'_> {
             Some(old) if self.keeps_time(options) => {
                 old.mtime.abs_diff(self.new.mtime) > u64::from(options.modify_window)
             }
+            // Of what a basis has with other attributes, rsync tells the time too, which is not kept either.
+            Some(_) if self.matched && self.hard_link.is_none() && self.update == Update::Create => {
+                self.perms_differ(options) || self.owner_differs() || self.group_differs()
+            }
             Some(_) => self.update != Update::Attributes && !self.matched,
             None => false,
         }

@@ -17,12 +17,22 @@ pub struct Counts {
 
 impl Counts {
     pub fn add(&mut self, kind: Kind) {
+        *self.of(kind) += 1;
+    }
+
+    /// One that was added is none after all.
+    pub fn take_back(&mut self, kind: Kind) {
+        let count = self.of(kind);
+        *count = count.saturating_sub(1);
+    }
+
+    fn of(&mut self, kind: Kind) -> &mut u64 {
         match kind {
-            Kind::File => self.reg += 1,
-            Kind::Dir => self.dir += 1,
-            Kind::Symlink => self.link += 1,
-            Kind::Device => self.dev += 1,
-            Kind::Special => self.special += 1,
+            Kind::File => &mut self.reg,
+            Kind::Dir => &mut self.dir,
+            Kind::Symlink => &mut self.link,
+            Kind::Device => &mut self.dev,
+            Kind::Special => &mut self.special,
         }
     }
 

@@ -4,15 +4,17 @@ use super::*;
 use crate::engine::backup::Of;
 
 impl Scan<'_> {
-    /// `how`: of what is there, in what it differs (`--info=skip2`).
-    pub(super) fn skip(&mut self, shown: &[u8], meta: &Meta, reason: Reason, how: &'static str) {
+    /// `named`: its path at the destination, by which rsync tells of some. `how`: of what is there, in what it
+    /// differs (`--info=skip2`).
+    pub(super) fn skip(&mut self, shown: &[u8], named: &[u8], meta: &Meta, reason: Reason, how: &'static str) {
         let printer = &self.run.printer;
+        let named = if named.is_empty() { shown } else { named };
         match reason {
             Reason::NonRegular => printer.skipping_non_regular(shown),
             Reason::Directory => printer.skipping_directory(shown),
-            Reason::Exists => printer.skipped(shown, Skip::Exists { how }),
-            Reason::NotExisting => printer.skipped(shown, Skip::NotCreating { is_dir: meta.is_dir() }),
-            Reason::Newer => printer.skipped(shown, Skip::Newer),
+            Reason::Exists => printer.skipped(named, Skip::Exists { how }),
+            Reason::NotExisting => printer.skipped(named, Skip::NotCreating { is_dir: meta.is_dir() }),
+            Reason::Newer => printer.skipped(named, Skip::Newer),
             Reason::TooBig => printer.skipped(shown, Skip::OverMax),
             Reason::TooSmall => printer.skipped(shown, Skip::UnderMin),
             // rsync says nothing of it.
@@ -152,7 +154,14 @@ impl Scan<'_> {
             let stays = matches!(decision, Decision::Unchanged | Decision::Attributes(_));
             let there = old.as_ref().map(|old| &old.meta);
             let known = run.far_links.known(&place.origin, &entry.meta);
-            match self.links.name(known.as_ref().unwrap_or(&entry.meta), there, stays, &place.dest_path, &place.shown) {
+            let meta = known.as_ref().unwrap_or(&entry.meta);
+            let settles = place.basis.as_ref().and_then(|found| basis::settles(run, found));
+            let absent = settles == Some(BasisKind::Compare) && !self.links.follows(meta);
+            let name = match absent {
+                true => Name::Only,
+                false => self.links.name(meta, there, stays, &place.dest_path, &place.shown),
+            };
+            match name {
                 Name::Only => {}
                 Name::First(promise) => place.first = Some(promise),
                 Name::Other(first) => return self.hard_link(place, entry, old, decision, first).await,
@@ -161,9 +170,7 @@ impl Scan<'_> {
         if decision == Decision::Replace(MakeWay::EmptyDir) && !self.is_empty_dir(&place, &entry).await {
             return;
         }
-        if matches!(decision, Decision::Create | Decision::Replace(_)) && place.basis.is_none() {
-            run.tally().stats.created.add(entry.meta.kind);
-        }
+        let creates = matches!(decision, Decision::Create | Decision::Replace(_)) && place.basis.is_none();
         // Another device under the same name is another thing.
         let decision = match (entry.meta.kind, &decision) {
             (Kind::Device | Kind::Special, Decision::Unchanged | Decision::Attributes(_)) => {
@@ -193,6 +200,11 @@ impl Scan<'_> {
             }
             decision => decision,
         };
+        // Links and nodes count once they are there. Files and directories do as soon as there is a place for them, as in rsync;
+        // if it turns out that there is none, they are taken back.
+        if creates && (run.job.options.dry_run || entry.meta.is_file() || entry.meta.is_dir()) {
+            run.tally().stats.created.add(entry.meta.kind);
+        }
         if run.job.options.dry_run && matches!(decision, Decision::Update(_)) && entry.meta.kind == Kind::Symlink {
             backup::would_keep(run, &place.dest_path, Of::Replaced);
         }
@@ -204,7 +216,7 @@ impl Scan<'_> {
                     Reason::Exists if run.job.options.info.skip >= 2 => self.how_it_differs(&entry, old.as_ref()).await,
                     _ => "",
                 };
-                self.skip(&place.shown, &entry.meta, reason, how);
+                self.skip(&place.shown, &place.dest_path, &entry.meta, reason, how);
                 return if entry.meta.is_dir() {
                     self.only_count(place)
                 };
@@ -230,7 +242,7 @@ impl Scan<'_> {
         let takes = !run.job.options.dry_run && settles && !entry.meta.is_dir();
         let gate = (makes && !entry.meta.is_file() && !entry.meta.is_dir() || takes).then(Directory::to_come);
         if !later
-            && !matches!(decision, Decision::NeedHash(_))
+            && (settles || !matches!(decision, Decision::NeedHash(_)))
             && !place.directory.has_failed()
             && self.is_readable(&place, &entry, decision).await
         {
@@ -307,7 +319,8 @@ impl Scan<'_> {
         let run = self.run;
         let fault = match run.dest.list(&place.dest_path, false).await {
             Ok(listing) if listing.entries.is_empty() && listing.faults.is_empty() => return true,
-            Ok(_) => {
+            Ok(listing) => {
+                finish::tell_rules(run, &place.protect, &place.dest_path, &place.shown, &listing).await;
                 run.printer.not_empty(&place.shown);
                 let text = format!("could not make way for \"{}\"", String::from_utf8_lossy(&place.shown));
                 Fault::new(run.dest.hop().clone(), Stage::Attributes, Cause::Io, text)

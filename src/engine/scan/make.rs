@@ -44,7 +44,8 @@ impl Scan<'_> {
         // A link is told of once it is there.
         let gate = if is_same || dry_run { place.directory.clone() } else { Directory::to_come() };
         self.print_link(&place, &entry, same_kind, named, &gate).await;
-        if matches!(decision, Decision::Create | Decision::Replace(_)) {
+        let creates = matches!(decision, Decision::Create | Decision::Replace(_));
+        if creates && dry_run {
             run.tally().stats.created.add(entry.meta.kind);
         }
         if is_same || dry_run {
@@ -76,6 +77,9 @@ impl Scan<'_> {
             gate.made(linked.as_ref().map(|_| ()).map_err(Fault::clone));
             match linked {
                 Ok(class) => {
+                    if creates {
+                        run.tally().stats.created.add(entry.meta.kind);
+                    }
                     let options = &run.job.options;
                     let (origin, path, follow) = (&place.origin, &place.dest_path, options.copy_links);
                     match class {
@@ -140,6 +144,9 @@ impl Scan<'_> {
         if kind == BasisKind::Compare && old.is_none() || run.job.options.dry_run {
             if let Some(gate) = gate {
                 gate.made(Ok(()));
+            }
+            if let Some(first) = &place.first {
+                first.settled(&Class::Unchanged);
             }
             return done(Class::Unchanged, &run, &place.shown);
         }
@@ -338,7 +345,14 @@ impl Scan<'_> {
                 mode,
                 way,
             );
-            self.small_task(task).await;
+            let counted = (!place.silent && place.basis.is_none()).then(|| (run.clone(), place.directory.clone()));
+            self.small_task(async move {
+                task.await;
+                if let Some((run, _)) = counted.filter(|(_, parent)| parent.has_failed()) {
+                    run.tally().stats.created.take_back(Kind::Dir);
+                }
+            })
+            .await;
             directory
         };
         // What is put into a directory changes its time, so even one that needs nothing is set again if anything may.
@@ -387,6 +401,7 @@ impl Scan<'_> {
             return;
         }
         let filter = place.protect.clone();
+        let creates = matches!(decision, Decision::Create | Decision::Replace(_)) && place.basis.is_none();
         self.small_task(async move {
             let _making = gate.as_ref().map(Directory::making);
             let made = async {
@@ -398,10 +413,11 @@ impl Scan<'_> {
             if let Some(gate) = gate {
                 gate.made(made.clone());
             }
-            if let Err(fault) = made
-                && !run.is_over()
-            {
-                run.trouble(&fault, Some(&place.shown));
+            match made {
+                Ok(()) if creates => run.tally().stats.created.add(entry.meta.kind),
+                Ok(()) => {}
+                Err(_) if run.is_over() => {}
+                Err(fault) => run.trouble(&fault, Some(&place.shown)),
             }
         })
         .await;
@@ -415,6 +431,7 @@ impl Scan<'_> {
             return;
         }
         let filter = place.protect.clone();
+        let creates = matches!(decision, Decision::Create | Decision::Replace(_)) && place.basis.is_none();
         self.small_task(async move {
             let _making = gate.as_ref().map(Directory::making);
             let made = make_link(&run, &filter, &place, &entry, decision).await;
@@ -423,6 +440,9 @@ impl Scan<'_> {
             }
             match made {
                 Ok(()) => {
+                    if creates {
+                        run.tally().stats.created.add(entry.meta.kind);
+                    }
                     let target = entry.target.as_deref().unwrap_or_default();
                     run.ledger.event(Event::SymlinkMade { path: &place.shown, target });
                     if run.job.options.remove_source_files {

@@ -136,7 +136,7 @@ impl Scan<'_> {
         let [Entry { meta, .. }] = entry;
         let shown = if name.is_empty() { b".".to_vec() } else { name.clone() };
         if meta.is_dir() && !self.run.job.options.recursive && !self.run.job.options.dirs {
-            return self.skip(&shown, &meta, Reason::Directory, "");
+            return self.skip(&shown, b"", &meta, Reason::Directory, "");
         }
         if !name.is_empty() && origin.filter.excludes(&name, meta.is_dir(), Side::Sender) {
             return;

@@ -20,6 +20,10 @@ pub const HEADINGS: &[&str] = &[
     "-av src/ one/x",
     "-av one src/same/",
     "-av src/ no/such/dir",
+    "-avR src/../src/new dst",
+    "-av --files-from=list missing dst",
+    "-a --stats -vv src2/ new",
+    "-ai --contimeout=5 src/ dst",
 ];
 
 pub const OUTPUT: &[&str] = &[
@@ -108,6 +112,8 @@ pub const REFUSED: &[&str] = &[
     "-a --inplace --partial-dir=x src/ dst",
     "-a --append --whole-file src/ dst",
     "-a --remove-source-files --files-from=missing src/ dst",
+    "-a --list-only --files-from=list src",
+    "-a --files-from=list src",
 ];
 
 /// Taken, though there is nothing to be done for them.

@@ -75,6 +75,11 @@ fn bounded() -> Scene {
     Scene::Made(vec![file("src/x"), file("dst/x/in"), file("dst/x/more"), file("dst/extra")])
 }
 
+/// Directories in the place of a file and of a link.
+fn crowded() -> Scene {
+    Scene::Made(vec![file("src/x"), link("src/y", "x"), file("dst/x/in"), file("dst/y/in"), file("dst/y/out")])
+}
+
 fn extraneous() -> Scene {
     let file = |path: &str| lines(path, "same");
     Scene::Made(vec![
@@ -85,6 +90,38 @@ fn extraneous() -> Scene {
         file("dst/d/extra"),
         dir("dst/void"),
     ])
+}
+
+/// Files that are all the same at both ends but for their times.
+fn alike() -> Scene {
+    let empty = |path: &str, time| Thing::File { path: path.to_owned(), content: String::new(), mode: 0o644, time };
+    Scene::Made(vec![
+        empty("src/empty", 1000),
+        empty("dst/empty", 2000),
+        lines("src/full", "x"),
+        lines("dst/full", "x"),
+    ])
+}
+
+/// A file of which a basis has only a later name.
+fn later() -> Scene {
+    let hard = |path: &str, of: &str| Thing::Hard { path: path.to_owned(), of: of.to_owned() };
+    Scene::Made(vec![
+        lines("src/a", "same"),
+        hard("src/b", "src/a"),
+        hard("src/c", "src/a"),
+        lines("ref/b", "same"),
+        lines("src/other", "same"),
+        dir("src/sub"),
+        hard("src/sub/other", "src/other"),
+    ])
+}
+
+/// A file that a link leads to under another name.
+fn reached() -> Scene {
+    let hard = |path: &str, of: &str| Thing::Hard { path: path.to_owned(), of: of.to_owned() };
+    let (link, other) = (link("src/e", "d"), link("src/f", "a"));
+    Scene::Made(vec![file("src/a"), dir("src/d"), hard("src/d/b", "src/a"), link, other])
 }
 
 fn lines(path: &str, content: &str) -> Thing {
@@ -104,6 +141,7 @@ pub fn table() -> Vec<Case> {
         (Scene::Plain, TO, &["-ai --files-from=:list src dst", "-ai --files-from=far:list src/ new"]),
         (Scene::Plain, ALL, operands::RELATIVE),
         (Scene::Plain, ALL, operands::ABSENT),
+        (Scene::Plain, ALL, operands::BARE),
         (Scene::Plain, ALL, lines::HEADINGS),
         (Scene::Plain, FROM, &["-av src/", "-v one", "-dv src/"]),
         (Scene::Plain, HERE, operands::ONTO_ITSELF),
@@ -138,7 +176,11 @@ pub fn table() -> Vec<Case> {
         (led(), ALL, operands::THROUGH_LINKS),
         (led(), HERE, operands::THROUGH_LINKS_INSIDE),
         (bounded(), ALL, operands::BOUNDED),
+        (crowded(), ALL, operands::CROWDED),
         (extraneous(), ALL, operands::EXTRANEOUS),
+        (alike(), ALL, writing::ALIKE),
+        (later(), ALL, writing::LATER),
+        (reached(), ALL, writing::REACHED),
         (Scene::Rules, HERE, lines::DEBUGGED),
     ];
     let mut cases = Vec::new();

@@ -260,11 +260,47 @@ pub const BOUNDED: &[&str] = &[
     "-ai --delete --max-delete=4 src/ dst",
 ];
 
+/// What is in the way of them is not removed, or leaves backups behind.
+pub const CROWDED: &[&str] = &[
+    "-a --stats src/ dst",
+    "-a --stats --delete -b src/ dst",
+    "-a --stats --force src/ dst",
+    "-avv --include=in src/ dst",
+    "-avv --include=in --delete -b src/ dst",
+    "-avv --include=in --force src/ dst",
+    "-ai --force --exclude=in src/ dst",
+];
+
 /// Where nothing differs but what is extraneous.
 pub const EXTRANEOUS: &[&str] = &[
     "-ai --delete-missing-args src/void src/x dst",
     "-ai --delete-before src/ dst # times",
     "-ai --delete src/ dst # times",
+];
+
+/// Nothing but the directory itself is in the list.
+pub const BARE: &[&str] = &[
+    "-av --exclude=* src/ new",
+    "-av --exclude=* src new",
+    "-av --exclude=* --existing src/ new",
+    "-av --exclude=* --existing src/ new/",
+    "-avv --exclude=* --existing src/ new",
+    "-av --exclude=* --delete src new",
+    "-ai --exclude=* --delete src/ dst",
+    "-av --exclude=one one new",
+    "-av --exclude=one --temp-dir=sub one dst",
+    "-av --temp-dir=sub missing dst",
+    "-av src/hollow/ new",
+    "-av --existing src/hollow new",
+    "-avv --existing one new",
+    "-avv --max-size=1 one new",
+    "-avvu src/older dst/older",
+    "-avv --ignore-existing one dst/same",
+    "-vv src/link new",
+    "-av --existing src/empty/ new",
+    "-av --exclude=* src/ one",
+    "-av --exclude=* src/ no/such",
+    "-an --exclude=* -v --existing src/ new",
 ];
 
 /// Operands that are not there, or are not what their names say: what is not known to be extraneous stays.
@@ -392,6 +428,8 @@ pub const LOCKED: &[&str] = &[
 pub const THEIRS: &[&str] = &[
     "-ai --no-D src/shut dst/theirs",
     "-av --no-D src/shut dst/theirs",
+    "-a --stats --no-D src/shut dst/theirs",
+    "-a --stats --no-D --force src/shut dst/theirs",
     "-ani --no-D src/shut dst/theirs",
     "-ani --no-D --force src/shut dst/theirs",
     "-ai --no-D src/shut/ dst/theirs",

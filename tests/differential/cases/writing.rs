@@ -100,6 +100,8 @@ pub const BASIS: &[&str] = &[
     "-ai --link-dest=../ref src/ dst",
     "-ai --link-dest=../ref src/ new",
     "-aii --link-dest=../ref src/ new",
+    "-aii --no-t --chmod=ug=rwX --link-dest=../ref src/ new",
+    "-rpi --chmod=ug=rwX --compare-dest=../ref src/ new",
     "-av --link-dest=../ref src/ new",
     "-ai --link-dest=../ref --link-dest=../ref2 src/ new",
     "-ri --link-dest=../ref src/ new",
@@ -137,6 +139,9 @@ pub const HARD: &[&str] = &[
     "-aHi --exclude=/a src/ new",
     "-aH --delay-updates src/ dst",
     "-aH --delay-updates --remove-source-files src/ dst",
+    "-aHi --link-dest=../dst src/ new",
+    "-aHni --link-dest=../dst src/ new",
+    "-aHi --compare-dest=../src src/ new",
 ];
 
 pub const OWNERS: &[&str] = &[
@@ -194,7 +199,30 @@ pub const FOUND: &[&str] = &[
     "-ri --copy-dest=../ref src/ new",
     "-ai -b --link-dest=../ref src/ dst",
     "-ai --backup-dir=../kept --link-dest=../ref src/ dst",
+    "-aci --link-dest=../ref src/ dst",
+    "-acvv --link-dest=../ref src/ dst",
+    "-ai --remove-source-files --link-dest=../ref src/ dst",
+    // Without -O, it depends on who is faster whether rsync sets the top directory's time before it puts files into it.
+    "-aiO -T. src/ dst",
+    "-aiO -T. src/ new",
+    "-ai -T. one new",
+    "-ani -T. src/ new",
 ];
+
+/// What is written though it is there already.
+pub const ALIKE: &[&str] = &["-rI --inplace src/ dst", "-ri --inplace src/ dst"];
+
+/// Names of one file, of which a basis has only a later one.
+pub const LATER: &[&str] = &[
+    "-aHi --link-dest=../ref src/ new",
+    "-aHci --link-dest=../ref src/ new",
+    "-aHni --link-dest=../ref src/ new",
+    "-aHi --copy-dest=../ref src/ new",
+];
+
+/// Names of one file, some of them through links.
+pub const REACHED: &[&str] =
+    &["-aHki src/ new", "-aHLi src/ new", "-aHi src/ new", "-aH --remove-source-files src/ new"];
 
 /// What is replaced is a backup by its name.
 pub const BACKED_UP: &[&str] = &["-avvb src/ dst", "-avvbn src/ dst"];
