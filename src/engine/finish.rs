@@ -1,6 +1,7 @@
 //! What comes last: deletions, once it is known that nothing was overlooked, and then the directories' attributes, which
 //! everything before would have changed again.
 
+use std::collections::HashSet;
 use std::sync::Arc;
 
 use futures::StreamExt;
@@ -60,6 +61,8 @@ pub struct LeftDirectory {
     /// What the destination had before.
     pub old: Option<Meta>,
     pub directory: Directory,
+    /// Whether or not anything is done in it.
+    pub needed: bool,
 }
 
 /// Whether a path is another one, or below it.
@@ -103,10 +106,17 @@ pub async fn finish(run: &Run, mut left: Left) {
     }
     super::delay::release(run).await;
     super::removal::release(run).await;
+    // What is done in a directory changes its time: where nothing was, and nothing is to be changed, there is nothing to ask for.
+    let emptied: HashSet<&[u8]> = left.extraneous.iter().map(|extraneous| extraneous.path.as_slice()).collect();
+    left.directories.retain(|left| {
+        // With what it leads to where it is reached by a link (-K).
+        let path = left.path.strip_suffix(b"/.").unwrap_or(&left.path);
+        left.needed || left.directory.is_used() || emptied.contains(path)
+    });
     // The deepest first: setting a directory's time must come after everything below it.
     let set = left.directories.iter().rev().map(|directory| async move {
         // Told when it could not be made; it has nothing to be set.
-        if directory.directory.ready().await.is_err() {
+        if directory.directory.known().await.is_err() {
             return;
         }
         let set = async {

@@ -3,7 +3,8 @@
 //! Listings run ahead of the decisions; decisions and printed lines come in order; files are delivered in any order, as
 //! many at once as the budget allows. What is kept for the end is per directory, never per file.
 //!
-//! - [`roots`]: where it begins; [`listings`]: both ends' listings, and the rules in each directory.
+//! - [`roots`]: where it begins; [`listings`]: both ends' listings, and the rules in each directory; [`foretold`]: before their
+//!   turn.
 //! - [`entry`]: one entry, decided and told ([`lines`]); [`make`]: what it needs, started; [`count`]: what is only counted.
 
 use std::collections::HashMap;
@@ -43,11 +44,13 @@ use super::sums;
 
 mod count;
 mod entry;
+mod foretold;
 mod lines;
 mod listings;
 mod make;
 mod roots;
 
+use foretold::Foretold;
 use listings::Listings;
 pub use roots::Roots;
 
@@ -111,6 +114,7 @@ struct Scan<'a> {
     waiting: Vec<Next>,
     /// The listings of the directory that is being entered.
     ahead: Option<JoinHandle<Listings>>,
+    foretold: Arc<Foretold>,
     bases: Vec<Arc<dyn Tree>>,
     links: Links,
     lines: lines::Lines,
@@ -132,13 +136,15 @@ pub async fn scan(run: &Arc<Run>, roots: Roots) -> Left {
             }
         }
     }
+    let bases = basis::open(run).await;
     let mut scan = Scan {
         run,
         protect: Arc::new(protect),
         left: Left::default(),
         waiting: Vec::new(),
         ahead: None,
-        bases: basis::open(run).await,
+        foretold: Arc::new(Foretold::new(run.clone(), bases.clone())),
+        bases,
         links: Links::new(options.follows()),
         lines: lines::Lines::new(run.printer.clone()),
         tasks: JoinSet::new(),
@@ -170,12 +176,13 @@ impl Scan<'_> {
     async fn directory(&mut self, waiting: Waiting) {
         let run = self.run;
         let Waiting { origins, given, dest_path, shown, protect, directory, dev, only_counted, listings, .. } = waiting;
+        self.foretold.passed(&dest_path);
         let Some(listings) = listings else { return };
         let Ok((here, there, bases)) = listings.await else { return };
         if run.dest.as_local().is_some() {
             // Of what is in a directory that could not be made, rsync tells nothing. (How that went at a far end is known
             // later; nobody waits for it.)
-            let _ = directory.ready().await;
+            let _ = directory.known().await;
         }
         let shown_dir = if shown == b"." { Vec::new() } else { shown.clone() };
         // Where a dry run would make a directory, there is nothing to be deleted.

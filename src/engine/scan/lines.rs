@@ -57,7 +57,7 @@ impl Lines {
 
     async fn next(&mut self) {
         let Some((gate, kept)) = self.waiting.pop_front() else { return };
-        if gate.ready().await.is_ok() {
+        if gate.known().await.is_ok() {
             self.printer.item(&kept.item());
         }
     }

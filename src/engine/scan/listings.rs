@@ -1,5 +1,6 @@
 //! The listings of both ends, which run ahead of the decisions, and the rules that hold in each directory.
 
+use super::foretold::{Ask, Foretold};
 use super::*;
 
 /// Directories that are listed ahead of the one that is decided.
@@ -15,7 +16,6 @@ type There = Result<(Listing, Arc<Filter>), Fault>;
 impl Scan<'_> {
     /// The next directory, its listings and those of the ones after it being under way.
     pub(super) fn next(&mut self) -> Option<Next> {
-        let follow = self.run.job.options.copy_links;
         for next in self.waiting.iter_mut().rev().take(LISTED_AHEAD) {
             let (listings, origins, given, exists, dest_path, shown, protect) = match next {
                 Next::Contents(w) => {
@@ -29,38 +29,45 @@ impl Scan<'_> {
                 }
             };
             if listings.is_none() {
-                let origins = origins.clone();
-                let (shown, protect) = (shown.clone(), protect.clone());
-                let transferred = self.run.job.options.delete.after && !self.run.job.options.dry_run;
-                let (bases, basis_dir) = (self.bases.clone(), dest_path.clone());
-                let dest = exists.then(|| (self.run.dest.clone(), dest_path.clone()));
-                // Where only some names are given, the directory may be a large one that does not concern us.
-                let names: Option<Vec<Vec<u8>>> = origins.is_empty().then(|| given.keys().cloned().collect());
-                *listings = Some(tokio::spawn(async move {
-                    let there = async {
-                        match (&dest, names) {
-                            (Some((dest, path)), None) => Some(dest.list(path, false).await.map(without_vanished)),
-                            (Some((dest, path)), Some(names)) => Some(look_at(dest.as_ref(), path, names).await),
-                            (None, _) => None,
-                        }
-                    };
-                    let here = origins.into_iter().map(|origin| rules::list(origin, &shown, follow));
-                    let (here, there, bases) =
-                        tokio::join!(futures::future::join_all(here), there, basis::list(bases, basis_dir));
-                    let there = match (there, &dest) {
-                        (Some(Ok(listing)), Some((dest, path))) => {
-                            let from = here.first().filter(|_| transferred);
-                            Some(protected(&protect, dest.as_ref(), path, &shown, listing, from).await)
-                        }
-                        (Some(Err(fault)), _) => Some(Err(fault)),
-                        _ => None,
-                    };
-                    (here, there, bases)
+                *listings = Some(self.foretold.listings(Ask {
+                    origins: origins.clone(),
+                    names: origins.is_empty().then(|| given.keys().cloned().collect()),
+                    exists,
+                    dest_path: dest_path.clone(),
+                    shown: shown.clone(),
+                    protect: protect.clone(),
                 }));
             }
         }
         self.waiting.pop()
     }
+}
+
+/// Lists a directory at both ends, and in what `--link-dest` and its kin name.
+pub(super) async fn list(Foretold { run, bases, .. }: &Foretold, ask: &Ask) -> Listings {
+    let Ask { origins, names, exists, dest_path, shown, protect } = ask;
+    let follow = run.job.options.copy_links;
+    let transferred = run.job.options.delete.after && !run.job.options.dry_run;
+    let dest = &run.dest;
+    let there = async {
+        match (exists, names) {
+            (true, None) => Some(dest.list(dest_path, false).await.map(without_vanished)),
+            (true, Some(names)) => Some(look_at(dest.as_ref(), dest_path, names.clone()).await),
+            (false, _) => None,
+        }
+    };
+    let here = origins.iter().map(|origin| rules::list(origin.clone(), shown, follow));
+    let (here, there, bases) =
+        tokio::join!(futures::future::join_all(here), there, basis::list(bases.clone(), dest_path.clone()));
+    let there = match there {
+        Some(Ok(listing)) => {
+            let from = here.first().filter(|_| transferred);
+            Some(protected(protect, dest.as_ref(), dest_path, shown, listing, from).await)
+        }
+        Some(Err(fault)) => Some(Err(fault)),
+        None => None,
+    };
+    (here, there, bases)
 }
 
 /// What is gone from the destination by the time it is looked at is not there. Our own temporary files come and go in it

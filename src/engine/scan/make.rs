@@ -368,6 +368,7 @@ impl Scan<'_> {
                 meta: entry.meta.clone(),
                 old: old_meta.cloned(),
                 directory: directory.clone(),
+                needed: new || closed || matches!(decision, Decision::Attributes(_)),
             });
         }
         if !place.contents.is_empty() || !place.given.is_empty() {

@@ -14,8 +14,12 @@ use crate::sftp::{Handle, Pending, Request};
 use super::super::{Listing, Result, join};
 use super::pool::Channel;
 
-/// READDIRs under way: the second answer of a small directory, its end, comes with the first.
+/// READDIRs under way at first: the second answer of a small directory, its end, comes with the first.
 const AHEAD: usize = 2;
+
+/// The same once a directory has shown to be large: OpenSSH's server tells a hundred names at a time (sftp-server.c), and 10,000
+/// would take fifty round trips by two.
+const MOST_AHEAD: usize = 64;
 
 /// Entries of one directory at most. Bounds what a server without end can make us hold.
 const MOST: usize = 20_000_000;
@@ -71,7 +75,9 @@ async fn read_all(
         if named.len() + names.len() > MOST || empty > EMPTY {
             return Err(fault(channel, Cause::Protocol, path, "the server's listing does not end"));
         }
-        asked.push_back(ask());
+        // One for the one that was answered, and one more: their number doubles with each round trip.
+        let more = if names.is_empty() { 1 } else { 2 };
+        asked.extend((0..more.min(MOST_AHEAD.saturating_sub(asked.len()))).map(|_| ask()));
         for entry in names {
             if &entry.name[..] == b"." || &entry.name[..] == b".." {
                 itself = true;

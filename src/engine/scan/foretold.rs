@@ -1,0 +1,270 @@
+//! Listings before their turn: as soon as a directory is listed, so are those in it, in the order of the walk.
+//!
+//! The walk knows the directories in one only when it enters it. At a distance each would be entered a round trip later than
+//! the one before (measured, 4,200 directories in three levels over 50 ms: 18 s pulled, where rsync takes 2.4). What is
+//! listed here is what the walk would ask for itself, with the same rules; where it turns out to ask for something else,
+//! nobody misses what was foretold.
+
+use std::collections::BTreeMap;
+use std::ops::Bound;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use super::*;
+
+/// Directories that are listed, or being listed, before the turn of one that is begun.
+const MOST: usize = 512;
+
+/// The same in all.
+const BEGUN: usize = 2 * MOST;
+
+/// Names in the listings that wait: what bounds memory where directories are large.
+const NAMES: usize = 200_000;
+
+/// Directories that are known and not listed yet. Of more, the walk asks for itself.
+const KNOWN: usize = 65_536;
+
+/// What is needed to list a directory at both ends.
+#[derive(Clone)]
+pub(super) struct Ask {
+    pub origins: Vec<Origin>,
+    /// Where only some names are given, the directory may be a large one that does not concern us.
+    pub names: Option<Vec<Vec<u8>>>,
+    /// Whether the destination has it.
+    pub exists: bool,
+    pub dest_path: Vec<u8>,
+    pub shown: Vec<u8>,
+    /// The destination's rules of the directory that it lies in.
+    pub protect: Arc<Filter>,
+}
+
+impl Ask {
+    /// Whether the same is asked for.
+    fn is(&self, other: &Ask) -> bool {
+        let origins = || {
+            self.origins.iter().zip(&other.origins).all(|(one, other)| {
+                Arc::ptr_eq(&one.source, &other.source)
+                    && one.path == other.path
+                    && Arc::ptr_eq(&one.filter, &other.filter)
+            })
+        };
+        self.names.is_none()
+            && other.names.is_none()
+            && self.exists == other.exists
+            && self.shown == other.shown
+            && Arc::ptr_eq(&self.protect, &other.protect)
+            && self.origins.len() == other.origins.len()
+            && origins()
+    }
+}
+
+/// Asks for listings.
+pub(super) struct Foretold {
+    pub run: Arc<Run>,
+    pub bases: Vec<Arc<dyn Tree>>,
+    /// Whether what is found in a directory is listed too.
+    deep: bool,
+    state: Mutex<State>,
+}
+
+#[derive(Default)]
+struct State {
+    /// By place in the walk ([`place`]), as everything here.
+    known: BTreeMap<Vec<u8>, Ask>,
+    begun: BTreeMap<Vec<u8>, Begun>,
+    /// In all that is begun.
+    names: usize,
+}
+
+struct Begun {
+    ask: Ask,
+    listings: JoinHandle<Listings>,
+    /// Names in it, once they are known.
+    names: usize,
+}
+
+/// A directory's place in the walk: within one, directories compare as if a `/` stood behind their names ([`crate::plan::order`]),
+/// and so do their paths.
+fn place(dest_path: &[u8]) -> Vec<u8> {
+    [dest_path, b"/"].concat()
+}
+
+impl Foretold {
+    pub fn new(run: Arc<Run>, bases: Vec<Arc<dyn Tree>>) -> Foretold {
+        let options = &run.job.options;
+        // Where links are gone through, or devices matter, the walk knows better.
+        let plain = !options.copy_links && !options.keep_dirlinks && !options.one_file_system;
+        let deep = run.remote.is_some() && options.recursive && plain;
+        Foretold { run, bases, deep, state: Mutex::default() }
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The walk wants these listings: those that were foretold, or new ones.
+    pub fn listings(self: &Arc<Self>, ask: Ask) -> JoinHandle<Listings> {
+        let mut state = self.state();
+        let at = place(&ask.dest_path);
+        state.known.remove(&at);
+        if let Some(begun) = state.begun.remove(&at) {
+            state.names -= begun.names;
+            self.pump(state);
+            if begun.ask.is(&ask) {
+                return begun.listings;
+            }
+        }
+        self.begin(ask)
+    }
+
+    /// The walk has come to a directory: what lies before it, and was not asked for, is not going to be.
+    pub fn passed(self: &Arc<Self>, dest_path: &[u8]) {
+        let mut state = self.state();
+        let at = place(dest_path);
+        state.known = state.known.split_off(&at);
+        let stay = state.begun.split_off(&at);
+        let gone = std::mem::replace(&mut state.begun, stay);
+        // They end by themselves: a listing that is broken off would leave a handle open at the server.
+        state.names -= gone.values().map(|begun| begun.names).sum::<usize>();
+        self.pump(state);
+    }
+
+    fn begin(self: &Arc<Self>, ask: Ask) -> JoinHandle<Listings> {
+        let foretold = self.clone();
+        tokio::spawn(async move {
+            let listings = listings::list(&foretold, &ask).await;
+            if foretold.deep {
+                foretold.found(&ask, &listings);
+            }
+            listings
+        })
+    }
+
+    /// A directory was listed: those in it are known.
+    fn found(self: &Arc<Self>, ask: &Ask, (here, there, _): &Listings) {
+        let dest = match there {
+            Some(Ok((listing, filter))) => Some((listing, filter)),
+            Some(Err(_)) => return,
+            None => None,
+        };
+        let mut state = self.state();
+        let names = here.iter().filter_map(|(_, listed)| listed.as_ref().ok()).map(|listing| listing.entries.len());
+        let names = names.sum::<usize>() + dest.map_or(0, |(listing, _)| listing.entries.len());
+        let at = place(&ask.dest_path);
+        if let Some(begun) = state.begun.get_mut(&at) {
+            begun.names = names;
+            state.names += names;
+        }
+        let [(origin, Ok(listing))] = here.as_slice() else { return };
+        if ask.names.is_some() {
+            return;
+        }
+        let olds: HashMap<&[u8], &Meta> =
+            dest.iter().flat_map(|(listing, _)| &listing.entries).map(|old| (&old.name[..], &old.meta)).collect();
+        let shown_dir = if ask.shown == b"." { b"".as_slice() } else { &ask.shown };
+        let dirs = listing.entries.iter().filter(|entry| entry.meta.is_dir() && safe_name(&entry.name).is_ok());
+        for entry in dirs {
+            let shown = below(shown_dir, &entry.name);
+            if state.known.len() >= KNOWN || origin.filter.excludes(&shown, true, Side::Sender) {
+                continue;
+            }
+            let exists = match olds.get(&entry.name[..]) {
+                None => false,
+                Some(old) if old.is_dir() && old.mode & 0o700 == 0o700 => true,
+                // Way has to be made for it, or into it, first.
+                Some(_) => continue,
+            };
+            // What is near is listed in no time.
+            if !exists && origin.source.as_local().is_some() && self.bases.is_empty() {
+                continue;
+            }
+            let child = Ask {
+                origins: brought::found(origin, entry.clone()).contents,
+                names: None,
+                exists,
+                dest_path: below(&ask.dest_path, &entry.name),
+                shown,
+                protect: dest.map_or(&ask.protect, |(_, filter)| filter).clone(),
+            };
+            state.known.insert(place(&child.dest_path), child);
+        }
+        self.pump(state);
+    }
+
+    /// Begins what there is room for, the next ones first. Listings come in any order: what was found sooner, and comes later, must
+    /// not keep the next ones waiting.
+    fn pump(self: &Arc<Self>, mut state: MutexGuard<'_, State>) {
+        while let Some((at, ask)) = state.known.pop_first() {
+            if !state.make_room(&at) || self.run.is_over() {
+                state.known.insert(at, ask);
+                return;
+            }
+            let listings = self.begin(ask.clone());
+            state.begun.insert(at, Begun { ask, listings, names: 0 });
+        }
+    }
+}
+
+impl State {
+    /// Whether one more may be begun: too few come before it, and where too many are begun, the last ones give way.
+    fn make_room(&mut self, at: &[u8]) -> bool {
+        if self.begun.len() >= MOST
+            && self.begun.range::<[u8], _>((Bound::Unbounded, Bound::Excluded(at))).count() >= MOST
+        {
+            return false;
+        }
+        while self.begun.len() >= BEGUN || self.names >= NAMES {
+            match self.begun.pop_last() {
+                // It ends by itself: a listing that is broken off would leave a handle open at the server.
+                Some((last, Begun { ask, names, .. })) if *last > *at => {
+                    self.names -= names;
+                    self.known.insert(last, ask);
+                }
+                Some((last, begun)) => {
+                    self.begun.insert(last, begun);
+                    return false;
+                }
+                None => return false,
+            }
+        }
+        true
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn ask(path: &str) -> Ask {
+        let (dest_path, shown) = (path.into(), path.into());
+        Ask { origins: Vec::new(), names: None, exists: true, dest_path, shown, protect: Arc::default() }
+    }
+
+    fn begin(state: &mut State, path: &str, names: usize) {
+        let listings = tokio::spawn(std::future::pending());
+        state.begun.insert(place(path.as_bytes()), Begun { ask: ask(path), listings, names });
+        state.names += names;
+    }
+
+    #[tokio::test]
+    async fn the_next_ones_are_begun_whatever_else_is_and_the_last_ones_give_way() {
+        let mut state = State::default();
+        for n in 0..BEGUN {
+            assert!(state.make_room(&place(format!("z{n:05}").as_bytes())) == (n < MOST), "{n}");
+            begin(&mut state, &format!("z{n:05}"), 1);
+        }
+        let last = place(format!("z{:05}", BEGUN - 1).as_bytes());
+        assert!(state.make_room(b"a/") && state.known.contains_key(&last) && !state.begun.contains_key(&last));
+        assert_eq!((state.begun.len(), state.names), (BEGUN - 1, BEGUN - 1));
+        // One that has a great many names is the next: nothing gives way to those behind it.
+        begin(&mut state, "a", NAMES);
+        assert!(!state.make_room(b"b/"));
+        assert!(state.begun.contains_key(&place(b"a")));
+    }
+
+    #[test]
+    fn places_are_in_the_order_of_the_walk() {
+        let mut paths = ["foo/z", "foo0", "foo-bar/a", "foo", "foo-bar", "foo/a/b", "foo.d", "foo/a"];
+        paths.sort_by_key(|path| place(path.as_bytes()));
+        assert_eq!(paths, ["foo-bar", "foo-bar/a", "foo.d", "foo", "foo/a", "foo/a/b", "foo/z", "foo0"]);
+    }
+}
