@@ -13,6 +13,8 @@ pub struct Directory(Arc<Inner>);
 
 struct Inner {
     made: watch::Sender<Option<Result<(), Fault>>>,
+    /// The request for it is on its way.
+    asked: watch::Sender<bool>,
     used: AtomicBool,
 }
 
@@ -28,7 +30,8 @@ impl Directory {
     }
 
     fn new(made: Option<Result<(), Fault>>) -> Directory {
-        Directory(Arc::new(Inner { made: watch::Sender::new(made), used: AtomicBool::new(false) }))
+        let asked = watch::Sender::new(made.is_some());
+        Directory(Arc::new(Inner { made: watch::Sender::new(made), asked, used: AtomicBool::new(false) }))
     }
 
     /// Whoever makes it holds this: if their task ends without a word, nobody waits for ever.
@@ -36,7 +39,19 @@ impl Directory {
         Making(self.clone())
     }
 
+    /// The request for it is on its way: what is asked for behind it finds it there.
+    pub fn ask(&self) {
+        self.0.asked.send_replace(true);
+    }
+
+    /// Waits until it is there, or has been asked for, or is known not to come.
+    pub async fn asked(&self) {
+        // The sender is its own.
+        let _ = self.0.asked.subscribe().wait_for(|asked| *asked).await;
+    }
+
     pub fn made(&self, how: Result<(), Fault>) {
+        self.ask();
         self.0.made.send_replace(Some(how));
     }
 
@@ -82,6 +97,7 @@ pub struct Making(Directory);
 
 impl Drop for Making {
     fn drop(&mut self) {
+        self.0.ask();
         self.0.0.made.send_if_modified(|made| {
             let silent = made.is_none();
             if silent {

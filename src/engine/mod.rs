@@ -56,4 +56,8 @@ mod target;
 mod temps;
 mod ways;
 
+/// Small requests of one kind under way at once: so many take one round trip. Channels have room for more, and their servers take
+/// them one by one anyway.
+const AT_ONCE: usize = 1024;
+
 pub use run::{Outcome, Run, Settings, run};

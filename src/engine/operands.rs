@@ -20,9 +20,6 @@ use super::ends::{End, Failed, path_of, usage};
 use super::glob;
 use super::ways::{self, Entered, prefixes};
 
-/// Looks at the source under way at once: each is a round trip.
-const LOOKS: usize = 64;
-
 /// The longest file of names that is taken from the far end.
 const NAMES_MAX: u64 = 64 << 20;
 
@@ -86,7 +83,7 @@ pub async fn look<'a>(job: &'a Job, end: &(impl Fn(&Place) -> End + Sync)) -> Re
             (asked, found)
         }
     }));
-    let looked: Vec<_> = looks.buffered(LOOKS).collect().await;
+    let looked: Vec<_> = looks.buffered(super::AT_ONCE).collect().await;
     let (mut missing, mut there, mut absent) = (Vec::new(), Vec::new(), Vec::new());
     let mut unsure = false;
     for (asked, found) in looked {

@@ -13,9 +13,6 @@ use super::brought::{Node, Origin};
 use super::finish::below;
 use super::run::Run;
 
-/// Looks under way at once.
-const LOOKS: usize = 64;
-
 /// Whether any option asks for this.
 pub fn matter(run: &Run) -> bool {
     let options = &run.job.options;
@@ -87,7 +84,7 @@ pub async fn resolve(
             (entry, found, is_unsafe)
         }
     }));
-    let looked: Vec<(Entry, Result<Option<Meta>, Fault>, bool)> = looks.buffered(LOOKS).collect().await;
+    let looked: Vec<(Entry, Result<Option<Meta>, Fault>, bool)> = looks.buffered(super::AT_ONCE).collect().await;
     let mut kept = Vec::with_capacity(looked.len());
     for (mut entry, found, is_unsafe) in looked {
         let shown = below(dir, &entry.name);

@@ -16,9 +16,6 @@ use crate::tree::{join, split};
 use super::ends::End;
 use super::operands::Operand;
 
-/// Looks at the source under way at once: each is a round trip.
-const LOOKS: usize = 64;
-
 /// Up to where an operand's name leads through links: lengths of its beginnings that end with the last of them, or 0.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Entered {
@@ -66,7 +63,7 @@ pub async fn enter(end: &impl Fn(&Place) -> End, operands: &mut [Operand<'_>], o
             Ok::<_, Fault>(is_link.then_some(path))
         }
     }));
-    let looked: Vec<_> = looks.buffered(LOOKS).collect().await;
+    let looked: Vec<_> = looks.buffered(super::AT_ONCE).collect().await;
     let links = looked.into_iter().filter_map(Result::transpose).collect::<Result<HashSet<_>, _>>()?;
     for operand in operands.iter_mut().filter(|_| !links.is_empty()) {
         let is_link = |prefix: &&[u8]| links.contains(&join(&operand.root.source_dir, prefix));
@@ -108,7 +105,7 @@ pub async fn look(
             Ok::<_, Fault>(meta.map(|meta| (path, meta)))
         }
     }));
-    let found: Vec<_> = looks.buffered(LOOKS).collect().await;
+    let found: Vec<_> = looks.buffered(super::AT_ONCE).collect().await;
     found.into_iter().filter_map(Result::transpose).collect()
 }
 

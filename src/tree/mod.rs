@@ -172,6 +172,12 @@ pub trait Tree: Send + Sync {
 
     fn mkdir<'a>(&'a self, path: &'a [u8], mode: u32) -> BoxFuture<'a, Result<()>>;
 
+    /// As [`Tree::mkdir`], for a directory in one that was asked for in this way too, and may not be there yet; when it returns, the
+    /// request is on its way behind that one's. `None` where what lies above has to be there first.
+    fn mkdir_next<'a>(&'a self, _path: &'a [u8], _mode: u32) -> BoxFuture<'a, Result<Option<Answer<()>>>> {
+        Box::pin(std::future::ready(Ok(None)))
+    }
+
     /// Creates a symlink at `path`, which must not exist.
     fn symlink<'a>(&'a self, target: &'a [u8], path: &'a [u8]) -> BoxFuture<'a, Result<()>>;
 

@@ -17,9 +17,6 @@ use crate::entry::{Entry, Kind, Meta};
 use crate::fault::{Cause, Fault, Stage};
 use crate::tree::split;
 
-/// Requests of one kind under way at once.
-const AT_ONCE: usize = 64;
-
 /// What was delivered, and has to go.
 #[derive(Default)]
 pub struct Waiting(Mutex<Vec<Removal>>);
@@ -107,7 +104,7 @@ async fn each<T, F: Future<Output = T>>(all: &[usize], work: impl Fn(usize) -> F
         let work = work(*at);
         async move { (*at, work.await) }
     });
-    stream::iter(works).buffered(AT_ONCE).collect().await
+    stream::iter(works).buffered(crate::engine::AT_ONCE).collect().await
 }
 
 /// The tree's root, the directory's place in it, and the name there.
@@ -124,7 +121,7 @@ async fn places(waiting: &[Removal]) -> Places<'_> {
         }
     }
     let looks = origins.into_iter().map(|(place, origin)| async move { (place, real(origin, place.1).await) });
-    stream::iter(looks).buffer_unordered(AT_ONCE).collect().await
+    stream::iter(looks).buffer_unordered(crate::engine::AT_ONCE).collect().await
 }
 
 async fn real(origin: &Origin, dir: &[u8]) -> Result<Vec<u8>, Fault> {

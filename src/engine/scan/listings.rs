@@ -6,9 +6,6 @@ use super::*;
 /// Directories that are listed ahead of the one that is decided.
 const LISTED_AHEAD: usize = 128;
 
-/// Names of one directory that are looked at together.
-const LOOKS: usize = 64;
-
 /// Both ends' listings, each with the rules that hold there; none of the destination's where it is new.
 pub(super) type Listings = (Vec<(Origin, Result<Listing, Fault>)>, Option<There>, basis::Listed);
 type There = Result<(Listing, Arc<Filter>), Fault>;
@@ -110,7 +107,7 @@ async fn look_at(dest: &dyn Tree, dir: &[u8], names: Vec<Vec<u8>>) -> Result<Lis
         let target = if meta.kind == Kind::Symlink { Some(dest.read_link(&path).await?) } else { None };
         Ok(Some(Entry { name, meta, target }))
     }));
-    let found: Vec<Result<Option<Entry>, Fault>> = looks.buffered(LOOKS).collect().await;
+    let found: Vec<Result<Option<Entry>, Fault>> = looks.buffered(crate::engine::AT_ONCE).collect().await;
     let entries: Result<Vec<Option<Entry>>, Fault> = found.into_iter().collect();
     Ok(Listing { entries: entries?.into_iter().flatten().collect(), faults: Vec::new() })
 }

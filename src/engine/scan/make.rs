@@ -471,11 +471,30 @@ async fn make_directory(
 ) {
     let _making = directory.making();
     let made = async {
+        // Behind its parent's own request: at a distance a deep tree would else be made at a level a round trip.
+        parent.asked().await;
+        let early = match way {
+            None if !parent.has_failed() => run.dest.mkdir_next(&path, mode).await?,
+            _ => None,
+        };
+        directory.ask();
         parent.ready().await?;
         if let Some(way) = way {
             finish::make_way(&run, &filter, &path, &shown, way, Of::Deleted).await?;
         }
-        match run.dest.mkdir(&path, mode).await {
+        let early = match early {
+            Some(early) => Some(early.await),
+            None => None,
+        };
+        let made = match early {
+            // It did not come behind its parent's after all, or its channel went.
+            None => run.dest.mkdir(&path, mode).await,
+            Some(Err(fault)) if matches!(fault.cause, Cause::NotFound | Cause::Lost | Cause::Timeout) => {
+                run.dest.mkdir(&path, mode).await
+            }
+            Some(made) => made,
+        };
+        match made {
             Ok(()) => Ok(()),
             // Somebody else may have been faster: many runs stage the same tree at once.
             Err(fault) => match run.dest.stat(&path, false).await {

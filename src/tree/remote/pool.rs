@@ -276,6 +276,11 @@ impl Pool {
         self.lease_first_by(load)
     }
 
+    /// The oldest channel that is alive: the same for all who ask, as long as it is.
+    pub fn lease_first(self: &Arc<Self>) -> Option<Lease> {
+        self.lease_first_by(|channel| channel.session.peer().channel)
+    }
+
     fn lease_first_by<K: Ord>(self: &Arc<Self>, order: impl Fn(&Arc<Channel>) -> K) -> Option<Lease> {
         self.bury();
         let channels = self.channels();

@@ -314,6 +314,21 @@ impl Tree for RemoteTree {
         })
     }
 
+    fn mkdir_next<'a>(&'a self, path: &'a [u8], mode: u32) -> BoxFuture<'a, Result<Option<Answer<()>>>> {
+        let attrs = Attrs { permissions: Some(mode & 0o777), ..Attrs::default() };
+        Box::pin(async move {
+            let path = self.at_change(path);
+            // A server does what comes on one channel in its order (OpenSSH's does; any other says that there is no such directory).
+            let Some(lease) = self.remote.pool().await?.lease_first() else { return Ok(None) };
+            let asked = lease.session.submit(&Request::Mkdir { path: &path, attrs });
+            let answer: Answer<()> = Box::pin(async move {
+                let _lease = lease;
+                asked.done(Stage::Attributes, &path).await
+            });
+            Ok(Some(answer))
+        })
+    }
+
     fn mkdir<'a>(&'a self, path: &'a [u8], mode: u32) -> BoxFuture<'a, Result<()>> {
         let attrs = Attrs { permissions: Some(mode & 0o777), ..Attrs::default() };
         Box::pin(async move {
