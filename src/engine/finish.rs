@@ -1,26 +1,22 @@
 //! What comes last: deletions, once it is known that nothing was overlooked, and then the directories' attributes, which
 //! everything before would have changed again.
 
-use std::collections::HashSet;
+use std::collections::{BTreeMap, HashSet};
 use std::sync::Arc;
 
 use futures::StreamExt;
 use futures::stream;
 
 use crate::entry::{Entry, Meta};
-use crate::fault::{Cause, Fault, Stage};
-use crate::ledger::Event;
-use crate::plan::filter::{Filter, Side};
-use crate::sftp::wire::BoxFuture;
-use crate::tree::{Change, Listing};
+use crate::plan::filter::Filter;
+use crate::tree::Change;
 
-use super::backup::Of;
+use super::delete;
 use super::directory::Directory;
-use super::rules;
 use super::run::Run;
 
-/// Requests of one kind under way at once.
-const AT_ONCE: usize = 64;
+/// The mode bit without which an owner cannot reach what lies in a directory.
+const SEARCH: u32 = 0o100;
 
 /// What `--partial` leaves under the final name: a time that no quick check takes for the source's.
 pub const PARTIAL: Change = Change { mode: None, mtime: Some((0, 0)), atime: None, owner: None, group: None };
@@ -74,6 +70,7 @@ pub async fn finish(run: &Run, mut left: Left) {
     if run.is_over() {
         return;
     }
+    let mut emptied = HashSet::new();
     if left.deletes || !left.extraneous.is_empty() {
         let disabled = run.tally().listing_errors && !run.job.options.ignore_errors;
         if disabled && left.deletes {
@@ -83,18 +80,8 @@ pub async fn finish(run: &Run, mut left: Left) {
         for top in left.tops.iter().filter(|_| left.deletes && run.job.options.delete.apart) {
             run.printer.deleting_in(top);
         }
-        let mut deleted = Deleted::default();
-        for Extraneous { path, shown, entries, filter, .. } in &mut left.extraneous {
-            entries.retain(|entry| {
-                let path = below(path, &entry.name);
-                let concerned = left.led_to.iter().any(|led| is_within(led, &path) || is_within(&path, led));
-                if concerned {
-                    run.printer.not_empty(&below(shown, &entry.name));
-                }
-                !concerned
-            });
-            delete_all(run, filter, path, shown, entries, &mut deleted).await;
-        }
+        emptied.extend(left.extraneous.iter().map(|extraneous| extraneous.path.clone()));
+        delete::delete(run, std::mem::take(&mut left.extraneous), &left.led_to).await;
     }
     let skipped = run.deletions.skipped();
     if skipped > 0 {
@@ -107,244 +94,101 @@ pub async fn finish(run: &Run, mut left: Left) {
     super::delay::release(run).await;
     super::removal::release(run).await;
     // What is done in a directory changes its time: where nothing was, and nothing is to be changed, there is nothing to ask for.
-    let emptied: HashSet<&[u8]> = left.extraneous.iter().map(|extraneous| extraneous.path.as_slice()).collect();
     left.directories.retain(|left| {
         // With what it leads to where it is reached by a link (-K).
         let path = left.path.strip_suffix(b"/.").unwrap_or(&left.path);
         left.needed || left.directory.is_used() || emptied.contains(path)
     });
-    // The deepest first: setting a directory's time must come after everything below it.
-    let set = left.directories.iter().rev().map(|directory| async move {
-        // Told when it could not be made; it has nothing to be set.
-        if directory.directory.known().await.is_err() {
-            return;
-        }
-        let set = async {
-            let change = run.change(&directory.meta, directory.old.as_ref()).await?;
-            run.dest.set(&directory.path, change, false).await
-        };
-        if let Err(fault) = set.await
-            && !run.is_over()
-        {
-            run.trouble(&fault, Some(&directory.shown));
-        }
-    });
-    stream::iter(set).buffer_unordered(AT_ONCE).for_each(|()| std::future::ready(())).await;
+    set_attributes(run, &left.directories).await;
 }
 
-#[derive(Default)]
-struct Deleted {
-    /// A backup was left in the directory that is being emptied.
-    kept_beside: bool,
-}
-
-/// Deletes entries of one directory of the transfer, directories with all that is in them.
-async fn delete_all(
-    run: &Run,
-    filter: &Arc<Filter>,
-    path: &[u8],
-    shown: &[u8],
-    entries: &[Entry],
-    deleted: &mut Deleted,
-) -> bool {
-    let mut all_gone = true;
-    for entry in entries {
-        if run.is_over() {
-            return false;
-        }
-        let (path, shown) = (below(path, &entry.name), below(shown, &entry.name));
-        all_gone &= match entry.meta.is_dir() {
-            true => match empty(run, filter, &path, &shown, deleted).await {
-                Emptied::No => false,
-                emptied => delete(run, entry, &path, &shown, emptied, deleted).await,
-            },
-            false => delete(run, entry, &path, &shown, Emptied::Yes, deleted).await,
-        };
-    }
-    all_gone
-}
-
-/// How a directory looks after all in it that may be deleted is.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Emptied {
-    Yes,
-    /// Backups stay in it, beside what they were made of.
-    ButForBackups,
-    /// Something is protected or could not be deleted, which has been told.
-    No,
-}
-
-/// Deletes one entry; a directory is known to be empty or not.
-async fn delete(run: &Run, entry: &Entry, path: &[u8], shown: &[u8], emptied: Emptied, deleted: &mut Deleted) -> bool {
-    let Some(leave) = run.deletions.one(run.job.options.max_delete) else { return false };
-    let dry_run = run.job.options.dry_run;
-    if emptied != Emptied::Yes && !(dry_run && emptied == Emptied::ButForBackups) {
-        if !dry_run {
-            run.printer.not_empty(shown);
-        }
-        return false;
-    }
-    let done = match entry.meta.is_dir() {
-        _ if dry_run => Ok(()),
-        true => run.dest.rmdir(path).await,
-        false => match super::backup::instead_of_removal(run, path, Of::Deleted).await {
-            Ok(false) => run.dest.remove(path).await,
-            Ok(true) => {
-                deleted.kept_beside |= run.job.options.backup.as_ref().is_some_and(|backup| backup.dir.is_none());
-                Ok(())
-            }
-            Err(fault) => Err(fault),
-        },
+/// Sets the directories' attributes. That changes nothing of the directories above, so only those wait that would close the way to
+/// others ([`rounds`]).
+async fn set_attributes(run: &Run, directories: &[LeftDirectory]) {
+    // Where there is none, each directory tells why.
+    let context = run.context().await.ok();
+    let stays_open = |left: &LeftDirectory| {
+        context.as_ref().is_none_or(|context| context.target_mode(&left.meta, left.old.as_ref()) & SEARCH != 0)
     };
-    if let Err(fault) = &done
-        && fault.cause != Cause::NotFound
+    for round in rounds(directories.iter().map(|left| (left.path.as_slice(), stays_open(left)))) {
+        let set = round.into_iter().filter_map(|at| directories.get(at)).map(|left| set(run, left));
+        stream::iter(set).buffer_unordered(super::AT_ONCE).for_each(|()| std::future::ready(())).await;
+    }
+}
+
+async fn set(run: &Run, left: &LeftDirectory) {
+    // Told when it could not be made; it has nothing to be set.
+    if left.directory.known().await.is_err() {
+        return;
+    }
+    let set = async {
+        let change = run.change(&left.meta, left.old.as_ref()).await?;
+        run.dest.set(&left.path, change, false).await
+    };
+    if let Err(fault) = set.await
+        && !run.is_over()
     {
-        run.trouble(fault, Some(shown));
-        return false;
+        run.trouble(&fault, Some(&left.shown));
     }
-    if dry_run && !entry.meta.is_dir() {
-        super::backup::would_keep(run, path, Of::Deleted);
-    }
-    leave.used();
-    run.printer.deleting(shown, entry.meta.is_dir());
-    run.tally().stats.deleted.add(entry.meta.kind);
-    if !dry_run && done.is_ok() {
-        run.ledger.event(Event::Deleted { path: shown, directory: entry.meta.is_dir() });
-    }
-    true
 }
 
-/// Empties a directory that is to be deleted, and says so if something stays in it.
-fn empty<'a>(
-    run: &'a Run,
-    filter: &'a Arc<Filter>,
-    path: &'a [u8],
-    shown: &'a [u8],
-    deleted: &'a mut Deleted,
-) -> BoxFuture<'a, Emptied> {
-    Box::pin(async move {
-        let listing = match run.dest.list(path, false).await {
-            Ok(listing) if listing.faults.is_empty() => listing,
-            Ok(listing) => {
-                for fault in &listing.faults {
-                    run.trouble(fault, Some(shown));
-                }
-                return Emptied::No;
-            }
-            Err(fault) => {
-                run.trouble(&fault, Some(shown));
-                return Emptied::No;
-            }
-        };
-        let filter = match within(run, filter, path, shown, &listing).await {
-            Ok(filter) => filter,
-            Err(fault) => {
-                run.trouble(&fault, Some(shown));
-                return Emptied::No;
-            }
-        };
-        let mut entries = listing.entries;
-        let before = entries.len();
-        entries.retain(|entry| !filter.protects_within_deletion(&below(shown, &entry.name), entry.meta.is_dir()));
-        let mut all_gone = entries.len() == before;
-        entries.sort_by(|a, b| crate::plan::order::compare(b, a));
-        let kept_above = std::mem::take(&mut deleted.kept_beside);
-        for entry in entries {
-            if run.is_over() {
-                return Emptied::No;
-            }
-            let (path, shown) = (below(path, &entry.name), below(shown, &entry.name));
-            let emptied = match entry.meta.is_dir() {
-                true => empty(run, &filter, &path, &shown, deleted).await,
-                false => Emptied::Yes,
-            };
-            // Of a directory within one that goes, rsync tells a second time that it stays, when its removal fails.
-            all_gone &= delete(run, &entry, &path, &shown, emptied, deleted).await;
-        }
-        let kept = std::mem::replace(&mut deleted.kept_beside, kept_above);
-        match (all_gone, kept) {
-            (false, _) => {
-                run.printer.not_empty(shown);
-                Emptied::No
-            }
-            (true, true) => Emptied::ButForBackups,
-            (true, false) => Emptied::Yes,
-        }
-    })
-}
-
-/// The rules within a directory of the destination that is in the way of something; tells (-vv) what they say of its entries.
-async fn within(
-    run: &Run,
-    filter: &Arc<Filter>,
-    path: &[u8],
-    shown: &[u8],
-    listing: &Listing,
-) -> Result<Arc<Filter>, Fault> {
-    let dir = rules::Dir { tree: run.dest.as_ref(), path, listing };
-    let filter = rules::enter(filter, Side::Receiver, shown, &[dir]).await?;
-    // A far receiver of rsync's is given the rules only where it deletes or prunes by them.
-    let options = &run.job.options;
-    let tells = run.printer.tells_filters() && (!run.push() || options.delete.enabled || options.prune_empty_dirs);
-    for entry in listing.entries.iter().filter(|_| tells) {
-        let (path, is_dir) = (below(shown, &entry.name), entry.meta.is_dir());
-        if let Some(verdict) = filter.verdict(&path, is_dir, Side::Receiver, true) {
-            run.printer.judged(Side::Receiver, &path, is_dir, &verdict);
+/// Which directories may be set together, by their places: those first that can be searched afterwards; then those that cannot,
+/// level by level, the deepest first, because nobody but root reaches what lies below them any more.
+fn rounds<'a>(directories: impl Iterator<Item = (&'a [u8], bool)>) -> Vec<Vec<usize>> {
+    let (mut open, mut closed) = (Vec::new(), BTreeMap::<usize, Vec<usize>>::new());
+    for (at, (path, stays_open)) in directories.enumerate() {
+        if stays_open {
+            open.push(at);
+        } else {
+            closed.entry(depth(path)).or_default().push(at);
         }
     }
-    Ok(filter)
+    std::iter::once(open).chain(closed.into_values().rev()).filter(|round| !round.is_empty()).collect()
 }
 
-/// What rsync says (-vv) of the rules in a directory that it cannot remove.
-pub async fn tell_rules(run: &Run, filter: &Arc<Filter>, path: &[u8], shown: &[u8], listing: &Listing) {
-    if run.printer.tells_filters()
-        && let Err(fault) = within(run, filter, path, shown, listing).await
-    {
-        run.trouble(&fault, Some(shown));
-    }
-}
-
-/// Makes way for an entry of another kind, or tells what that would be (a dry run): what is there is removed, a directory only
-/// if it is empty or may be emptied.
-pub async fn make_way(
-    run: &Run,
-    filter: &Arc<Filter>,
-    path: &[u8],
-    shown: &[u8],
-    way: crate::plan::quick_check::MakeWay,
-    of: Of,
-) -> Result<(), Fault> {
-    use crate::plan::quick_check::MakeWay;
-    let dry_run = run.job.options.dry_run;
-    match way {
-        MakeWay::Unlink if dry_run => {
-            super::backup::would_keep(run, path, of);
-            Ok(())
-        }
-        MakeWay::Unlink if super::backup::instead_of_removal(run, path, of).await? => Ok(()),
-        MakeWay::Unlink => run.dest.remove(path).await,
-        MakeWay::Tree => match empty(run, filter, path, shown, &mut Deleted::default()).await {
-            Emptied::No => Err(no_way(run, shown)),
-            _ if dry_run => Ok(()),
-            _ => rmdir(run, path, shown).await,
-        },
-        MakeWay::EmptyDir if dry_run => Ok(()),
-        MakeWay::EmptyDir => rmdir(run, path, shown).await,
-    }
-}
-
-async fn rmdir(run: &Run, path: &[u8], shown: &[u8]) -> Result<(), Fault> {
-    run.dest.rmdir(path).await.map_err(|fault| {
-        run.printer.not_empty(shown);
-        Fault { text: no_way(run, shown).text, ..fault }
-    })
-}
-
-fn no_way(run: &Run, shown: &[u8]) -> Fault {
-    let text = format!("could not make way for \"{}\"", String::from_utf8_lossy(shown));
-    Fault::new(run.dest.hop().clone(), Stage::Attributes, Cause::Io, text)
+/// How many directories lead to a path. What is reached by a link (`-K`) has `.` for its last name.
+fn depth(path: &[u8]) -> usize {
+    let names = path.split(|byte| *byte == b'/');
+    names.filter(|name| !name.is_empty() && *name != b".").count()
 }
 
 pub fn below(dir: &[u8], name: &[u8]) -> Vec<u8> {
     if dir.is_empty() { name.to_vec() } else { [dir, b"/", name].concat() }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_directory_that_is_closed_to_us_is_set_after_all_that_lies_below_it() {
+        let directories: [(&[u8], bool); 8] = [
+            (b"", false),
+            (b"a", false),
+            (b"a/b", true),
+            (b"a/b/c", false),
+            (b"a/b/c/d", true),
+            (b"a/link/.", false),
+            (b"a/link/e", false),
+            (b"z", true),
+        ];
+        let rounds = rounds(directories.into_iter());
+        let round_of = |at: usize| rounds.iter().position(|round| round.contains(&at)).expect("each is set");
+        assert_eq!(rounds.iter().map(Vec::len).sum::<usize>(), directories.len(), "each is set once: {rounds:?}");
+        for (at, (path, stays_open)) in directories.iter().enumerate() {
+            let dir = path.strip_suffix(b"/.").unwrap_or(path);
+            for (other, (below, _)) in directories.iter().enumerate().filter(|(other, _)| *other != at) {
+                if !stays_open && (dir.is_empty() || is_within(below, dir)) {
+                    assert!(round_of(other) < round_of(at), "{other} lies below {at}: {rounds:?}");
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn directories_that_stay_open_are_set_together_whatever_lies_in_them() {
+        let directories: [(&[u8], bool); 4] = [(b"", true), (b"a", true), (b"a/b", true), (b"a/b/c", true)];
+        assert_eq!(rounds(directories.into_iter()), [[0, 1, 2, 3]]);
+        assert!(rounds(std::iter::empty()).is_empty());
+    }
 }

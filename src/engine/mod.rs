@@ -12,7 +12,7 @@
 //! - [`basis`]: `--link-dest` and its kin; [`links`]: files with several names.
 //! - [`backup`], [`inplace`], [`removal`], [`partial`], [`delay`]: what `--backup`, `--inplace`, `--remove-source-files`,
 //!   `--partial-dir` and `--delay-updates` add to that; [`sparse`]: `--sparse`.
-//! - [`finish`]: what comes last: deletions ([`deletions`] counts them), then the attributes of directories.
+//! - [`finish`]: what comes last: deletions ([`delete`]; [`deletions`] counts them), then the attributes of directories.
 //! - [`progress`]: what is printed meanwhile; [`sums`]: the checksums in it.
 //! - [`budget`]: what bounds memory; [`retry`]: what is tried again; [`temps`]: what must not be left behind.
 
@@ -22,6 +22,7 @@ mod brought;
 pub mod budget;
 mod copy;
 mod delay;
+mod delete;
 mod deletions;
 mod deliver;
 mod directory;

@@ -9,8 +9,8 @@ use crate::tree::Change;
 
 use super::backup::Of;
 use super::brought::Origin;
+use super::delete;
 use super::directory::Directory;
-use super::finish;
 use super::run::Run;
 
 /// Whether both ends can do it.
@@ -39,7 +39,7 @@ pub async fn make(
         return run.dest.set(path, change, false).await;
     }
     if let Decision::Replace(way) = decision {
-        finish::make_way(run, filter, path, shown, way, Of::Replaced).await?;
+        delete::make_way(run, filter, path, shown, way, Of::Replaced).await?;
     }
     let temp = run.temps.name(path);
     run.dest.node_like(&temp, origin.source.as_ref(), &origin.path).await?;

@@ -7,6 +7,7 @@
 //! - [`trust`]: what is refused before anything is sent.
 //! - [`faults`]: damage, loss and refusal by rule, and what is counted.
 //! - [`sum`]: that the report says what was injected, for every fault there is.
+//! - [`deleting`]: many deletions at once.
 //! - [`keeping`]: options that remove, overwrite or go on from something.
 //! - [`parts`]: files of which the destination has parts already.
 //! - [`stops`]: signals, silence, closed output.
@@ -15,6 +16,7 @@
 
 #![expect(clippy::disallowed_methods, reason = "tests make and read files of their own")]
 
+mod deleting;
 mod faults;
 mod harness;
 mod keeping;

@@ -183,7 +183,7 @@ impl Scan<'_> {
         let settles = place.basis.as_ref().is_some_and(|found| basis::settles(run, found).is_some());
         let decision = match decision {
             Decision::Replace(way) if run.job.options.dry_run => {
-                match finish::make_way(run, &place.protect, &place.dest_path, &place.shown, way, of).await {
+                match delete::make_way(run, &place.protect, &place.dest_path, &place.shown, way, of).await {
                     Err(fault) if entry.meta.is_file() => return self.never_sent(&place, &entry, fault),
                     Err(fault) => return run.trouble(&fault, Some(&place.shown)),
                     Ok(()) => decision,
@@ -192,7 +192,7 @@ impl Scan<'_> {
             // A line that a file is sent means that there is room for it.
             Decision::Replace(way) if entry.meta.is_file() && !settles => {
                 place.planned = Some(run.ledger.planned(&place.shown, entry.meta.size));
-                let made = finish::make_way(run, &place.protect, &place.dest_path, &place.shown, way, of).await;
+                let made = delete::make_way(run, &place.protect, &place.dest_path, &place.shown, way, of).await;
                 if let Err(fault) = made {
                     return self.never_sent(&place, &entry, fault);
                 }
@@ -320,7 +320,7 @@ impl Scan<'_> {
         let fault = match run.dest.list(&place.dest_path, false).await {
             Ok(listing) if listing.entries.is_empty() && listing.faults.is_empty() => return true,
             Ok(listing) => {
-                finish::tell_rules(run, &place.protect, &place.dest_path, &place.shown, &listing).await;
+                delete::tell_rules(run, &place.protect, &place.dest_path, &place.shown, &listing).await;
                 run.printer.not_empty(&place.shown);
                 let text = format!("could not make way for \"{}\"", String::from_utf8_lossy(&place.shown));
                 Fault::new(run.dest.hop().clone(), Stage::Attributes, Cause::Io, text)

@@ -27,7 +27,7 @@ impl Scan<'_> {
             let way = match (first.failure(), decision) {
                 (Some(fault), _) => Err(fault),
                 (None, Decision::Replace(way)) => {
-                    finish::make_way(&run, &place.protect, &place.dest_path, &place.shown, way, Of::Deleted).await
+                    delete::make_way(&run, &place.protect, &place.dest_path, &place.shown, way, Of::Deleted).await
                 }
                 _ => Ok(()),
             };
@@ -68,7 +68,7 @@ impl Scan<'_> {
                 place.directory.ready().await?;
                 let mut old = old.map(|old| old.meta);
                 if let Decision::Replace(way) = decision {
-                    finish::make_way(&run, &filter, &place.dest_path, &place.shown, way, Of::Deleted).await?;
+                    delete::make_way(&run, &filter, &place.dest_path, &place.shown, way, Of::Deleted).await?;
                     old = None;
                 }
                 links::link(&run, &first, &place.dest_path, old.as_ref()).await
@@ -163,7 +163,7 @@ impl Scan<'_> {
                 place.directory.ready().await?;
                 if let Decision::Replace(way) = decision {
                     let of = if entry.meta.is_file() { Of::Deleted } else { Of::Replaced };
-                    finish::make_way(&run, &filter, &place.dest_path, &place.shown, way, of).await?;
+                    delete::make_way(&run, &filter, &place.dest_path, &place.shown, way, of).await?;
                 } else if old.is_some() {
                     return basis::replace(&run, found, kind, &place.dest_path).await;
                 }
@@ -480,7 +480,7 @@ async fn make_directory(
         directory.ask();
         parent.ready().await?;
         if let Some(way) = way {
-            finish::make_way(&run, &filter, &path, &shown, way, Of::Deleted).await?;
+            delete::make_way(&run, &filter, &path, &shown, way, Of::Deleted).await?;
         }
         let early = match early {
             Some(early) => Some(early.await),
@@ -528,7 +528,7 @@ async fn make_link(
         Decision::Create => run.dest.symlink(target, path).await?,
         _ => {
             if let Decision::Replace(way) = decision {
-                finish::make_way(run, filter, path, &place.shown, way, Of::Replaced).await?;
+                delete::make_way(run, filter, path, &place.shown, way, Of::Replaced).await?;
             }
             // Made beside the old one and renamed over it: the name never shows nothing.
             let temp = run.temps.name(path);

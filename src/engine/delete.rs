@@ -1,0 +1,261 @@
+//! Deletes what is extraneous, directories with all that is in them, and makes way ([`make_way`]) for what comes in place of
+//! something else.
+//!
+//! One walk goes through everything in rsync's order ([`walk`]). Each entry becomes a step, and steps do not wait for each other's
+//! answers; only a directory's own waits for those of what lies in it. Listings are asked for ahead of the walk ([`ahead`]).
+//! What there is to be told ([`line`]) is told in the walk's order.
+
+mod ahead;
+mod line;
+mod walk;
+
+use std::sync::Arc;
+
+use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
+
+use crate::entry::Entry;
+use crate::fault::{Cause, Fault, Stage};
+use crate::ledger::Event;
+use crate::plan::filter::Filter;
+use crate::tree::Listing;
+
+use super::backup::Of;
+use super::finish::{Extraneous, below, is_within};
+use super::run::Run;
+
+use line::Line;
+use walk::Walk;
+
+/// Deletes what was found to be extraneous; not what was put behind a link (`led_to`) under the name that it has there.
+pub async fn delete(run: &Run, extraneous: Vec<Extraneous>, led_to: &[Vec<u8>]) {
+    // What is named may lie within something else that is named: that is nothing to be done at once.
+    let mut walk = Walk::new(run, extraneous.iter().any(|extraneous| extraneous.named));
+    for Extraneous { path, shown, mut entries, filter, .. } in extraneous {
+        let mut said = Vec::new();
+        entries.retain(|entry| {
+            let path = below(&path, &entry.name);
+            let concerned = led_to.iter().any(|led| is_within(led, &path) || is_within(&path, led));
+            if concerned {
+                said.push(Line::NotEmpty(below(&shown, &entry.name)));
+            }
+            !concerned
+        });
+        walk.later(path, shown, filter, entries, said);
+    }
+    walk.finish().await;
+}
+
+/// Why something stays in a directory that is being emptied. Nobody says so of what is gone.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Why {
+    /// It is protected, or could not be deleted.
+    Stays,
+    /// It was kept as a backup, beside what it was made of.
+    KeptBeside,
+    /// What is in the directory is not known, which has been told.
+    Unknown,
+}
+
+/// How a directory looks after all in it that may be deleted is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Emptied {
+    Yes,
+    /// Backups stay in it, beside what they were made of.
+    ButForBackups,
+    /// Something is protected or could not be deleted.
+    No,
+    /// It could not be looked at, which has been told.
+    Unknown,
+}
+
+/// Waits until the last who may say why something stays is gone.
+async fn emptied(mut within: UnboundedReceiver<Why>) -> Emptied {
+    let mut emptied = Emptied::Yes;
+    while let Some(why) = within.recv().await {
+        emptied = match (why, emptied) {
+            (Why::Unknown, _) | (_, Emptied::Unknown) => Emptied::Unknown,
+            (Why::Stays, _) | (_, Emptied::No) => Emptied::No,
+            (Why::KeptBeside, _) => Emptied::ButForBackups,
+        };
+    }
+    emptied
+}
+
+/// An entry that is to be deleted.
+struct Doomed {
+    entry: Entry,
+    path: Vec<u8>,
+    shown: Vec<u8>,
+    /// Where is told why something stays in the directory that it lies in.
+    above: UnboundedSender<Why>,
+}
+
+impl Doomed {
+    /// What is no directory.
+    async fn remove(self, run: &Run) -> Vec<Line<'_>> {
+        let mut said = Vec::new();
+        self.delete(run, Emptied::Yes, &mut said).await;
+        said
+    }
+
+    /// A directory, once all within it is gone; `nested` in one that goes, too.
+    async fn remove_dir(self, run: &Run, within: UnboundedReceiver<Why>, nested: bool) -> Vec<Line<'_>> {
+        let mut said = Vec::new();
+        let emptied = emptied(within).await;
+        if emptied == Emptied::No {
+            said.push(Line::NotEmpty(self.shown.clone()));
+        }
+        // Of a directory within one that goes, rsync tells a second time that it stays, when its removal fails.
+        match nested || matches!(emptied, Emptied::Yes | Emptied::ButForBackups) {
+            true => self.delete(run, emptied, &mut said).await,
+            false => self.stays(),
+        }
+        said
+    }
+
+    fn stays(&self) {
+        self.because(Why::Stays);
+    }
+
+    fn because(&self, why: Why) {
+        // Nobody asks for what lies in a directory of the transfer itself.
+        let _ = self.above.send(why);
+    }
+
+    /// Deletes it; a directory is known to be empty or not.
+    async fn delete<'a>(self, run: &'a Run, emptied: Emptied, said: &mut Vec<Line<'a>>) {
+        let Some(leave) = run.deletions.one(run.job.options.max_delete) else { return self.stays() };
+        let dry_run = run.job.options.dry_run;
+        let is_dir = self.entry.meta.is_dir();
+        if emptied != Emptied::Yes && !(dry_run && emptied == Emptied::ButForBackups) {
+            if !dry_run {
+                said.push(Line::NotEmpty(self.shown.clone()));
+            }
+            return self.stays();
+        }
+        let done = match is_dir {
+            _ if dry_run => Ok(()),
+            true => run.dest.rmdir(&self.path).await,
+            false => match super::backup::instead_of_removal(run, &self.path, Of::Deleted).await {
+                Ok(false) => run.dest.remove(&self.path).await,
+                Ok(true) => {
+                    if run.job.options.backup.as_ref().is_some_and(|backup| backup.dir.is_none()) {
+                        self.because(Why::KeptBeside);
+                    }
+                    Ok(())
+                }
+                Err(fault) => Err(fault),
+            },
+        };
+        let done = match done {
+            // Gone is gone, whoever it was.
+            Err(fault) if fault.cause != Cause::NotFound => {
+                self.stays();
+                return said.push(Line::Trouble(fault, self.shown));
+            }
+            done => done.is_ok(),
+        };
+        if dry_run && !is_dir {
+            super::backup::would_keep(run, &self.path, Of::Deleted);
+        }
+        leave.used();
+        run.tally().stats.deleted.add(self.entry.meta.kind);
+        // Counted now and not in its turn, so that a run that is stopped has counted what it did.
+        if !dry_run && done {
+            run.ledger.event(Event::Deleted { path: &self.shown, directory: is_dir });
+        }
+        said.push(Line::gone(run, self.shown, is_dir));
+    }
+}
+
+/// What rsync says (-vv) of the rules in a directory that it cannot remove.
+pub async fn tell_rules(run: &Run, filter: &Arc<Filter>, path: &[u8], shown: &[u8], listing: &Listing) {
+    if !run.printer.tells_filters() {
+        return;
+    }
+    match line::within(run, filter, path, shown, listing).await {
+        Ok((_, said)) => said.into_iter().for_each(|line| line.tell(run)),
+        Err(fault) => run.trouble(&fault, Some(shown)),
+    }
+}
+
+/// Makes way for an entry of another kind, or tells what that would be (a dry run): what is there is removed, a directory only
+/// if it is empty or may be emptied.
+pub async fn make_way(
+    run: &Run,
+    filter: &Arc<Filter>,
+    path: &[u8],
+    shown: &[u8],
+    way: crate::plan::quick_check::MakeWay,
+    of: Of,
+) -> Result<(), Fault> {
+    use crate::plan::quick_check::MakeWay;
+    let dry_run = run.job.options.dry_run;
+    match way {
+        MakeWay::Unlink if dry_run => {
+            super::backup::would_keep(run, path, of);
+            Ok(())
+        }
+        MakeWay::Unlink if super::backup::instead_of_removal(run, path, of).await? => Ok(()),
+        MakeWay::Unlink => run.dest.remove(path).await,
+        MakeWay::Tree => match Box::pin(empty(run, filter, path, shown)).await {
+            Emptied::No | Emptied::Unknown => Err(no_way(run, shown)),
+            _ if dry_run => Ok(()),
+            _ => rmdir(run, path, shown).await,
+        },
+        MakeWay::EmptyDir if dry_run => Ok(()),
+        MakeWay::EmptyDir => rmdir(run, path, shown).await,
+    }
+}
+
+/// Empties a directory that is in the way, and says so if something stays in it.
+async fn empty(run: &Run, filter: &Arc<Filter>, path: &[u8], shown: &[u8]) -> Emptied {
+    let (stays, within) = unbounded_channel();
+    let mut walk = Walk::new(run, false);
+    walk.enter(path.to_vec(), shown.to_vec(), filter, stays).await;
+    if !walk.finish().await {
+        return Emptied::Unknown;
+    }
+    let emptied = emptied(within).await;
+    if emptied == Emptied::No {
+        run.printer.not_empty(shown);
+    }
+    emptied
+}
+
+async fn rmdir(run: &Run, path: &[u8], shown: &[u8]) -> Result<(), Fault> {
+    run.dest.rmdir(path).await.map_err(|fault| {
+        run.printer.not_empty(shown);
+        Fault { text: no_way(run, shown).text, ..fault }
+    })
+}
+
+fn no_way(run: &Run, shown: &[u8]) -> Fault {
+    let text = format!("could not make way for \"{}\"", String::from_utf8_lossy(shown));
+    Fault::new(run.dest.hop().clone(), Stage::Attributes, Cause::Io, text)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_directory_is_empty_only_once_nobody_can_say_why_something_stays() {
+        for (said, then) in [
+            (&[][..], Emptied::Yes),
+            (&[Why::KeptBeside], Emptied::ButForBackups),
+            (&[Why::KeptBeside, Why::Stays, Why::KeptBeside], Emptied::No),
+            (&[Why::Unknown, Why::Stays], Emptied::Unknown),
+        ] {
+            let (stays, within) = unbounded_channel();
+            let mut emptied = Box::pin(emptied(within));
+            for why in said {
+                assert!(futures::poll!(&mut emptied).is_pending(), "somebody has not said yet");
+                assert!(stays.send(*why).is_ok());
+            }
+            assert!(futures::poll!(&mut emptied).is_pending(), "somebody has not said yet");
+            drop(stays);
+            assert_eq!(emptied.await, then);
+        }
+    }
+}

@@ -1,0 +1,109 @@
+//! Directories that are listed before the walk comes to them, and what they are then known to have in them.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+
+use futures::FutureExt;
+use tokio::task::JoinHandle;
+
+use crate::entry::Entry;
+use crate::fault::{Cause, Fault, Stage};
+use crate::plan::filter::Filter;
+use crate::tree::{Listing, Tree};
+
+use crate::engine::finish::below;
+
+type Listed = Result<Listing, Fault>;
+
+/// A directory that the walk will come to.
+pub struct Ahead {
+    pub path: Vec<u8>,
+    pub shown: Vec<u8>,
+    state: State,
+}
+
+enum State {
+    Unasked,
+    Asked(JoinHandle<Listed>),
+    /// The directories in it that go, too, if it is known by now which do.
+    Known(Listed, Option<VecDeque<Ahead>>),
+}
+
+impl Ahead {
+    pub fn new(path: Vec<u8>, shown: Vec<u8>) -> Ahead {
+        Ahead { path, shown, state: State::Unasked }
+    }
+
+    fn look(&mut self, dest: &Arc<dyn Tree>, filter: &Filter, room: &mut usize) {
+        self.ask(dest);
+        if let State::Asked(listing) = &mut self.state
+            && let Some(listed) = listing.now_or_never()
+        {
+            let listed = listed.unwrap_or_else(|_| Err(stopped()));
+            // Which rules hold in it may depend on a file in it; then the walk has to come to it first.
+            let known = listed.as_ref().ok().filter(|_| !filter.has_lists());
+            let subs = known.map(|listing| {
+                let mut dirs: Vec<&Entry> = listing.entries.iter().filter(|entry| entry.meta.is_dir()).collect();
+                dirs.retain(|entry| may_go(filter, &self.shown, entry));
+                dirs.sort_by(|a, b| crate::plan::order::compare(b, a));
+                subs(&self.path, &self.shown, dirs.into_iter())
+            });
+            self.state = State::Known(listed, subs);
+        }
+        if let State::Known(_, Some(subs)) = &mut self.state {
+            look(subs, dest, filter, room);
+        }
+    }
+
+    fn ask(&mut self, dest: &Arc<dyn Tree>) {
+        if let State::Unasked = self.state {
+            let (dest, path) = (dest.clone(), self.path.clone());
+            self.state = State::Asked(tokio::spawn(async move { dest.list(&path, false).await }));
+        }
+    }
+
+    /// Waits until it is known what is in it. May be given up and called again.
+    pub async fn listed(&mut self, dest: &Arc<dyn Tree>) {
+        self.ask(dest);
+        if let State::Asked(listing) = &mut self.state {
+            let listed = listing.await.unwrap_or_else(|_| Err(stopped()));
+            self.state = State::Known(listed, None);
+        }
+    }
+
+    /// Its listing, and the directories in it as far as they were looked for ahead.
+    pub fn into_known(self) -> (Vec<u8>, Vec<u8>, Listed, Option<VecDeque<Ahead>>) {
+        let (listed, subs) = match self.state {
+            State::Known(listed, subs) => (listed, subs),
+            _ => (Err(stopped()), None),
+        };
+        (self.path, self.shown, listed, subs)
+    }
+}
+
+/// Asks for the listings of directories, and where one has come for those of the directories in it: in the walk's order, and as
+/// long as there is `room`.
+pub fn look(dirs: &mut VecDeque<Ahead>, dest: &Arc<dyn Tree>, filter: &Filter, room: &mut usize) {
+    for dir in dirs {
+        if *room == 0 {
+            return;
+        }
+        *room -= 1;
+        dir.look(dest, filter, room);
+    }
+}
+
+fn stopped() -> Fault {
+    Fault::new("local", Stage::List, Cause::Cancelled, "the run was stopped")
+}
+
+/// Whether no rule protects an entry of a directory that goes.
+pub fn may_go(filter: &Filter, shown: &[u8], entry: &Entry) -> bool {
+    !filter.protects_within_deletion(&below(shown, &entry.name), entry.meta.is_dir())
+}
+
+/// The directories among the entries of one.
+pub fn subs<'e>(path: &[u8], shown: &[u8], entries: impl Iterator<Item = &'e Entry>) -> VecDeque<Ahead> {
+    let dirs = entries.filter(|entry| entry.meta.is_dir());
+    dirs.map(|entry| Ahead::new(below(path, &entry.name), below(shown, &entry.name))).collect()
+}

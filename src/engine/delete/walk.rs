@@ -1,0 +1,230 @@
+//! The walk through what is to be deleted.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::vec;
+
+use futures::StreamExt;
+use futures::stream::FuturesOrdered;
+use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
+
+use crate::entry::Entry;
+use crate::plan::filter::Filter;
+use crate::sftp::wire::BoxFuture;
+
+use super::ahead::{Ahead, look, may_go, subs};
+use super::line::{Line, within};
+use super::{Doomed, Why};
+use crate::engine::finish::below;
+use crate::engine::run::Run;
+
+/// Steps under way, or done and waiting for their turn to be told.
+const UNDER_WAY: usize = 1024;
+
+/// Directories listed ahead of the walk.
+const LISTED_AHEAD: usize = 256;
+
+type Steps<'a> = FuturesOrdered<BoxFuture<'a, Vec<Line<'a>>>>;
+
+pub struct Walk<'a> {
+    run: &'a Run,
+    /// How many steps may be under way.
+    width: usize,
+    /// The directories that are being emptied, the innermost last.
+    frames: Vec<Frame<'a>>,
+    /// The directories of the transfer that come after them.
+    later: VecDeque<Frame<'a>>,
+    steps: Steps<'a>,
+}
+
+/// A directory of which entries are deleted.
+struct Frame<'a> {
+    path: Vec<u8>,
+    shown: Vec<u8>,
+    filter: Arc<Filter>,
+    /// Those still to come.
+    entries: vec::IntoIter<Entry>,
+    /// The directories among them.
+    subs: VecDeque<Ahead>,
+    /// Whoever is to remove an entry has one; when all are gone, so is what lay in it.
+    stays: UnboundedSender<Why>,
+    /// What is told before anything else of it.
+    said: Vec<Line<'a>>,
+    own: Option<Own>,
+    /// It goes, or makes way: it is emptied for that.
+    goes: bool,
+}
+
+/// A directory that goes itself once it is empty.
+struct Own {
+    doomed: Doomed,
+    within: UnboundedReceiver<Why>,
+    nested: bool,
+}
+
+impl<'a> Walk<'a> {
+    /// One after the other where it matters what was before: to `--max-delete`, and to backups, which have directories to make.
+    pub fn new(run: &'a Run, one_by_one: bool) -> Walk<'a> {
+        let options = &run.job.options;
+        let one_by_one = one_by_one || options.max_delete.is_some() || options.backup.is_some();
+        let width = if one_by_one { 1 } else { UNDER_WAY };
+        Walk { run, width, frames: Vec::new(), later: VecDeque::new(), steps: Steps::new() }
+    }
+
+    /// Entries of a directory of the transfer, which stays.
+    pub fn later(
+        &mut self,
+        path: Vec<u8>,
+        shown: Vec<u8>,
+        filter: Arc<Filter>,
+        entries: Vec<Entry>,
+        said: Vec<Line<'a>>,
+    ) {
+        let (stays, _) = unbounded_channel();
+        let subs = subs(&path, &shown, entries.iter());
+        let entries = entries.into_iter();
+        self.later.push_back(Frame { path, shown, filter, entries, subs, stays, said, own: None, goes: false });
+    }
+
+    /// A directory that is to be emptied.
+    pub async fn enter(&mut self, path: Vec<u8>, shown: Vec<u8>, filter: &Arc<Filter>, stays: UnboundedSender<Why>) {
+        self.open(Ahead::new(path, shown), filter, stays, None).await;
+    }
+
+    /// Deletes all, and tells it. False if the run was stopped before.
+    pub async fn finish(mut self) -> bool {
+        loop {
+            if self.run.is_over() {
+                return false;
+            }
+            let Some(frame) = self.frames.last_mut() else {
+                let Some(frame) = self.later.pop_front() else { break };
+                self.frames.push(frame);
+                continue;
+            };
+            if !frame.said.is_empty() {
+                let said = std::mem::take(&mut frame.said);
+                self.step(std::future::ready(said)).await;
+                continue;
+            }
+            let Some(entry) = frame.entries.next() else {
+                let own = self.frames.pop().and_then(|frame| frame.own);
+                if let Some(Own { doomed, within, nested }) = own {
+                    let run = self.run;
+                    self.step(doomed.remove_dir(run, within, nested)).await;
+                }
+                continue;
+            };
+            let doomed = Doomed {
+                path: below(&frame.path, &entry.name),
+                shown: below(&frame.shown, &entry.name),
+                above: frame.stays.clone(),
+                entry,
+            };
+            if !doomed.entry.meta.is_dir() {
+                let run = self.run;
+                self.step(doomed.remove(run)).await;
+                continue;
+            }
+            let ahead = frame.subs.pop_front();
+            let ahead = ahead.unwrap_or_else(|| Ahead::new(doomed.path.clone(), doomed.shown.clone()));
+            let (nested, filter) = (frame.goes, frame.filter.clone());
+            let (stays, within) = unbounded_channel();
+            self.open(ahead, &filter, stays, Some(Own { doomed, within, nested })).await;
+        }
+        while self.told().await {}
+        true
+    }
+
+    /// Lists a directory, and goes on in it.
+    async fn open(&mut self, mut ahead: Ahead, filter: &Arc<Filter>, stays: UnboundedSender<Why>, own: Option<Own>) {
+        let run = self.run;
+        if self.width == 1 {
+            while self.told().await {}
+        } else {
+            self.look_ahead();
+        }
+        loop {
+            tokio::select! {
+                () = ahead.listed(&run.dest) => break,
+                Some(said) = self.steps.next(), if !self.steps.is_empty() => tell(run, said),
+            }
+        }
+        let (path, shown, listed, known) = ahead.into_known();
+        let trouble = |fault| Line::Trouble(fault, shown.clone());
+        let mut frame = Frame {
+            filter: filter.clone(),
+            entries: Vec::new().into_iter(),
+            subs: VecDeque::new(),
+            said: Vec::new(),
+            path,
+            shown: shown.clone(),
+            stays,
+            own,
+            goes: true,
+        };
+        let opened = match listed {
+            Ok(listing) if listing.faults.is_empty() => {
+                let opened = within(run, filter, &frame.path, &shown, &listing).await;
+                opened.map(|opened| (listing.entries, opened)).map_err(|fault| vec![trouble(fault)])
+            }
+            Ok(listing) => Err(listing.faults.into_iter().map(trouble).collect()),
+            Err(fault) => Err(vec![trouble(fault)]),
+        };
+        match opened {
+            Ok((mut entries, (filter, said))) => {
+                let before = entries.len();
+                entries.retain(|entry| may_go(&filter, &shown, entry));
+                if entries.len() < before {
+                    frame.stays(Why::Stays);
+                }
+                entries.sort_by(|a, b| crate::plan::order::compare(b, a));
+                frame.subs = known.unwrap_or_else(|| subs(&frame.path, &shown, entries.iter()));
+                (frame.entries, frame.filter, frame.said) = (entries.into_iter(), filter, said);
+            }
+            Err(said) => {
+                frame.stays(Why::Unknown);
+                frame.said = said;
+            }
+        }
+        self.frames.push(frame);
+    }
+
+    /// Asks for the listings of the directories that come next.
+    fn look_ahead(&mut self) {
+        let mut room = LISTED_AHEAD;
+        for frame in self.frames.iter_mut().rev().chain(&mut self.later) {
+            if room == 0 {
+                return;
+            }
+            // Looking costs something, too, where there are many directories in none of which one goes.
+            room -= 1;
+            look(&mut frame.subs, &self.run.dest, &frame.filter, &mut room);
+        }
+    }
+
+    /// One more, once there is room for it.
+    async fn step(&mut self, step: impl Future<Output = Vec<Line<'a>>> + Send + 'a) {
+        while self.steps.len() >= self.width {
+            self.told().await;
+        }
+        self.steps.push_back(Box::pin(step));
+    }
+
+    /// Waits for the step whose turn it is, and tells of it. False if there is none.
+    async fn told(&mut self) -> bool {
+        let Some(said) = self.steps.next().await else { return false };
+        tell(self.run, said);
+        true
+    }
+}
+
+impl Frame<'_> {
+    fn stays(&self, why: Why) {
+        let _ = self.stays.send(why);
+    }
+}
+
+fn tell(run: &Run, said: Vec<Line<'_>>) {
+    said.into_iter().for_each(|line| line.tell(run));
+}

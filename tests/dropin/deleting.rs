@@ -1,0 +1,173 @@
+//! Many deletions under way at once: that they are, and that nobody sees it by what is told of them.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command};
+use std::time::Instant;
+
+use hopsync::lab::bed::{Bed, Embedded, TARGET};
+use hopsync::lab::faults::{Faults, Nth, Trouble};
+use hopsync::lab::run::run;
+use hopsync::lab::trees::list;
+use rustix::process::{Pid, Signal, kill_process};
+
+use crate::harness::*;
+
+/// SSH_FXP_*
+const REMOVE: u8 = 13;
+const RMDIR: u8 = 15;
+
+/// A target that does what such requests ask for, but does not answer those that are meant.
+fn silent_about(nth: Nth, request: u8) -> std::io::Result<Embedded> {
+    Embedded::target(|config| config.faults = Faults::new([(nth, Trouble::Swallow { request: Some(request) })]))
+}
+
+/// `-a --delete` and more, from an empty directory to `there` at the far end.
+fn deleting(bed: &Embedded, options: &[&str]) -> Result<Invocation, Box<dyn std::error::Error>> {
+    let near = bed.client().dir().join("near");
+    fs::create_dir_all(&near)?;
+    let operands = [slash(&near), bed.operand("there")];
+    Ok(over(bed, ["-a", "--delete"].iter().chain(options).map(ToString::to_string).chain(operands)))
+}
+
+/// Waits until it is so, and stops the run.
+fn stop_once(child: &Child, is_so: impl Fn() -> bool) {
+    let started = Instant::now();
+    while !is_so() && started.elapsed() < DEADLINE * 2 / 3 {
+        std::thread::yield_now();
+    }
+    let _ = kill_process(Pid::from_child(child), Signal::INT);
+}
+
+fn count(at: &Path, wanted: impl Fn(&fs::Metadata) -> bool) -> usize {
+    list(at).map_or(usize::MAX, |found| found.values().filter(|meta| wanted(meta)).count())
+}
+
+#[test]
+fn no_removal_waits_for_the_answer_to_another() -> Tried {
+    // Files, in directories of different depths and in the transfer's own.
+    let bed = silent_about(Nth::Always, REMOVE)?;
+    let there = bed.far().join("there");
+    for dir in ["", "a", "a/deep/deeper", "b", "c/deep"] {
+        fs::create_dir_all(there.join(dir))?;
+        for number in 0..20 {
+            fs::write(there.join(dir).join(number.to_string()), "")?;
+        }
+    }
+    let files = || count(&there, fs::Metadata::is_file);
+    deleting(&bed, &[])?.run_with(|child| stop_once(child, || files() == 0))?.exits(20)?;
+    assert_eq!(files(), 0, "some waited for the answer to others");
+    assert_eq!(count(&there, fs::Metadata::is_dir), 1 + 6, "of no directory is it known to be empty");
+
+    let bed = silent_about(Nth::Always, RMDIR)?;
+    let there = bed.far().join("there");
+    for number in 0..20 {
+        fs::create_dir_all(there.join(format!("{number}/inner")))?;
+    }
+    let inner = || (0..20).filter(|number| there.join(format!("{number}/inner")).exists()).count();
+    deleting(&bed, &[])?.run_with(|child| stop_once(child, || inner() == 0))?.exits(20)?;
+    assert_eq!(inner(), 0, "some waited for the answer to others");
+    assert_eq!(count(&there, fs::Metadata::is_dir), 1 + 20, "a directory goes only after what was in it");
+    Ok(())
+}
+
+#[test]
+fn one_after_the_other_is_deleted_where_a_limit_may_end_it() -> Tried {
+    let bed = silent_about(Nth::Always, REMOVE)?;
+    let there = bed.far().join("there");
+    fs::create_dir_all(&there)?;
+    for number in 0..20 {
+        fs::write(there.join(number.to_string()), "")?;
+    }
+    let files = || count(&there, fs::Metadata::is_file);
+    let limited = deleting(&bed, &["--max-delete=30"])?;
+    limited.run_with(|child| stop_once(child, || files() < 20))?.exits(20)?;
+    assert_eq!(files(), 19, "the second may only go when the first is known to have gone");
+    Ok(())
+}
+
+#[test]
+fn a_run_that_is_stopped_tells_what_it_deleted_though_it_was_not_its_turn() -> Tried {
+    // Nobody hears of the first directory that goes, so nothing after it has its turn.
+    let bed = silent_about(Nth::Only(1), RMDIR)?;
+    let there = bed.far().join("there");
+    let (first, second) = (there.join("z"), there.join("a"));
+    for dir in [&first, &second] {
+        fs::create_dir_all(dir)?;
+    }
+    for number in 0..20 {
+        fs::write(second.join(number.to_string()), "")?;
+    }
+    // Once this one is gone, everything that was in it is known to be.
+    let ran = deleting(&bed, &["-v", "--channels=1"])?.run_with(|child| stop_once(child, || !second.exists()))?;
+    let ran = ran.exits(20)?;
+    assert!(!first.exists() && !second.exists(), "{}", ran.said());
+    let lines: Vec<String> = ran.output.out().lines().map(str::to_owned).collect();
+    for number in 0..20 {
+        let path = format!("a/{number}");
+        assert!(lines.contains(&format!("deleting {path}")), "{path}: {}", ran.said());
+        assert!(ran.report.events("deleted").any(|event| event["path"] == path.as_str()), "{path}: {}", ran.said());
+    }
+    assert!(!lines.iter().any(|line| line == "deleting z/"), "nobody knows of it: {}", ran.said());
+    Ok(())
+}
+
+/// What there is too much of: more than is under way at once, three directories deep, something protected among it.
+fn crowd(at: &Path) -> Tried {
+    fs::create_dir_all(at.join("src"))?;
+    for outer in 0..6 {
+        for inner in 0..6 {
+            let dir: PathBuf = at.join(format!("dst/outer{outer}/inner{inner}/deep"));
+            fs::create_dir_all(&dir)?;
+            for number in 0..40 {
+                fs::write(dir.join(format!("file{number}")), "")?;
+            }
+            fs::write(dir.join("../beside"), "")?;
+        }
+    }
+    for kept in ["outer2/inner3/deep/x.keep", "outer4/x.keep"] {
+        fs::write(at.join("dst").join(kept), "")?;
+    }
+    fs::create_dir_all(at.join("dst/outer5/dir.keep/kept"))?;
+    Ok(())
+}
+
+#[test]
+fn what_is_told_of_a_crowd_of_deletions_has_rsyncs_order() -> Tried {
+    let bed = Embedded::start()?;
+    let told = |text: &str| -> Vec<String> {
+        let about = |line: &&str| line.contains("deleting") || line.starts_with("cannot delete");
+        text.lines().filter(about).map(str::to_owned).collect()
+    };
+    // (Of a directory that stays within one that does, rsync's dry run tells that it goes.)
+    let options: [&[&str]; 4] = [
+        &["-v", "--exclude=*.keep"],
+        &["-i", "--exclude=*.keep"],
+        &["-vn"],
+        &["-v", "--exclude=*.keep", "--max-delete=1000"],
+    ];
+    for (number, options) in options.into_iter().enumerate() {
+        let dir = bed.client().dir();
+        let (theirs, ours) = (dir.join(format!("theirs-{number}")), dir.join(format!("ours-{number}")));
+        crowd(&theirs)?;
+        crowd(&ours)?;
+        let common = ["-a", "--delete"];
+        let mut rsync = Command::new("rsync");
+        rsync.args(common).args(options).args(["src/", "dst"]).current_dir(&theirs);
+        let rsync = run(rsync, DEADLINE)?;
+        let dest = format!("{TARGET}:{}/dst", ours.display());
+        let mut ran = over(&bed, common.iter().chain(options).map(ToString::to_string).chain(["src/".into(), dest]));
+        ran.command.current_dir(&ours);
+        let ran = ran.run()?.exits(rsync.code)?;
+        let (expected, got) = (told(&rsync.out()), told(&ran.output.out()));
+        assert!(expected.len() > 1000, "{}", rsync.out());
+        let differs = got.iter().zip(&expected).find(|(got, expected)| got != expected);
+        assert!(differs.is_none() && got.len() == expected.len(), "{options:?}: {differs:?}");
+        let names = |at: &Path| list(&at.join("dst")).map(|found| found.into_keys().collect::<Vec<_>>());
+        assert_eq!(names(&ours)?, names(&theirs)?, "{options:?}");
+        let deleted = expected.iter().filter(|line| line.contains("deleting")).count() as u64;
+        let counted = if options.contains(&"-vn") { 0 } else { deleted };
+        assert_eq!(ran.report.count("deleted"), counted, "{options:?}");
+    }
+    Ok(())
+}
