@@ -3,7 +3,7 @@
 //!
 //! One walk goes through everything in rsync's order ([`walk`]). Each entry becomes a step, and steps do not wait for each other's
 //! answers; only a directory's own waits for those of what lies in it. Listings are asked for ahead of the walk ([`ahead`]).
-//! What there is to be told ([`line`]) is told in the walk's order.
+//! What there is to be told ([`mod@line`]) is told in the walk's order.
 
 mod ahead;
 mod line;
@@ -42,7 +42,7 @@ pub async fn delete(run: &Run, extraneous: Vec<Extraneous>, led_to: &[Vec<u8>]) 
         });
         walk.later(path, shown, filter, entries, said);
     }
-    walk.finish().await;
+    walk.through().await;
 }
 
 /// Why something stays in a directory that is being emptied. Nobody says so of what is gone.
@@ -213,7 +213,7 @@ async fn empty(run: &Run, filter: &Arc<Filter>, path: &[u8], shown: &[u8]) -> Em
     let (stays, within) = unbounded_channel();
     let mut walk = Walk::new(run, false);
     walk.enter(path.to_vec(), shown.to_vec(), filter, stays).await;
-    if !walk.finish().await {
+    if !walk.through().await {
         return Emptied::Unknown;
     }
     let emptied = emptied(within).await;

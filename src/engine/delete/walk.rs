@@ -92,7 +92,7 @@ impl<'a> Walk<'a> {
     }
 
     /// Deletes all, and tells it. False if the run was stopped before.
-    pub async fn finish(mut self) -> bool {
+    pub async fn through(mut self) -> bool {
         loop {
             if self.run.is_over() {
                 return false;
