@@ -6,6 +6,8 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use tokio::sync::OnceCell;
 
+use futures::stream::{self, StreamExt};
+
 use crate::entry::Meta;
 use crate::fault::{Cause, Fault};
 use crate::tree::{join, split};
@@ -80,33 +82,46 @@ pub fn tell_waiting(run: &Run) {
     }
 }
 
+/// Directories whose files are renamed at once: at a distance each takes a round trip for its listing, for all its files, and for
+/// its end.
+const DIRECTORIES: usize = 64;
+
 /// Renames everything that waits. A failure is told, and what it concerns stays where it is.
 pub async fn release(run: &Run) {
     let directories: Vec<Vec<u8>> = {
         let known = run.delayed.0.lock().unwrap_or_else(PoisonError::into_inner);
         known.keys().cloned().collect()
     };
-    for parent in directories {
-        let dir = if parent.is_empty() { DIR.to_vec() } else { join(&parent, DIR) };
-        let released = async {
-            for entry in run.dest.list(&dir, false).await?.entries {
-                let path = if parent.is_empty() { entry.name.clone() } else { join(&parent, &entry.name) };
-                super::backup::keep(run, &path).await?;
-                run.dest.move_to(&join(&dir, &entry.name), run.dest.as_ref(), &path).await?;
-                let source = run.delayed.1.lock().unwrap_or_else(PoisonError::into_inner).remove(&path);
-                if let Some(Source { origin, meta, follow, shown }) = source {
-                    super::removal::remove_file(run, &origin, &meta, follow, &path, &shown).await;
-                }
-            }
-            match run.dest.rmdir(&dir).await {
-                Err(fault) if fault.cause != Cause::NotFound => Err(fault),
-                _ => Ok(()),
-            }
-        };
-        if let Err(fault) = released.await
-            && !run.is_over()
-        {
-            run.trouble(&fault, Some(&dir));
+    stream::iter(directories).for_each_concurrent(DIRECTORIES, |parent| release_one(run, parent)).await;
+}
+
+async fn release_one(run: &Run, parent: Vec<u8>) {
+    let dir = if parent.is_empty() { DIR.to_vec() } else { join(&parent, DIR) };
+    let released = async {
+        let entries = run.dest.list(&dir, false).await?.entries;
+        let moves = stream::iter(entries.iter().map(|entry| move_one(run, &dir, &parent, &entry.name)));
+        // All of them, whatever becomes of one.
+        let moved: Vec<Result<(), Fault>> = moves.buffer_unordered(super::AT_ONCE).collect().await;
+        moved.into_iter().collect::<Result<(), Fault>>()?;
+        match run.dest.rmdir(&dir).await {
+            Err(fault) if fault.cause != Cause::NotFound => Err(fault),
+            _ => Ok(()),
         }
+    };
+    if let Err(fault) = released.await
+        && !run.is_over()
+    {
+        run.trouble(&fault, Some(&dir));
     }
+}
+
+async fn move_one(run: &Run, dir: &[u8], parent: &[u8], name: &[u8]) -> Result<(), Fault> {
+    let path = if parent.is_empty() { name.to_vec() } else { join(parent, name) };
+    super::backup::keep(run, &path).await?;
+    run.dest.move_to(&join(dir, name), run.dest.as_ref(), &path).await?;
+    let source = run.delayed.1.lock().unwrap_or_else(PoisonError::into_inner).remove(&path);
+    if let Some(Source { origin, meta, follow, shown }) = source {
+        super::removal::remove_file(run, &origin, &meta, follow, &path, &shown).await;
+    }
+    Ok(())
 }

@@ -180,9 +180,9 @@ impl Scan<'_> {
         self.foretold.passed(&dest_path);
         let Some(listings) = listings else { return };
         let Ok((here, there, bases)) = listings.await else { return };
-        if run.dest.as_local().is_some() {
+        if run.dest.as_local().is_some() && run.printer.tells_items() {
             // Of what is in a directory that could not be made, rsync tells nothing. (How that went at a far end is known
-            // later; nobody waits for it.)
+            // later; nobody waits for it. Nor where nothing is told: each directory would wait for a thread of the disk's.)
             let _ = directory.known().await;
         }
         let shown_dir = if shown == b"." { Vec::new() } else { shown.clone() };
