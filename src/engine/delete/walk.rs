@@ -18,8 +18,9 @@ use super::{Doomed, Why};
 use crate::engine::finish::below;
 use crate::engine::run::Run;
 
-/// Steps under way, or done and waiting for their turn to be told.
-const UNDER_WAY: usize = 1024;
+/// Steps under way, or done and waiting for their turn to be told. A directory's own step waits in it for those of what lies in it
+/// (measured, 8,200 steps over 50 ms: 3.0 s with 1,024, 2.4 with 4,096).
+const UNDER_WAY: usize = 4096;
 
 /// Directories listed ahead of the walk.
 const LISTED_AHEAD: usize = 256;
