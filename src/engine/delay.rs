@@ -100,9 +100,13 @@ async fn release_one(run: &Run, parent: Vec<u8>) {
     let released = async {
         let entries = run.dest.list(&dir, false).await?.entries;
         let moves = stream::iter(entries.iter().map(|entry| move_one(run, &dir, &parent, &entry.name)));
-        // All of them, whatever becomes of one.
+        // All of them, whatever becomes of one; each that stays is told.
         let moved: Vec<Result<(), Fault>> = moves.buffer_unordered(super::AT_ONCE).collect().await;
-        moved.into_iter().collect::<Result<(), Fault>>()?;
+        let mut failed = moved.into_iter().filter_map(Result::err);
+        if let Some(last) = failed.next() {
+            failed.filter(|_| !run.is_over()).for_each(|fault| run.trouble(&fault, Some(&dir)));
+            return Err(last);
+        }
         match run.dest.rmdir(&dir).await {
             Err(fault) if fault.cause != Cause::NotFound => Err(fault),
             _ => Ok(()),
