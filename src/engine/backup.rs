@@ -1,6 +1,7 @@
 //! `--backup`: what is replaced or deleted at the destination is kept under another name, or in another directory.
 
-use std::sync::Arc;
+use std::collections::HashSet;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tokio::sync::OnceCell;
 
@@ -11,9 +12,26 @@ use crate::tree::{Tree, split};
 use super::finish::below;
 use super::run::Run;
 
-/// The directory of `--backup-dir`, found or made when the first backup is.
+/// What a run knows of its backups.
 #[derive(Default)]
-pub struct Place(OnceCell<Arc<dyn Tree>>);
+pub struct Place {
+    /// The directory of `--backup-dir`, found or made when the first backup is.
+    dir: OnceCell<Arc<dyn Tree>>,
+    /// Files under way of which the old content is kept already. What is under their names now may be the new one, or half of it:
+    /// a later try must not put that in the backup's place.
+    kept: Mutex<HashSet<Vec<u8>>>,
+}
+
+impl Place {
+    fn kept(&self) -> MutexGuard<'_, HashSet<Vec<u8>>> {
+        self.kept.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Nothing more is tried with the file at `path`.
+    pub fn settled(&self, path: &[u8]) {
+        self.kept().remove(path);
+    }
+}
 
 /// Where the backup of a path goes.
 struct Target {
@@ -46,6 +64,16 @@ pub async fn keep(run: &Run, path: &[u8]) -> Result<(), Fault> {
         Ok(()) => {}
     }
     run.printer.backed_up(path, &target.shown);
+    Ok(())
+}
+
+/// As [`keep`], of a file that may be tried several times: only what was there before the first try is kept.
+pub async fn keep_first(run: &Run, path: &[u8]) -> Result<(), Fault> {
+    if run.job.options.backup.is_none() || run.backups.kept().contains(path) {
+        return Ok(());
+    }
+    keep(run, path).await?;
+    run.backups.kept().insert(path.to_vec());
     Ok(())
 }
 
@@ -86,9 +114,9 @@ pub fn would_keep(run: &Run, path: &[u8], of: Of) {
     }
 }
 
-/// Keeps a copy of a file that is going to be written in place.
+/// Keeps a copy of a file that is going to be written in place: of what was there before the first try.
 pub async fn copy(run: &Run, path: &[u8]) -> Result<(), Fault> {
-    if run.job.options.backup.is_none() {
+    if run.job.options.backup.is_none() || run.backups.kept().contains(path) {
         return Ok(());
     }
     let Some(meta) = run.dest.stat(path, false).await?.filter(|meta| meta.is_file()) else { return Ok(()) };
@@ -98,6 +126,7 @@ pub async fn copy(run: &Run, path: &[u8]) -> Result<(), Fault> {
     let change =
         crate::tree::Change { mode: Some(meta.mode), mtime: Some((meta.mtime, meta.mtime_nsec)), ..Default::default() };
     target.tree.set(&target.path, change, false).await?;
+    run.backups.kept().insert(path.to_vec());
     run.printer.backed_up(path, &target.shown);
     Ok(())
 }
@@ -120,7 +149,7 @@ async fn target(run: &Run, path: &[u8]) -> Result<Option<Target>, Fault> {
     let Some(dir) = &backup.dir else {
         return Ok(Some(Target { tree: run.dest.clone(), shown: name.clone(), path: name }));
     };
-    let tree = run.backups.0.get_or_try_init(|| async {
+    let tree = run.backups.dir.get_or_try_init(|| async {
         make(run, run.dest.beside(b"").await?.as_ref(), dir).await?;
         let tree = run.dest.beside(dir).await?;
         if backup.suffix.is_empty() && is_dest(run, tree.as_ref()).await? {
