@@ -13,7 +13,9 @@ use crate::deleting::stop_once;
 use crate::harness::*;
 
 /// SSH_FXP_*
+const OPEN: u8 = 3;
 const LSTAT: u8 = 7;
+const OPENDIR: u8 = 11;
 const STAT: u8 = 17;
 const READLINK: u8 = 19;
 
@@ -101,4 +103,108 @@ fn listed_names_are_asked_for_together() -> Tried {
     fs::create_dir_all(target.bed.far().join("from"))?;
     let list = names(&target, &links)?;
     target.asks(20, &args(&["-a", &list], [target.bed.operand("from"), target.near()?]))
+}
+
+/// Ten directories, each with three in it that have a file.
+fn tree(top: &Path) -> std::io::Result<()> {
+    (0..30).try_for_each(|number| file(&top.join(format!("d{}/in{}/f", number % 10, number / 10))))
+}
+
+#[test]
+fn what_lies_in_a_directory_is_listed_while_the_one_before_is_silent() -> Tried {
+    let options: [&[&str]; 4] = [&["-r", "--list-only"], &["-aL"], &["-ax"], &["-aK"]];
+    for options in options {
+        let invocation = |target: &Target| -> Result<Vec<String>, Box<dyn std::error::Error>> {
+            tree(&target.bed.far().join("from"))?;
+            let all = [options, &["--channels=1", "--verify=off"]].concat();
+            Ok(args(&all, [format!("{}/", target.bed.operand("from")), target.near()?]))
+        };
+        let target = Target::new(None, OPENDIR)?;
+        let mut all = invocation(&target)?;
+        let lists = options.contains(&"--list-only");
+        all.truncate(all.len() - usize::from(lists));
+        over(&target.bed, &all).run()?.well()?;
+        let whole = target.faults.fired(0);
+
+        // The first directory in the top.
+        let target = Target::new(Some(Nth::Only(whole - 39)), OPENDIR)?;
+        let mut all = invocation(&target)?;
+        all.truncate(all.len() - usize::from(lists));
+        target.asks(whole - 3, &all)?;
+    }
+    Ok(())
+}
+
+#[test]
+fn the_destination_is_asked_for_all_listed_names_together() -> Tried {
+    let invocation = |target: &Target| -> Result<Vec<String>, Box<dyn std::error::Error>> {
+        tree(&target.bed.far().join("there"))?;
+        let (near, list) = (target.near()?, target.bed.client().dir().join("names"));
+        tree(Path::new(&near))?;
+        let names: Vec<String> = (0..30).map(|number| format!("d{}/in{}/f", number % 10, number / 10)).collect();
+        fs::write(&list, names.join("\n"))?;
+        let list = format!("--files-from={}", list.display());
+        Ok(args(&["-a", &list, "--channels=1"], [near, target.bed.operand("there")]))
+    };
+    let target = Target::new(None, LSTAT)?;
+    over(&target.bed, &invocation(&target)?).run()?.well()?;
+    // Ten directories, thirty in them, and the files in those. Of one of the ten it does not hear what is in it.
+    let whole = target.faults.fired(0);
+    let target = Target::new(Some(Nth::Only(whole - 59)), LSTAT)?;
+    target.asks(whole - 3, &invocation(&target)?)
+}
+
+#[test]
+fn directories_that_may_be_empty_are_looked_into_together() -> Tried {
+    let empty =
+        |target: &Target| (0..10).try_for_each(|n| fs::create_dir_all(target.bed.far().join(format!("from/e{n}"))));
+    let target = Target::new(None, OPENDIR)?;
+    empty(&target)?;
+    let invocation = |target: &Target, option: &str| -> Result<Vec<String>, Box<dyn std::error::Error>> {
+        Ok(args(&[option, "--channels=1"], [format!("{}/", target.bed.operand("from")), target.near()?]))
+    };
+    over(&target.bed, &invocation(&target, "-a")?).run()?.well()?;
+    let whole = target.faults.fired(0);
+    let target = Target::new(Some(Nth::From(whole - 9)), OPENDIR)?;
+    empty(&target)?;
+    // Each is listed for its turn, too.
+    target.asks(whole + 10, &invocation(&target, "-am")?)
+}
+
+#[test]
+fn what_links_lead_to_is_asked_for_in_all_directories_together() -> Tried {
+    for options in ["-ak", "--copy-unsafe-links"] {
+        let invocation = |target: &Target| -> Result<Vec<String>, Box<dyn std::error::Error>> {
+            let outside = target.bed.far().join("outside");
+            fs::create_dir_all(&outside)?;
+            for number in 0..10 {
+                let dir = target.bed.far().join(format!("from/d{number}"));
+                fs::create_dir_all(&dir)?;
+                symlink(&outside, dir.join("l"))?;
+            }
+            let from = format!("{}/", target.bed.operand("from"));
+            Ok(args(&["-a", options, "--channels=1"], [from, target.near()?]))
+        };
+        let target = Target::new(None, STAT)?;
+        over(&target.bed, &invocation(&target)?).run()?.well()?;
+        let whole = target.faults.fired(0);
+        let target = Target::new(Some(Nth::From(whole - 9)), STAT)?;
+        target.asks(whole, &invocation(&target)?)?;
+    }
+    Ok(())
+}
+
+#[test]
+fn what_a_basis_may_have_is_hashed_together() -> Tried {
+    // No hasher is there: what is to be hashed is opened and read.
+    let target = Target::with(Some(Nth::Always), OPEN, Some(Trouble::NoPath))?;
+    let near = target.near()?;
+    for number in 0..20 {
+        let path = format!("d{}/f{number}", number % 5);
+        file(&target.bed.far().join("basis").join(&path))?;
+        file(&Path::new(&near).join(&path))?;
+    }
+    let options = ["-rlc", "--link-dest=../basis", "--verify=off"];
+    fs::create_dir_all(target.bed.far().join("there"))?;
+    target.asks(20, &args(&options, [near, target.bed.operand("there")]))
 }
