@@ -16,6 +16,7 @@ use crate::harness::*;
 const OPEN: u8 = 3;
 const LSTAT: u8 = 7;
 const OPENDIR: u8 = 11;
+const REMOVE: u8 = 13;
 const STAT: u8 = 17;
 const READLINK: u8 = 19;
 
@@ -207,4 +208,16 @@ fn what_a_basis_may_have_is_hashed_together() -> Tried {
     let options = ["-rlc", "--link-dest=../basis", "--verify=off"];
     fs::create_dir_all(target.bed.far().join("there"))?;
     target.asks(20, &args(&options, [near, target.bed.operand("there")]))
+}
+
+#[test]
+fn what_is_in_the_way_of_files_is_removed_together() -> Tried {
+    let target = Target::new(Some(Nth::Always), REMOVE)?;
+    let near = target.near()?;
+    fs::create_dir_all(target.bed.far().join("there"))?;
+    for number in 0..20 {
+        file(&Path::new(&near).join(number.to_string()))?;
+        symlink("elsewhere", target.bed.far().join(format!("there/{number}")))?;
+    }
+    target.asks(20, &args(&["-a"], [near, target.bed.operand("there")]))
 }
