@@ -1,18 +1,21 @@
 //! `--link-dest`, `--copy-dest` and `--compare-dest`: directories at the destination's end in which an entry that the
 //! destination lacks may be found already.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
 use crate::entry::{Entry, Kind, Meta};
 use crate::fault::{Cause, Fault};
 use crate::job::{BasisKind, Options};
 use crate::plan::diff::{DirPlan, Step};
+use crate::plan::filter::Side;
 use crate::plan::quick_check::{Context, Decision, Differs, decide};
-use crate::tree::{Identity, Tree};
+use crate::tree::{Identity, Listing, Tree};
 
+use super::brought::Origin;
 use super::finish::below;
 use super::run::Run;
+use super::scan::Dir;
 
 /// What one directory of each basis has, by name.
 pub type Listed = Vec<HashMap<Vec<u8>, Entry>>;
@@ -190,15 +193,76 @@ pub fn lend(plan: &DirPlan, found: &mut HashMap<Vec<u8>, Found>, known: impl Fn(
     }
 }
 
-/// With `-c` the contents decide: what only looks alike is there, and no more.
-pub async fn by_hash(run: &Run, found: Found, source: &super::brought::Origin, size: u64) -> Result<Found, Fault> {
+/// Whether files are the same as what each basis has of them, by name and by the basis' place among all.
+pub type Hashed = HashMap<Vec<u8>, HashMap<usize, Result<bool, Fault>>>;
+
+/// With `-c` the contents decide: hashes the files of a directory that the destination lacks and a basis may have.
+pub async fn hash(
+    run: &Run,
+    dir: &Dir<'_>,
+    there: Option<&Listing>,
+    trees: &[Arc<dyn Tree>],
+    listed: &Listed,
+    dest_dir: &[u8],
+) -> Hashed {
+    let options = &run.job.options;
+    if !options.checksum || options.existing || trees.is_empty() {
+        return Hashed::new();
+    }
+    let has: HashSet<&[u8]> = there.iter().flat_map(|there| &there.entries).map(|entry| &entry.name[..]).collect();
+    let comes = |entry: &&Entry| {
+        let lacks = entry.meta.is_file() && !has.contains(&entry.name[..]);
+        lacks && !dir.origin.filter.excludes(&below(dir.shown, &entry.name), false, Side::Sender)
+    };
+    let mut hashes = Vec::new();
+    for entry in dir.listing.entries.iter().filter(comes) {
+        for (at, tree) in trees.iter().enumerate() {
+            let old = listed.get(at).and_then(|listed| listed.get(&entry.name));
+            if old.is_none_or(|old| !old.meta.is_file() || old.meta.size != entry.meta.size) {
+                continue;
+            }
+            hashes.push(async move {
+                let _asks = dir.questions.acquire().await;
+                let (origin, path) = (dir.origin.below(&entry.name), below(dest_dir, &entry.name));
+                (&entry.name, at, is_same(run, tree.as_ref(), &path, &origin, entry.meta.size).await)
+            });
+        }
+    }
+    let mut hashed = Hashed::new();
+    for (name, at, same) in futures::future::join_all(hashes).await {
+        hashed.entry(name.clone()).or_default().insert(at, same);
+    }
+    hashed
+}
+
+/// Which of the trees it was found in.
+pub fn tree_of(found: &Found, trees: &[Arc<dyn Tree>]) -> Option<usize> {
+    trees.iter().position(|tree| Arc::ptr_eq(tree, &found.tree))
+}
+
+async fn is_same(run: &Run, tree: &dyn Tree, path: &[u8], source: &Origin, size: u64) -> Result<bool, Fault> {
+    let how = crate::tree::How::Best(run.far_algorithm().await);
+    let (here, there) = tokio::join!(source.source.digest(&source.path, size, how), tree.digest(path, size, how));
+    Ok(here?.0 == there?.0)
+}
+
+/// With `-c` the contents decide: what only looks alike is there, and no more. `early`: whether they are the same, if that is
+/// known already.
+pub async fn by_hash(
+    run: &Run,
+    found: Found,
+    source: &Origin,
+    size: u64,
+    early: Option<Result<bool, Fault>>,
+) -> Result<Found, Fault> {
     if found.level == Level::There && found.entry.meta.size != size {
         return Ok(found);
     }
-    let how = crate::tree::How::Best(run.far_algorithm().await);
-    let (here, there) =
-        tokio::join!(source.source.digest(&source.path, size, how), found.tree.digest(&found.path, size, how));
-    let level = if here?.0 == there?.0 { found.level.max(Level::Data) } else { Level::There };
+    let same = match early {
+        Some(same) => same?,
+        None => is_same(run, found.tree.as_ref(), &found.path, source, size).await?,
+    };
+    let level = if same { found.level.max(Level::Data) } else { Level::There };
     Ok(Found { level, ..found })
 }
 

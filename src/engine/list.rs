@@ -13,19 +13,17 @@ use crate::tree::Listing;
 
 use super::brought::{self, Brought, Nodes, Origin};
 use super::finish::below;
-use super::rules;
 use super::run::Run;
+use super::scan::{Ask, Foretold, Given, Listings};
 
-/// Directories that are listed ahead of the one that is printed.
-const AHEAD: usize = 32;
+/// Directories that are listed ahead of the one that is printed, those aside that lie in them.
+const AHEAD: usize = 128;
 
 /// What waits to be printed, the next one last.
 enum Next {
     Entry { shown: Vec<u8>, entry: Entry },
     Directory { origins: Vec<Origin>, given: Nodes, shown: Vec<u8>, listings: Option<JoinHandle<Listings>> },
 }
-
-type Listings = Vec<(Origin, Result<Listing, Fault>)>;
 
 pub async fn list(run: &Arc<Run>, brought: Brought) {
     let mut waiting = Vec::new();
@@ -37,18 +35,20 @@ pub async fn list(run: &Arc<Run>, brought: Brought) {
     }
     let origins = brought.contents.into_iter().map(|(origin, _)| origin).collect();
     waiting.push(Next::Directory { origins, given: brought.items, shown: Vec::new(), listings: None });
+    let foretold = Arc::new(Foretold::new(run.clone(), Vec::new()));
     loop {
-        begin(run, &mut waiting);
+        begin(&foretold, &mut waiting);
         match waiting.pop() {
             None => return,
             _ if run.is_over() => return,
             Some(Next::Entry { shown, entry }) => print(run, &shown, &entry),
             Some(Next::Directory { given, shown, listings, .. }) => {
-                let listings: Listings = match listings {
+                foretold.passed(&shown);
+                let Listings { here, .. } = match listings {
                     Some(listings) => listings.await.unwrap_or_default(),
-                    None => Vec::new(),
+                    None => Listings::default(),
                 };
-                let listed = take(run, listings, &shown);
+                let listed = take(run, here, &shown);
                 directory(run, listed, given, &shown, &mut waiting);
             }
         }
@@ -56,26 +56,31 @@ pub async fn list(run: &Arc<Run>, brought: Brought) {
 }
 
 /// Starts the listings of the next directories.
-fn begin(run: &Run, waiting: &mut [Next]) {
-    let follow = run.job.options.copy_links;
+fn begin(foretold: &Arc<Foretold>, waiting: &mut [Next]) {
     let directories = waiting.iter_mut().rev().filter_map(|next| match next {
-        Next::Directory { origins, shown, listings, .. } => Some((origins, shown, listings)),
+        Next::Directory { origins, given, shown, listings } => Some((origins, given, shown, listings)),
         Next::Entry { .. } => None,
     });
-    for (origins, shown, listings) in directories.take(AHEAD) {
+    for (origins, given, shown, listings) in directories.take(AHEAD) {
         if listings.is_none() {
-            let (origins, shown) = (std::mem::take(origins), shown.clone());
-            *listings = Some(tokio::spawn(async move {
-                let here = origins.into_iter().map(|origin| rules::list(origin, &shown, follow));
-                futures::future::join_all(here).await
+            *listings = Some(foretold.listings(Ask {
+                names: origins.is_empty().then(|| given.keys().cloned().collect()),
+                origins: std::mem::take(origins),
+                // There is no destination.
+                exists: false,
+                dest_path: shown.clone(),
+                shown: shown.clone(),
+                protect: Arc::default(),
+                dev: 0,
+                given: Given::new(given),
             }));
         }
     }
 }
 
-fn take(run: &Run, listings: Listings, shown: &[u8]) -> Vec<(Origin, Vec<Entry>)> {
+fn take(run: &Run, here: Vec<(Origin, Result<Listing, Fault>)>, shown: &[u8]) -> Vec<(Origin, Vec<Entry>)> {
     let mut listed = Vec::new();
-    for (origin, listing) in listings {
+    for (origin, listing) in here {
         let (entries, faults) = match listing {
             Ok(listing) => (Some(listing.entries), listing.faults),
             Err(fault) => (None, vec![fault]),

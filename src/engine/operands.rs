@@ -86,30 +86,32 @@ pub async fn look<'a>(job: &'a Job, end: &(impl Fn(&Place) -> End + Sync)) -> Re
     let looked: Vec<_> = looks.buffered(super::AT_ONCE).collect().await;
     let (mut missing, mut there, mut absent) = (Vec::new(), Vec::new(), Vec::new());
     let mut unsure = false;
-    for (asked, found) in looked {
+    // Why some are not there is asked of all of them together.
+    let looked = stream::iter(looked.into_iter().map(|(asked, found)| async move {
+        let is_dir = matches!(&found, Ok(Some(meta)) if meta.is_dir());
         let Asked { place, path, root, top } = asked;
+        let root = root.unwrap_or_else(|| names::roots::root(&names::Source { path: &path, is_dir }));
+        let why = if matches!(found, Ok(None)) { Some(why_missing(&end(place), &root).await) } else { None };
+        (Asked { place, path, root: None, top }, root, found, why)
+    }));
+    let looked: Vec<_> = looked.buffered(super::AT_ONCE).collect().await;
+    for (asked, root, found, why) in looked {
+        let Asked { place, path, top, .. } = asked;
         match found {
-            Ok(Some(meta)) => {
-                let root =
-                    root.unwrap_or_else(|| names::roots::root(&names::Source { path: &path, is_dir: meta.is_dir() }));
-                there.push(Operand { place, path, root, meta, top, entered: Entered::default() });
-            }
-            Ok(None) => {
-                let root = root.unwrap_or_else(|| names::roots::root(&names::Source { path: &path, is_dir: false }));
-                match why_missing(&end(place), &root).await {
-                    Ok(None) if job.options.delete_missing_args => absent.push(root.name),
-                    Ok(None) if job.options.ignore_missing_args => {}
-                    Ok(None) => missing.push(not_there(place, "link_stat", &path, "No such file or directory (2)")),
-                    Ok(Some((what, path, why))) => {
-                        missing.push(not_there(place, what, &path, why));
-                        unsure = true;
-                    }
-                    Err(fault) => {
-                        missing.push(fault);
-                        unsure = true;
-                    }
+            Ok(Some(meta)) => there.push(Operand { place, path, root, meta, top, entered: Entered::default() }),
+            Ok(None) => match why.unwrap_or(Ok(None)) {
+                Ok(None) if job.options.delete_missing_args => absent.push(root.name),
+                Ok(None) if job.options.ignore_missing_args => {}
+                Ok(None) => missing.push(not_there(place, "link_stat", &path, "No such file or directory (2)")),
+                Ok(Some((what, path, why))) => {
+                    missing.push(not_there(place, what, &path, why));
+                    unsure = true;
                 }
-            }
+                Err(fault) => {
+                    missing.push(fault);
+                    unsure = true;
+                }
+            },
             Err(fault) => {
                 missing.push(fault);
                 unsure = true;
@@ -296,6 +298,7 @@ pub async fn bring(
     let mut brought = Brought::default();
     let filter = Filter::new(&options.rules);
     let ways = ways::look(end, operands).await?;
+    let mut items = Vec::new();
     for (rank, operand) in operands.iter().enumerate() {
         let Operand { place, path, root, meta, top, .. } = operand;
         // The way to it is not held against the filters, and comes only with it.
@@ -337,15 +340,11 @@ pub async fn bring(
             origins.push(Origin { source: trees.at(place, &dir).await?, path: path.to_vec(), ..at(b"") });
         }
         let (origin, within) = (origins.swap_remove(0), origins);
-        let target = match meta.kind {
-            Kind::Symlink => Some(origin.source.read_link(&origin.path).await?),
-            _ => None,
-        };
         let slash = path.ends_with(b"/") || path.ends_with(b"/.");
         let walked = meta.is_dir() && (options.recursive || options.dirs && slash);
         let (parents, name) = split(&root.name);
         let item = Node {
-            entry: Entry { name: name.to_vec(), meta: meta.clone(), target },
+            entry: Entry { name: name.to_vec(), meta: meta.clone(), target: None },
             contents: if walked { within } else { Vec::new() },
             origin,
             children: Nodes::new(),
@@ -362,7 +361,20 @@ pub async fn bring(
                 silent: !options.implied_dirs,
             });
         }
+        items.push((way, item));
+    }
+    // Where links lead to is asked of all of them together.
+    let mut items = stream::iter(items.into_iter().map(|(way, mut item)| async move {
+        if item.entry.meta.kind == Kind::Symlink {
+            item.entry.target = Some(item.origin.source.read_link(&item.origin.path).await?);
+        }
+        Ok::<_, Fault>((way, item))
+    }))
+    .buffered(super::AT_ONCE);
+    while let Some(read) = items.next().await {
+        let (way, item) = read?;
         brought.add(way, item);
     }
+    drop(items);
     Ok((brought, trees.open.into_values().collect()))
 }

@@ -1,6 +1,6 @@
 //! Links that come as what they lead to: `--copy-dirlinks`, `--copy-unsafe-links`.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 
 use futures::StreamExt;
 use futures::stream;
@@ -12,6 +12,7 @@ use crate::plan::safe_link::is_unsafe;
 use super::brought::{Node, Origin};
 use super::finish::below;
 use super::run::Run;
+use super::scan::Dir;
 
 /// Whether any option asks for this.
 pub fn matter(run: &Run) -> bool {
@@ -58,27 +59,52 @@ pub async fn keep_dirlink(run: &Run, path: &[u8], old: &mut Entry) -> Result<Opt
     found.await.map_err(|fault| run.trouble(&fault, Some(path)))
 }
 
+/// What links lead to, as it was looked at before their turn, by name.
+pub type Looked = HashMap<Vec<u8>, Result<Option<Meta>, Fault>>;
+
+/// Whether what a link leads to has to be known, and whether it leads out of the transfer.
+fn is_wanted(run: &Run, dir: &[u8], entry: &Entry) -> (bool, bool) {
+    let options = &run.job.options;
+    if entry.meta.kind != Kind::Symlink {
+        return (false, false);
+    }
+    let is_unsafe = is_unsafe(entry.target.as_deref().unwrap_or_default(), &below(dir, &entry.name));
+    (options.copy_dirlinks || options.copy_unsafe_links && is_unsafe, is_unsafe)
+}
+
+/// Looks at what the links in a directory lead to.
+pub async fn look(run: &Run, dir: &Dir<'_>) -> Looked {
+    if !matter(run) {
+        return Looked::new();
+    }
+    let wanted = dir.listing.entries.iter().filter(|entry| is_wanted(run, dir.shown, entry).0);
+    let looks = wanted.map(|entry| async move {
+        let origin = dir.origin.below(&entry.name);
+        let _asks = dir.questions.acquire().await;
+        (entry.name.clone(), origin.source.stat(&origin.path, true).await)
+    });
+    futures::future::join_all(looks).await.into_iter().collect()
+}
+
 /// Replaces links among a directory's entries.
 pub async fn resolve(
     run: &Run,
     dir: &[u8],
     entries: Vec<Entry>,
     first: Option<&Origin>,
-    nodes: &mut std::collections::HashMap<Vec<u8>, Node>,
+    nodes: &mut HashMap<Vec<u8>, Node>,
+    mut early: Looked,
 ) -> Vec<Entry> {
     let options = &run.job.options;
     let looks = stream::iter(entries.into_iter().map(|entry| {
-        let origin = nodes.get(&entry.name).map(|node| node.origin.clone());
-        let origin = origin.or_else(|| first.map(|first| first.below(&entry.name)));
+        let given = nodes.get(&entry.name).map(|node| node.origin.clone());
+        let early = if given.is_none() { early.remove(&entry.name) } else { None };
+        let origin = given.or_else(|| first.map(|first| first.below(&entry.name)));
         async move {
-            if entry.meta.kind != Kind::Symlink {
-                return (entry, Ok(None), false);
-            }
-            let target = entry.target.as_deref().unwrap_or_default();
-            let is_unsafe = is_unsafe(target, &below(dir, &entry.name));
-            let wanted = options.copy_dirlinks || options.copy_unsafe_links && is_unsafe;
-            let found = match (wanted, origin) {
-                (true, Some(origin)) => origin.source.stat(&origin.path, true).await,
+            let (wanted, is_unsafe) = is_wanted(run, dir, &entry);
+            let found = match (wanted, early, origin) {
+                (true, Some(found), _) => found,
+                (true, None, Some(origin)) => origin.source.stat(&origin.path, true).await,
                 _ => Ok(None),
             };
             (entry, found, is_unsafe)

@@ -51,8 +51,9 @@ mod listings;
 mod make;
 mod roots;
 
-use foretold::Foretold;
-use listings::Listings;
+pub(super) use foretold::{Ask, Foretold, Given};
+use listings::Early;
+pub(super) use listings::{Dir, Listings};
 pub use roots::Roots;
 
 /// Tasks under way, those of files included: as many again for directories and links as for files. With fewer, directories
@@ -179,7 +180,8 @@ impl Scan<'_> {
         let Waiting { origins, given, dest_path, shown, protect, directory, dev, only_counted, listings, .. } = waiting;
         self.foretold.passed(&dest_path);
         let Some(listings) = listings else { return };
-        let Ok((here, there, bases)) = listings.await else { return };
+        let Ok(Listings { here, there, bases, early }) = listings.await else { return };
+        let Early { referents, filled, mut same } = early;
         if run.dest.as_local().is_some() && run.printer.tells_items() {
             // Of what is in a directory that could not be made, rsync tells nothing. (How that went at a far end is known
             // later; nobody waits for it. Nor where nothing is told: each directory would wait for a thread of the disk's.)
@@ -237,12 +239,12 @@ impl Scan<'_> {
             entries.retain(|entry| has_referent(run, &hide, &hop, &shown_dir, entry));
         }
         if referents::matter(run) {
-            entries = referents::resolve(run, &shown_dir, entries, first.as_ref(), &mut nodes).await;
+            entries = referents::resolve(run, &shown_dir, entries, first.as_ref(), &mut nodes, referents).await;
         }
         run.inside.restore(&mut entries);
         owners::translate(run, &mut entries).await;
         if run.job.options.prune_empty_dirs {
-            entries = prune::keep_filled(run, &shown_dir, entries, first.as_ref(), &nodes).await;
+            entries = prune::keep_filled(run, &shown_dir, entries, first.as_ref(), &nodes, &filled).await;
         }
         if only_counted {
             return self.count(&shown_dir, entries, nodes, first.as_ref(), &hide);
@@ -334,7 +336,9 @@ impl Scan<'_> {
             let found = found.remove(name);
             let found = match found {
                 Some(found) if run.job.options.checksum && step.entry.meta.is_file() => {
-                    match basis::by_hash(run, found, &node.origin, step.entry.meta.size).await {
+                    let early = if found.path == path { same.remove(name) } else { None };
+                    let early = early.and_then(|mut early| early.remove(&basis::tree_of(&found, &self.bases)?));
+                    match basis::by_hash(run, found, &node.origin, step.entry.meta.size, early).await {
                         Ok(found) => Some(found),
                         Err(fault) => {
                             run.trouble(&fault, Some(&below(&shown_dir, name)));

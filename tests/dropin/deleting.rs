@@ -31,7 +31,7 @@ fn deleting(bed: &Embedded, options: &[&str]) -> Result<Invocation, Box<dyn std:
 }
 
 /// Waits until it is so, and stops the run.
-fn stop_once(child: &Child, is_so: impl Fn() -> bool) {
+pub fn stop_once(child: &Child, is_so: impl Fn() -> bool) {
     let started = Instant::now();
     while !is_so() && started.elapsed() < DEADLINE * 2 / 3 {
         std::thread::yield_now();

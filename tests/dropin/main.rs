@@ -8,6 +8,7 @@
 //! - [`faults`]: damage, loss and refusal by rule, and what is counted.
 //! - [`sum`]: that the report says what was injected, for every fault there is.
 //! - [`deleting`]: many deletions at once.
+//! - [`distance`]: what is asked for together.
 //! - [`keeping`]: options that remove, overwrite or go on from something.
 //! - [`parts`]: files of which the destination has parts already.
 //! - [`stops`]: signals, silence, closed output.
@@ -17,6 +18,7 @@
 #![expect(clippy::disallowed_methods, reason = "tests make and read files of their own")]
 
 mod deleting;
+mod distance;
 mod faults;
 mod harness;
 mod keeping;

@@ -189,7 +189,14 @@ impl Scan<'_> {
                     Ok(()) => decision,
                 }
             }
-            // A line that a file is sent means that there is room for it.
+            // A line that a file is sent means that there is room for it. What is done with a directory is told meanwhile, in the
+            // walk's order; nothing is told of what else is removed.
+            Decision::Replace(MakeWay::Unlink)
+                if entry.meta.is_file() && !settles && run.job.options.backup.is_none() =>
+            {
+                self.clear(&mut place, of).await;
+                Decision::Create
+            }
             Decision::Replace(way) if entry.meta.is_file() && !settles => {
                 place.planned = Some(run.ledger.planned(&place.shown, entry.meta.size));
                 let made = delete::make_way(run, &place.protect, &place.dest_path, &place.shown, way, of).await;
@@ -270,6 +277,23 @@ impl Scan<'_> {
             }
             Kind::Device | Kind::Special => self.node(place, entry, decision, old_same_kind_meta, gate).await,
         }
+    }
+
+    /// Has what is in a file's way removed. The file waits for that, as for a directory that is made for it, and the walk does not.
+    async fn clear(&mut self, place: &mut Place, of: Of) {
+        let run = self.run.clone();
+        let cleared = Directory::to_come();
+        let directory = std::mem::replace(&mut place.directory, cleared.clone());
+        let (filter, path, shown) = (place.protect.clone(), place.dest_path.clone(), place.shown.clone());
+        self.small_task(async move {
+            let _making = cleared.making();
+            let way = async {
+                directory.ready().await?;
+                delete::make_way(&run, &filter, &path, &shown, MakeWay::Unlink, of).await
+            };
+            cleared.made(way.await);
+        })
+        .await;
     }
 
     /// Whether a far file's line has to wait until it has come: rsync tells of none that it could not open, and of this one

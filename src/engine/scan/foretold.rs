@@ -9,6 +9,8 @@ use std::collections::BTreeMap;
 use std::ops::Bound;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
+use tokio::sync::Semaphore;
+
 use super::*;
 
 /// Directories that are listed, or being listed, before the turn of one that is begun.
@@ -25,7 +27,7 @@ const KNOWN: usize = 65_536;
 
 /// What is needed to list a directory at both ends.
 #[derive(Clone)]
-pub(super) struct Ask {
+pub(in crate::engine) struct Ask {
     pub origins: Vec<Origin>,
     /// Where only some names are given, the directory may be a large one that does not concern us.
     pub names: Option<Vec<Vec<u8>>>,
@@ -35,6 +37,35 @@ pub(super) struct Ask {
     pub shown: Vec<u8>,
     /// The destination's rules of the directory that it lies in.
     pub protect: Arc<Filter>,
+    /// The source's device, for `-x`; 0 where it is not known.
+    pub dev: u64,
+    /// What operands bring into it.
+    pub given: Arc<Given>,
+}
+
+/// The directories that operands bring into one ([`Nodes`]), by their names.
+#[derive(Default)]
+pub(in crate::engine) struct Given(BTreeMap<Vec<u8>, GivenDirectory>);
+
+struct GivenDirectory {
+    contents: Vec<Origin>,
+    names: Vec<Vec<u8>>,
+    dev: u64,
+    given: Arc<Given>,
+}
+
+impl Given {
+    pub fn new(nodes: &Nodes) -> Arc<Given> {
+        let directory = |node: &Node| GivenDirectory {
+            contents: node.contents.clone(),
+            names: node.children.keys().cloned().collect(),
+            dev: node.entry.meta.dev,
+            given: Given::new(&node.children),
+        };
+        let walked = |node: &Node| node.entry.meta.is_dir() && !(node.contents.is_empty() && node.children.is_empty());
+        let directories = nodes.iter().filter(|(_, node)| walked(node));
+        Arc::new(Given(directories.map(|(name, node)| (name.clone(), directory(node))).collect()))
+    }
 }
 
 impl Ask {
@@ -47,8 +78,7 @@ impl Ask {
                     && Arc::ptr_eq(&one.filter, &other.filter)
             })
         };
-        self.names.is_none()
-            && other.names.is_none()
+        self.names == other.names
             && self.exists == other.exists
             && self.shown == other.shown
             && Arc::ptr_eq(&self.protect, &other.protect)
@@ -58,11 +88,13 @@ impl Ask {
 }
 
 /// Asks for listings.
-pub(super) struct Foretold {
+pub(in crate::engine) struct Foretold {
     pub run: Arc<Run>,
     pub bases: Vec<Arc<dyn Tree>>,
-    /// Whether what is found in a directory is listed too.
-    deep: bool,
+    /// Whether anything is listed before its turn.
+    ahead: bool,
+    /// For what is asked beside listings, in all directories together.
+    pub questions: Semaphore,
     state: Mutex<State>,
 }
 
@@ -85,16 +117,14 @@ struct Begun {
 /// A directory's place in the walk: within one, directories compare as if a `/` stood behind their names ([`crate::plan::order`]),
 /// and so do their paths.
 fn place(dest_path: &[u8]) -> Vec<u8> {
-    [dest_path, b"/"].concat()
+    // The root comes before all that is in it, whatever its name begins with.
+    if dest_path.is_empty() { Vec::new() } else { [dest_path, b"/"].concat() }
 }
 
 impl Foretold {
     pub fn new(run: Arc<Run>, bases: Vec<Arc<dyn Tree>>) -> Foretold {
-        let options = &run.job.options;
-        // Where links are gone through, or devices matter, the walk knows better.
-        let plain = !options.copy_links && !options.keep_dirlinks && !options.one_file_system;
-        let deep = run.remote.is_some() && options.recursive && plain;
-        Foretold { run, bases, deep, state: Mutex::default() }
+        let ahead = run.remote.is_some();
+        Foretold { run, bases, ahead, questions: Semaphore::new(crate::engine::AT_ONCE), state: Mutex::default() }
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
@@ -131,16 +161,17 @@ impl Foretold {
     fn begin(self: &Arc<Self>, ask: Ask) -> JoinHandle<Listings> {
         let foretold = self.clone();
         tokio::spawn(async move {
-            let listings = listings::list(&foretold, &ask).await;
-            if foretold.deep {
+            let mut listings = listings::list(&foretold, &ask).await;
+            if foretold.ahead {
                 foretold.found(&ask, &listings);
             }
+            listings::look_into(&foretold, &ask, &mut listings).await;
             listings
         })
     }
 
     /// A directory was listed: those in it are known.
-    fn found(self: &Arc<Self>, ask: &Ask, (here, there, _): &Listings) {
+    fn found(self: &Arc<Self>, ask: &Ask, Listings { here, there, early, .. }: &Listings) {
         let dest = match there {
             Some(Ok((listing, filter))) => Some((listing, filter)),
             Some(Err(_)) => return,
@@ -154,38 +185,66 @@ impl Foretold {
             begun.names = names;
             state.names += names;
         }
-        let [(origin, Ok(listing))] = here.as_slice() else { return };
-        if ask.names.is_some() {
-            return;
-        }
         let olds: HashMap<&[u8], &Meta> =
             dest.iter().flat_map(|(listing, _)| &listing.entries).map(|old| (&old.name[..], &old.meta)).collect();
+        // Whether the destination has it; not known where way has to be made for it, or into it, first.
+        let exists = |name: &[u8]| match olds.get(name) {
+            None => Some(false),
+            Some(old) if old.is_dir() && old.mode & 0o700 == 0o700 => Some(true),
+            Some(_) => None,
+        };
         let shown_dir = if ask.shown == b"." { b"".as_slice() } else { &ask.shown };
-        let dirs = listing.entries.iter().filter(|entry| entry.meta.is_dir() && safe_name(&entry.name).is_ok());
-        for entry in dirs {
-            let shown = below(shown_dir, &entry.name);
-            if state.known.len() >= KNOWN || origin.filter.excludes(&shown, true, Side::Sender) {
-                continue;
-            }
-            let exists = match olds.get(&entry.name[..]) {
-                None => false,
-                Some(old) if old.is_dir() && old.mode & 0o700 == 0o700 => true,
-                // Way has to be made for it, or into it, first.
-                Some(_) => continue,
-            };
+        let protect = dest.map_or(&ask.protect, |(_, filter)| filter);
+        let mut know = |name: &[u8], child: Ask| {
             // What is near is listed in no time.
-            if !exists && origin.source.as_local().is_some() && self.bases.is_empty() {
-                continue;
+            let is_near = !self.run.pull && self.bases.is_empty();
+            if state.known.len() < KNOWN && (child.exists || !is_near) && safe_name(name).is_ok() {
+                state.known.insert(place(&child.dest_path), child);
             }
+        };
+        for (name, directory) in &ask.given.0 {
+            let Some(exists) = exists(name) else { continue };
             let child = Ask {
-                origins: brought::found(origin, entry.clone()).contents,
-                names: None,
+                origins: directory.contents.clone(),
+                names: directory.contents.is_empty().then(|| directory.names.clone()),
                 exists,
-                dest_path: below(&ask.dest_path, &entry.name),
-                shown,
-                protect: dest.map_or(&ask.protect, |(_, filter)| filter).clone(),
+                dest_path: below(&ask.dest_path, name),
+                shown: below(shown_dir, name),
+                protect: protect.clone(),
+                dev: directory.dev,
+                given: directory.given.clone(),
             };
-            state.known.insert(place(&child.dest_path), child);
+            know(name, child);
+        }
+        if let ([(origin, Ok(listing))], true) = (here.as_slice(), self.run.job.options.recursive) {
+            // The walk does not enter another file system.
+            let crosses =
+                |entry: &Entry| self.run.job.options.one_file_system && ask.dev != 0 && ask.dev != entry.meta.dev;
+            // A link may come as what it leads to.
+            let referent = |entry: &Entry| match early.referents.get(&entry.name) {
+                Some(Ok(Some(meta))) => Entry { meta: meta.clone(), target: None, ..entry.clone() },
+                _ => entry.clone(),
+            };
+            let comes =
+                |entry: &Entry| entry.meta.is_dir() && !crosses(entry) && !ask.given.0.contains_key(&entry.name);
+            for entry in listing.entries.iter().map(referent).filter(comes) {
+                let shown = below(shown_dir, &entry.name);
+                if origin.filter.excludes(&shown, true, Side::Sender) {
+                    continue;
+                }
+                let Some(exists) = exists(&entry.name) else { continue };
+                let child = Ask {
+                    origins: brought::found(origin, entry.clone()).contents,
+                    names: None,
+                    exists,
+                    dest_path: below(&ask.dest_path, &entry.name),
+                    shown,
+                    protect: protect.clone(),
+                    dev: entry.meta.dev,
+                    given: Arc::default(),
+                };
+                know(&entry.name, child);
+            }
         }
         self.pump(state);
     }
@@ -236,7 +295,16 @@ mod tests {
 
     fn ask(path: &str) -> Ask {
         let (dest_path, shown) = (path.into(), path.into());
-        Ask { origins: Vec::new(), names: None, exists: true, dest_path, shown, protect: Arc::default() }
+        Ask {
+            origins: Vec::new(),
+            names: None,
+            exists: true,
+            dest_path,
+            shown,
+            protect: Arc::default(),
+            dev: 0,
+            given: Arc::default(),
+        }
     }
 
     fn begin(state: &mut State, path: &str, names: usize) {
@@ -263,8 +331,12 @@ mod tests {
 
     #[test]
     fn places_are_in_the_order_of_the_walk() {
-        let mut paths = ["foo/z", "foo0", "foo-bar/a", "foo", "foo-bar", "foo/a/b", "foo.d", "foo/a"];
+        let mut paths =
+            ["", "-dash", ".dot", "foo/z", "foo0", "foo-bar/a", "foo", "foo-bar", "foo/a/b", "foo.d", "foo/a"];
         paths.sort_by_key(|path| place(path.as_bytes()));
-        assert_eq!(paths, ["foo-bar", "foo-bar/a", "foo.d", "foo", "foo/a", "foo/a/b", "foo/z", "foo0"]);
+        assert_eq!(
+            paths,
+            ["", "-dash", ".dot", "foo-bar", "foo-bar/a", "foo.d", "foo", "foo/a", "foo/a/b", "foo/z", "foo0"]
+        );
     }
 }

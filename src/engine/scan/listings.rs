@@ -1,28 +1,45 @@
 //! The listings of both ends, which run ahead of the decisions, and the rules that hold in each directory.
 
-use super::foretold::{Ask, Foretold};
+use super::foretold::{Ask, Foretold, Given};
 use super::*;
+use tokio::sync::Semaphore;
 
 /// Directories that are listed ahead of the one that is decided.
 const LISTED_AHEAD: usize = 128;
 
 /// Both ends' listings, each with the rules that hold there; none of the destination's where it is new.
-pub(super) type Listings = (Vec<(Origin, Result<Listing, Fault>)>, Option<There>, basis::Listed);
-type There = Result<(Listing, Arc<Filter>), Fault>;
+#[derive(Default)]
+pub(in crate::engine) struct Listings {
+    pub here: Vec<(Origin, Result<Listing, Fault>)>,
+    pub there: Option<There>,
+    pub bases: basis::Listed,
+    pub early: Early,
+}
+
+/// What else the walk will have to know of the entries of a lone origin: at a distance it would else wait once more in each
+/// directory, or for each entry.
+#[derive(Default)]
+pub(in crate::engine) struct Early {
+    pub referents: referents::Looked,
+    pub filled: prune::Looked,
+    pub same: basis::Hashed,
+}
+
+pub(in crate::engine) type There = Result<(Listing, Arc<Filter>), Fault>;
 
 impl Scan<'_> {
     /// The next directory, its listings and those of the ones after it being under way.
     pub(super) fn next(&mut self) -> Option<Next> {
         for next in self.waiting.iter_mut().rev().take(LISTED_AHEAD) {
-            let (listings, origins, given, exists, dest_path, shown, protect) = match next {
+            let (listings, origins, given, exists, dest_path, shown, protect, dev) = match next {
                 Next::Contents(w) => {
-                    (&mut w.listings, &w.origins, &w.given, w.exists, &w.dest_path, &w.shown, &w.protect)
+                    (&mut w.listings, &w.origins, &w.given, w.exists, &w.dest_path, &w.shown, &w.protect, w.dev)
                 }
                 Next::Entry(p) if !p.is_sure() => continue,
                 Next::Entry(pending) => {
-                    let Pending { place, old, listings, .. } = pending.as_mut();
+                    let Pending { place, entry, old, listings, .. } = pending.as_mut();
                     let Place { contents, given, dest_path, shown, protect, .. } = place;
-                    (listings, &*contents, &*given, old.is_some(), &*dest_path, &*shown, &*protect)
+                    (listings, &*contents, &*given, old.is_some(), &*dest_path, &*shown, &*protect, entry.meta.dev)
                 }
             };
             if listings.is_none() {
@@ -33,6 +50,8 @@ impl Scan<'_> {
                     dest_path: dest_path.clone(),
                     shown: shown.clone(),
                     protect: protect.clone(),
+                    dev,
+                    given: Given::new(given),
                 }));
             }
         }
@@ -41,8 +60,9 @@ impl Scan<'_> {
 }
 
 /// Lists a directory at both ends, and in what `--link-dest` and its kin name.
-pub(super) async fn list(Foretold { run, bases, .. }: &Foretold, ask: &Ask) -> Listings {
-    let Ask { origins, names, exists, dest_path, shown, protect } = ask;
+pub(super) async fn list(foretold: &Foretold, ask: &Ask) -> Listings {
+    let Foretold { run, bases: trees, .. } = foretold;
+    let Ask { origins, names, exists, dest_path, shown, protect, .. } = ask;
     let follow = run.job.options.copy_links;
     let transferred = run.job.options.delete.after && !run.job.options.dry_run;
     let dest = &run.dest;
@@ -55,7 +75,7 @@ pub(super) async fn list(Foretold { run, bases, .. }: &Foretold, ask: &Ask) -> L
     };
     let here = origins.iter().map(|origin| rules::list(origin.clone(), shown, follow));
     let (here, there, bases) =
-        tokio::join!(futures::future::join_all(here), there, basis::list(bases.clone(), dest_path.clone()));
+        tokio::join!(futures::future::join_all(here), there, basis::list(trees.clone(), dest_path.clone()));
     let there = match there {
         Some(Ok(listing)) => {
             let from = here.first().filter(|_| transferred);
@@ -64,7 +84,42 @@ pub(super) async fn list(Foretold { run, bases, .. }: &Foretold, ask: &Ask) -> L
         Some(Err(fault)) => Some(Err(fault)),
         None => None,
     };
-    (here, there, bases)
+    let mut listings = Listings { here, there, bases, early: Early::default() };
+    if let Some(dir) = lone(foretold, ask, &listings.here) {
+        listings.early.referents = referents::look(run, &dir).await;
+    }
+    listings
+}
+
+/// What need not be known before what lies in the directory is listed, but in its turn.
+pub(super) async fn look_into(foretold: &Foretold, ask: &Ask, listings: &mut Listings) {
+    let Foretold { run, bases: trees, .. } = foretold;
+    let Some(dir) = lone(foretold, ask, &listings.here) else { return };
+    let there = match &listings.there {
+        Some(Ok((listing, _))) => Some(listing),
+        Some(Err(_)) => return,
+        None => None,
+    };
+    let (filled, same) =
+        tokio::join!(prune::look(run, &dir), basis::hash(run, &dir, there, trees, &listings.bases, &ask.dest_path));
+    (listings.early.filled, listings.early.same) = (filled, same);
+}
+
+/// The one directory whose contents come; not on one machine, where nothing is far.
+fn lone<'a>(foretold: &'a Foretold, ask: &'a Ask, here: &'a [(Origin, Result<Listing, Fault>)]) -> Option<Dir<'a>> {
+    let [(origin, Ok(listing))] = here else { return None };
+    let shown = if ask.shown == b"." { b"".as_slice() } else { &ask.shown };
+    let dir = Dir { origin, listing, shown, questions: &foretold.questions };
+    foretold.run.remote.is_some().then_some(dir)
+}
+
+/// A directory of the source whose entries are asked about before their turn.
+pub(in crate::engine) struct Dir<'a> {
+    pub origin: &'a Origin,
+    pub listing: &'a Listing,
+    pub shown: &'a [u8],
+    /// What bounds how many questions are under way.
+    pub questions: &'a Semaphore,
 }
 
 /// What is gone from the destination by the time it is looked at is not there. Our own temporary files come and go in it

@@ -1,0 +1,223 @@
+//! At a distance each answer takes a round trip: what can be asked together is not asked one after the other. The targets here
+//! leave requests unanswered, and the run is stopped once all that should be on their way have come.
+
+use std::fs;
+use std::os::unix::fs::symlink;
+use std::path::Path;
+
+use hopsync::lab::bed::{Bed, Embedded};
+use hopsync::lab::faults::{Faults, Nth, Trouble};
+use std::time::Duration;
+
+use crate::deleting::stop_once;
+use crate::harness::*;
+
+/// SSH_FXP_*
+const OPEN: u8 = 3;
+const LSTAT: u8 = 7;
+const OPENDIR: u8 = 11;
+const REMOVE: u8 = 13;
+const STAT: u8 = 17;
+const READLINK: u8 = 19;
+
+/// A target that leaves some requests of one type unanswered, and counts them all.
+struct Target {
+    bed: Embedded,
+    faults: Faults,
+}
+
+impl Target {
+    fn new(silent: Option<Nth>, request: u8) -> std::io::Result<Target> {
+        Target::with(silent, request, None)
+    }
+
+    fn with(silent: Option<Nth>, request: u8, more: Option<Trouble>) -> std::io::Result<Target> {
+        let request = Some(request);
+        let silent = silent.map(|nth| (nth, Trouble::Swallow { request }));
+        let counted = (Nth::Always, Trouble::Delay { request, by: Duration::ZERO });
+        let faults = Faults::new(silent.into_iter().chain([counted]).chain(more.map(|trouble| (Nth::Always, trouble))));
+        let given = faults.clone();
+        Ok(Target { bed: Embedded::target(|config| config.faults = given)?, faults })
+    }
+
+    fn asked(&self) -> u64 {
+        self.faults.fired(0) + self.faults.fired(1)
+    }
+
+    /// Runs until so many requests have come.
+    fn asks(&self, wanted: u64, args: &[String]) -> Tried {
+        let ran = over(&self.bed, args).run_with(|child| stop_once(child, || self.asked() >= wanted))?.exits(20)?;
+        assert!(self.asked() >= wanted, "{} of {wanted}: {}", self.asked(), ran.said());
+        Ok(())
+    }
+
+    /// An empty directory of ours.
+    fn near(&self) -> Result<String, Box<dyn std::error::Error>> {
+        let near = self.bed.client().dir().join("near");
+        fs::create_dir_all(&near)?;
+        Ok(slash(&near))
+    }
+}
+
+fn args(options: &[&str], operands: [String; 2]) -> Vec<String> {
+    options.iter().map(ToString::to_string).chain(operands).collect()
+}
+
+fn file(path: &Path) -> std::io::Result<()> {
+    if let Some(dir) = path.parent() {
+        fs::create_dir_all(dir)?;
+    }
+    fs::write(path, "content")
+}
+
+#[test]
+fn what_matches_wildcards_is_asked_for_together() -> Tried {
+    for (pattern, request) in [("d*/f", LSTAT), ("d*/", STAT)] {
+        let target = Target::new(Some(Nth::Always), request)?;
+        for number in 0..20 {
+            file(&target.bed.far().join(format!("d{number}/f")))?;
+        }
+        target.asks(20, &args(&["-a"], [target.bed.operand(pattern), target.near()?]))?;
+    }
+    Ok(())
+}
+
+#[test]
+fn listed_names_are_asked_for_together() -> Tried {
+    let names = |target: &Target, names: &[String]| -> Result<String, std::io::Error> {
+        let list = target.bed.client().dir().join("names");
+        fs::write(&list, names.join("\n"))?;
+        Ok(format!("--files-from={}", list.display()))
+    };
+    // Links.
+    let target = Target::new(Some(Nth::Always), READLINK)?;
+    let links: Vec<String> = (0..20).map(|number| format!("d{number}/l")).collect();
+    for link in &links {
+        fs::create_dir_all(target.bed.far().join("from").join(link).parent().unwrap_or(Path::new("")))?;
+        symlink("f", target.bed.far().join("from").join(link))?;
+    }
+    let list = names(&target, &links)?;
+    target.asks(20, &args(&["-a", &list], [target.bed.operand("from"), target.near()?]))?;
+
+    // What is not there; of the directory that all are in, it is asked once before.
+    let target = Target::new(Some(Nth::From(2)), STAT)?;
+    fs::create_dir_all(target.bed.far().join("from"))?;
+    let list = names(&target, &links)?;
+    target.asks(20, &args(&["-a", &list], [target.bed.operand("from"), target.near()?]))
+}
+
+/// Ten directories, each with three in it that have a file.
+fn tree(top: &Path) -> std::io::Result<()> {
+    (0..30).try_for_each(|number| file(&top.join(format!("d{}/in{}/f", number % 10, number / 10))))
+}
+
+#[test]
+fn what_lies_in_a_directory_is_listed_while_the_one_before_is_silent() -> Tried {
+    let options: [&[&str]; 4] = [&["-r", "--list-only"], &["-aL"], &["-ax"], &["-aK"]];
+    for options in options {
+        let invocation = |target: &Target| -> Result<Vec<String>, Box<dyn std::error::Error>> {
+            tree(&target.bed.far().join("from"))?;
+            let all = [options, &["--channels=1", "--verify=off"]].concat();
+            Ok(args(&all, [format!("{}/", target.bed.operand("from")), target.near()?]))
+        };
+        let target = Target::new(None, OPENDIR)?;
+        let mut all = invocation(&target)?;
+        let lists = options.contains(&"--list-only");
+        all.truncate(all.len() - usize::from(lists));
+        over(&target.bed, &all).run()?.well()?;
+        let whole = target.faults.fired(0);
+
+        // The first directory in the top.
+        let target = Target::new(Some(Nth::Only(whole - 39)), OPENDIR)?;
+        let mut all = invocation(&target)?;
+        all.truncate(all.len() - usize::from(lists));
+        target.asks(whole - 3, &all)?;
+    }
+    Ok(())
+}
+
+#[test]
+fn the_destination_is_asked_for_all_listed_names_together() -> Tried {
+    let invocation = |target: &Target| -> Result<Vec<String>, Box<dyn std::error::Error>> {
+        tree(&target.bed.far().join("there"))?;
+        let (near, list) = (target.near()?, target.bed.client().dir().join("names"));
+        tree(Path::new(&near))?;
+        let names: Vec<String> = (0..30).map(|number| format!("d{}/in{}/f", number % 10, number / 10)).collect();
+        fs::write(&list, names.join("\n"))?;
+        let list = format!("--files-from={}", list.display());
+        Ok(args(&["-a", &list, "--channels=1"], [near, target.bed.operand("there")]))
+    };
+    let target = Target::new(None, LSTAT)?;
+    over(&target.bed, &invocation(&target)?).run()?.well()?;
+    // Ten directories, thirty in them, and the files in those. Of one of the ten it does not hear what is in it.
+    let whole = target.faults.fired(0);
+    let target = Target::new(Some(Nth::Only(whole - 59)), LSTAT)?;
+    target.asks(whole - 3, &invocation(&target)?)
+}
+
+#[test]
+fn directories_that_may_be_empty_are_looked_into_together() -> Tried {
+    let empty =
+        |target: &Target| (0..10).try_for_each(|n| fs::create_dir_all(target.bed.far().join(format!("from/e{n}"))));
+    let target = Target::new(None, OPENDIR)?;
+    empty(&target)?;
+    let invocation = |target: &Target, option: &str| -> Result<Vec<String>, Box<dyn std::error::Error>> {
+        Ok(args(&[option, "--channels=1"], [format!("{}/", target.bed.operand("from")), target.near()?]))
+    };
+    over(&target.bed, &invocation(&target, "-a")?).run()?.well()?;
+    let whole = target.faults.fired(0);
+    let target = Target::new(Some(Nth::From(whole - 9)), OPENDIR)?;
+    empty(&target)?;
+    // Each is listed for its turn, too.
+    target.asks(whole + 10, &invocation(&target, "-am")?)
+}
+
+#[test]
+fn what_links_lead_to_is_asked_for_in_all_directories_together() -> Tried {
+    for options in ["-ak", "--copy-unsafe-links"] {
+        let invocation = |target: &Target| -> Result<Vec<String>, Box<dyn std::error::Error>> {
+            let outside = target.bed.far().join("outside");
+            fs::create_dir_all(&outside)?;
+            for number in 0..10 {
+                let dir = target.bed.far().join(format!("from/d{number}"));
+                fs::create_dir_all(&dir)?;
+                symlink(&outside, dir.join("l"))?;
+            }
+            let from = format!("{}/", target.bed.operand("from"));
+            Ok(args(&["-a", options, "--channels=1"], [from, target.near()?]))
+        };
+        let target = Target::new(None, STAT)?;
+        over(&target.bed, &invocation(&target)?).run()?.well()?;
+        let whole = target.faults.fired(0);
+        let target = Target::new(Some(Nth::From(whole - 9)), STAT)?;
+        target.asks(whole, &invocation(&target)?)?;
+    }
+    Ok(())
+}
+
+#[test]
+fn what_a_basis_may_have_is_hashed_together() -> Tried {
+    // No hasher is there: what is to be hashed is opened and read.
+    let target = Target::with(Some(Nth::Always), OPEN, Some(Trouble::NoPath))?;
+    let near = target.near()?;
+    for number in 0..20 {
+        let path = format!("d{}/f{number}", number % 5);
+        file(&target.bed.far().join("basis").join(&path))?;
+        file(&Path::new(&near).join(&path))?;
+    }
+    let options = ["-rlc", "--link-dest=../basis", "--verify=off"];
+    fs::create_dir_all(target.bed.far().join("there"))?;
+    target.asks(20, &args(&options, [near, target.bed.operand("there")]))
+}
+
+#[test]
+fn what_is_in_the_way_of_files_is_removed_together() -> Tried {
+    let target = Target::new(Some(Nth::Always), REMOVE)?;
+    let near = target.near()?;
+    fs::create_dir_all(target.bed.far().join("there"))?;
+    for number in 0..20 {
+        file(&Path::new(&near).join(number.to_string()))?;
+        symlink("elsewhere", target.bed.far().join(format!("there/{number}")))?;
+    }
+    target.asks(20, &args(&["-a"], [near, target.bed.operand("there")]))
+}
