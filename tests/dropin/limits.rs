@@ -283,8 +283,21 @@ fn what_is_much_for_one_tunnel_at_this_distance_goes_over_further_lanes_of_the_s
         assert_eq!((ran.report.count("connections"), logins(ran, HEAD)), (1, 1), "{}", ran.said());
     }
     assert!(logins(&push, TARGET) >= 2, "{}", push.said());
-    // What comes to us is bound by the window that we offer, and one is enough.
+    // What comes to us is bound by TCP at the head, of which further lanes make only a little more.
     assert_eq!(logins(&pull, TARGET), 1, "{}", pull.said());
+    Ok(())
+}
+
+#[test]
+fn a_long_pull_from_afar_comes_over_further_lanes_of_the_same_connection() -> Tried {
+    // 40 MiB are 6 s at 2 MiB for each round trip of 300 ms; they are not to be over before the lanes are there.
+    let line = Line { delay: Duration::from_millis(150), rate: None };
+    let bed = Embedded::with(|_| (), |_| (), Some(line))?;
+    many_files(&bed.far().join("there"), 40, 1 << 20)?;
+    let pull = go(&bed, ["-a", "--bwlimit=8m", &bed.operand("there/"), "back/"])?.well()?;
+    same(&bed.far().join("there"), &bed.client().dir().join("back"), ALL)?;
+    assert_eq!((pull.report.count("connections"), logins(&pull, HEAD)), (1, 1), "{}", pull.said());
+    assert!(logins(&pull, TARGET) >= 2, "{}", pull.said());
     Ok(())
 }
 

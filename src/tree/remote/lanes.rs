@@ -45,6 +45,9 @@ const EARLY_PULL: u32 = MOST;
 /// half a second to open.
 const LONG: f64 = 1.5;
 
+/// The same of a pull, which all lanes together carry only a fifth sooner.
+const LONG_PULL: f64 = 4.0;
+
 /// The share of what the windows allow from which on they are taken to be what binds.
 const BOUND: f64 = 0.6;
 
@@ -96,25 +99,22 @@ async fn watch(pool: Weak<Pool>) {
         return;
     }
     let Some(living) = pool.upgrade() else { return };
-    let early = early(&living, Flow::Out, round_trip, asked);
+    let early = early(Flow::Out, living.ahead(Flow::Out), living.lanes(), round_trip, asked);
     drop(living);
     add(&pool, early, STARTS).await;
     follow(&pool, round_trip, asked).await;
 }
 
-/// Further lanes that what is known to move this way is worth.
-fn early(pool: &Pool, flow: Flow, round_trip: Duration, asked: u32) -> u32 {
-    let lanes = pool.lanes();
-    if pool.ahead(flow) as f64 <= LONG * f64::from(lanes) * WINDOW / round_trip.as_secs_f64().max(0.001) {
-        return 0;
-    }
-    let worth = match flow {
+/// Further lanes that so many bytes, known to move this way, are worth.
+fn early(flow: Flow, ahead: u64, lanes: u32, round_trip: Duration, asked: u32) -> u32 {
+    let one_lane = WINDOW / round_trip.as_secs_f64().max(0.001);
+    let (long, worth) = match flow {
         // Each connection has a TCP of its own to fill.
-        Flow::Out => (EARLY * asked).min(MOST),
-        Flow::In if asked > 1 => asked,
-        Flow::In => EARLY_PULL,
+        Flow::Out => (LONG * f64::from(lanes), (EARLY * asked).min(MOST)),
+        Flow::In if asked > 1 => return 0,
+        Flow::In => (LONG_PULL, EARLY_PULL),
     };
-    worth.saturating_sub(lanes)
+    if ahead as f64 > long * one_lane { worth.saturating_sub(lanes) } else { 0 }
 }
 
 /// Waits until much has moved, or is known to come. False if the pool has ended.
@@ -209,7 +209,8 @@ async fn follow(pool: &Weak<Pool>, round_trip: Duration, asked: u32) {
     loop {
         // A listing tells by and by how much is to come.
         let Some(living) = pool.upgrade().filter(|pool| !pool.is_over()) else { return };
-        let early = if pulls { 0 } else { early(&living, Flow::In, round_trip, asked) };
+        let early = early(Flow::In, living.ahead(Flow::In), living.lanes(), round_trip, asked);
+        let early = if pulls { 0 } else { early };
         drop(living);
         if early > 0 {
             pulls = true;
@@ -311,6 +312,17 @@ mod tests {
     fn what_was_asked_for_stays() {
         assert_eq!(settle(4, 4, |_| 10e6), 4);
         assert_eq!(settle(4, 8, |_| 10e6), 4);
+    }
+
+    #[test]
+    fn lanes_are_opened_at_once_for_what_takes_much_longer_than_a_login() {
+        let (far, second) = (Duration::from_millis(40), (2 << 20) as f64 / 0.04);
+        let out = |seconds: f64, lanes, asked| early(Flow::Out, (seconds * second) as u64, lanes, far, asked);
+        assert_eq!((out(1.4, 1, 1), out(1.6, 1, 1), out(1.6, 2, 1), out(100.0, 3, 1)), (0, 2, 0, 0));
+        assert_eq!((out(100.0, 4, 4), out(100.0, 2, 2)), (4, 4));
+        let back = |seconds: f64, lanes, asked| early(Flow::In, (seconds * second) as u64, lanes, far, asked);
+        assert_eq!((back(3.9, 1, 1), back(4.1, 1, 1), back(4.1, 3, 1)), (0, 7, 5));
+        assert_eq!(back(100.0, 4, 4), 0, "several connections have a TCP each");
     }
 
     #[test]
