@@ -10,7 +10,7 @@ use rustix::process::Resource;
 use tokio::net::{UnixListener, UnixStream};
 use tokio::sync::watch;
 
-use super::place::{Lock, remove};
+use super::place::{Lock, identity, remove};
 use super::protocol::{self, Facts, Start, Told, Want, Word};
 use super::relay::{self, Client, Ended};
 use super::starter::Starter;
@@ -49,6 +49,8 @@ enum State {
 
 struct Holder {
     start: Start,
+    /// The file that it listens on.
+    socket: Option<(u64, u64)>,
     state: watch::Sender<State>,
     /// Sockets that are being served.
     sockets: watch::Sender<usize>,
@@ -74,10 +76,12 @@ pub async fn run(line: std::os::unix::net::UnixStream, lock: Lock) -> io::Result
             return protocol::send(&mut line, &Word::Cannot(format!("{shown}: {error}"))).await;
         }
     };
+    let socket = identity(&start.socket);
     lock.release();
     protocol::send(&mut line, &Word::Listening).await?;
     let holder = Arc::new(Holder {
         linger: AtomicU64::new(millis(start.linger)),
+        socket,
         start,
         state: watch::Sender::new(State::Connecting),
         sockets: watch::Sender::new(0),
@@ -321,7 +325,11 @@ impl Holder {
                 return Ok(false);
             }
         }
-        remove(&[&self.start.socket, &self.start.lock]);
+        // Somebody may have removed our name (/tmp is tidied): then a holder that was started since has it.
+        if identity(&self.start.socket) == self.socket {
+            remove(&[&self.start.socket]);
+        }
+        remove(&[&self.start.lock]);
         let up = self.up.get().cloned();
         self.state.send_replace(why.clone());
         // Those who were in the queue are told why we go.

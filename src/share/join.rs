@@ -88,9 +88,7 @@ pub async fn connect(socket: &Path) -> Result<Option<UnixStream>, NotShared> {
                 }
                 return Ok(Some(stream));
             }
-            Err(e) if matches!(e.kind(), io::ErrorKind::NotFound | io::ErrorKind::ConnectionRefused) => {
-                return Ok(None);
-            }
+            Err(e) if nobody(e.kind()) => return Ok(None),
             // Hundreds are in the queue before us (connect(2), EAGAIN).
             Err(e) if e.kind() == io::ErrorKind::WouldBlock && begun.elapsed() < LOCKED => {
                 let pause = rand::rng().random_range(2..20);
@@ -99,6 +97,12 @@ pub async fn connect(socket: &Path) -> Result<Option<UnixStream>, NotShared> {
             Err(e) => return Err(alone(e)),
         }
     }
+}
+
+/// Nobody listens, or who did has died before it took us from its queue.
+fn nobody(kind: io::ErrorKind) -> bool {
+    use io::ErrorKind::{ConnectionRefused, ConnectionReset, NotFound};
+    matches!(kind, NotFound | ConnectionRefused | ConnectionReset)
 }
 
 /// Says what we want and waits for it. `None`: this holder is leaving, or has died, and there will be another.
@@ -143,6 +147,19 @@ mod tests {
         assert!(connect(&path).await.unwrap().is_none());
         drop(std::os::unix::net::UnixListener::bind(&path).unwrap());
         assert!(connect(&path).await.unwrap().is_none());
+    }
+
+    /// Hundreds may be in its queue: each with a connection of its own would be what sharing is there to avoid.
+    #[tokio::test]
+    async fn a_listener_that_dies_with_us_in_its_queue_is_nobody() {
+        let root = tempfile::tempdir().unwrap();
+        let path = root.path().join("a.sock");
+        let listener = std::os::unix::net::UnixListener::bind(&path).unwrap();
+        let mut connecting = std::pin::pin!(connect(&path));
+        // In the queue; that it is connected it learns from the runtime, which has not been asked yet.
+        assert!(futures::poll!(&mut connecting).is_pending());
+        drop(listener);
+        assert!(connecting.await.unwrap().is_none());
     }
 
     /// The program that it starts is this test's own, which knows nothing of holders and ends at once.

@@ -115,6 +115,13 @@ impl Lock {
     }
 }
 
+/// Which file a name is of, by device and inode; `None` where there is none. As long as a socket is bound, no other file
+/// can have its numbers, even if its name was removed.
+pub fn identity(path: &Path) -> Option<(u64, u64)> {
+    let found = rustix::fs::lstat(path).ok()?;
+    Some((found.st_dev, found.st_ino))
+}
+
 /// Removes names; one that is gone already is fine.
 pub fn remove(paths: &[&Path]) {
     for path in paths {

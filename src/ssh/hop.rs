@@ -55,7 +55,7 @@ impl Windows {
     ///
     /// OpenSSH puts as much into a packet as it has. With twice RFC 4253 §6.1's 32 KiB a pull of 2 GB over a short path takes 9 % less
     /// time (its many packets cost both ends), and more gains nothing more. At distance what a packet takes more is what sshd's
-    /// socket holds more ([`crate::tree::remote::lanes`]): 244 KiB, of the 256 KiB that both sides take for the longest packet there is.
+    /// socket holds more (`tree::remote::lanes`): 244 KiB, of the 256 KiB that both sides take for the longest packet there is.
     pub fn for_round_trip(round_trip: Duration) -> Windows {
         if round_trip < Duration::from_millis(5) {
             Windows { receive: Windows::NEAR, packet: 65_535 }

@@ -1,5 +1,6 @@
 //! The holder: what it tells, whom it lets in, what it leaves, and when it goes.
 
+use std::error::Error;
 use std::fs;
 use std::io;
 use std::os::unix::fs::PermissionsExt;
@@ -131,6 +132,48 @@ fn a_holder_leaves_when_told_and_when_nobody_has_come_for_a_while() -> Tried {
     let holder = shared(&second[0].report).next().and_then(|line| Pid::from_raw(line["holder"].as_i64()? as i32));
     assert!(ended(holder.ok_or("not shared")?));
     assert_eq!(left()?, 0);
+    Ok(())
+}
+
+#[test]
+fn a_holder_whose_name_was_removed_leaves_the_one_that_came_after_it_in_place() -> Tried {
+    let bed = Embedded::start()?;
+    let crowd = Crowd::of(&bed)?;
+    let here = bed.client().dir().join("here");
+    let sources = files(&here, 3, 3_000_000)?;
+    fs::write(&sources[1], "small")?;
+    fs::write(&sources[2], "small too")?;
+    let there = bed.far().join("there");
+    fs::create_dir_all(&there)?;
+    let waited = |until: &dyn Fn() -> bool| {
+        let started = Instant::now();
+        while !until() && started.elapsed() < DEADLINE {
+            thread::sleep(Duration::from_millis(5));
+        }
+        until()
+    };
+    let report = path(&crowd.runtime.path().join("report-0"));
+    let slow =
+        ["--bwlimit=200", "--share-linger=0", &format!("--report={report}"), &path(&sources[0])].map(str::to_owned);
+    let mut child = crowd.command(slow).arg(bed.operand("there/")).stderr(Stdio::null()).spawn()?;
+    assert!(waited(&|| fs::read_dir(&there).is_ok_and(|mut names| names.next().is_some())), "nothing was begun");
+    let first = crowd.holder().ok_or("no holder")?;
+    let names = fs::read_dir(crowd.runtime.path().join("hopsync"))?.flatten();
+    let socket = names.map(|entry| entry.path()).find(|path| path.extension().is_some_and(|e| e == "sock"));
+    fs::remove_file(socket.ok_or("no socket")?)?;
+    let one = |n: usize| -> Result<i64, Box<dyn Error>> {
+        let args = |_| vec!["--share-linger=60".to_owned(), path(&sources[n]), bed.operand("there/")];
+        let ran = crowd.storm(1, args, |_| {})?;
+        all_well(&ran);
+        let line = shared(&ran[0].report).next().ok_or("not shared")?["holder"].as_i64();
+        line.ok_or_else(|| "no holder".into())
+    };
+    let second = one(1)?;
+    assert_ne!(second, i64::from(first.as_raw_nonzero().get()));
+    child.kill()?;
+    child.wait()?;
+    assert!(waited(&|| test_kill_process(first).is_err()), "the first holder stays");
+    assert_eq!(one(2)?, second, "its successor is not found any more");
     Ok(())
 }
 

@@ -46,7 +46,7 @@ pub enum Reply {
     Names(Vec<Named>),
     Attrs(Attrs),
     Extended(Bytes),
-    /// A reply to [`Request::Relayed`]: its type, and all that follows its id.
+    /// A reply to [`Request::Relayed`](super::Request::Relayed): its type, and all that follows its id.
     Relayed(u8, Bytes),
 }
 
