@@ -1,6 +1,7 @@
 //! `--backup`: what is replaced or deleted at the destination is kept under another name, or in another directory.
 
-use std::sync::Arc;
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use tokio::sync::OnceCell;
 
@@ -8,12 +9,16 @@ use crate::fault::{Cause, Fault, Stage};
 use crate::plan::names::NAME_MAX;
 use crate::tree::{Tree, split};
 
-use super::finish::below;
+use super::finish::{below, is_within};
 use super::run::Run;
 
-/// The directory of `--backup-dir`, found or made when the first backup is.
+/// The directory of `--backup-dir`, found or made when the first backup is, and the directories in it: each is looked for, or made,
+/// once.
 #[derive(Default)]
-pub struct Place(OnceCell<Arc<dyn Tree>>);
+pub struct Place {
+    tree: OnceCell<Arc<dyn Tree>>,
+    ready: Mutex<HashMap<Vec<u8>, Arc<OnceCell<()>>>>,
+}
 
 /// Where the backup of a path goes.
 struct Target {
@@ -120,7 +125,7 @@ async fn target(run: &Run, path: &[u8]) -> Result<Option<Target>, Fault> {
     let Some(dir) = &backup.dir else {
         return Ok(Some(Target { tree: run.dest.clone(), shown: name.clone(), path: name }));
     };
-    let tree = run.backups.0.get_or_try_init(|| async {
+    let tree = run.backups.tree.get_or_try_init(|| async {
         make(run, run.dest.beside(b"").await?.as_ref(), dir).await?;
         let tree = run.dest.beside(dir).await?;
         if backup.suffix.is_empty() && is_dest(run, tree.as_ref()).await? {
@@ -136,15 +141,53 @@ async fn target(run: &Run, path: &[u8]) -> Result<Option<Target>, Fault> {
     while let Some(slash) = path[at..].iter().position(|byte| *byte == b'/') {
         at += slash;
         let parent = &path[..at];
-        if tree.stat(parent, false).await?.is_none() {
-            let mode = run.dest.stat(parent, false).await?.map_or(0o755, |meta| meta.mode);
-            made(tree.mkdir(parent, 0o700).await, tree.as_ref(), parent).await?;
-            let change = crate::tree::Change { mode: Some(mode), ..Default::default() };
-            tree.set(parent, change, false).await?;
-        }
+        let ready = {
+            let mut known = run.backups.ready.lock().unwrap_or_else(PoisonError::into_inner);
+            known.entry(parent.to_vec()).or_default().clone()
+        };
+        ready.get_or_try_init(|| prepare(run, tree.as_ref(), parent)).await?;
         at += 1;
     }
     Ok(Some(Target { tree, shown: crate::tree::join(dir, &name), path: name }))
+}
+
+async fn prepare(run: &Run, tree: &dyn Tree, parent: &[u8]) -> Result<(), Fault> {
+    if tree.stat(parent, false).await?.is_none() {
+        let mode = run.dest.stat(parent, false).await?.map_or(0o755, |meta| meta.mode);
+        made(tree.mkdir(parent, 0o700).await, tree, parent).await?;
+        let change = crate::tree::Change { mode: Some(mode), ..Default::default() };
+        tree.set(parent, change, false).await?;
+    }
+    Ok(())
+}
+
+/// Whether it does not matter in which order things are moved to the backups: nothing that is deleted can be a backup, or lie
+/// where one goes, and nothing is told of them.
+pub async fn in_any_order(run: &Run) -> bool {
+    let Some(dir) = run.job.options.backup.as_ref().and_then(|backup| backup.dir.as_ref()) else { return false };
+    // Near by it costs nothing to keep the order.
+    if run.job.options.info.backup >= 1 || run.dest.as_local().is_some() {
+        return false;
+    }
+    let apart = async {
+        let dest = run.dest.absolute().await?;
+        let found = async {
+            let tree = run.beside(dir).await?;
+            let there = tree.stat(b"", true).await?.is_some();
+            Ok::<Option<Vec<u8>>, Fault>(if there { Some(tree.absolute().await?) } else { None })
+        };
+        let place = match found.await {
+            Err(fault) if fault.cause == Cause::NotFound => None,
+            found => found?,
+        };
+        Ok::<_, Fault>(match place {
+            Some(place) => !is_within(&place, &dest) && !is_within(&dest, &place),
+            // It is going to be made: nothing in it was listed.
+            None => dir.starts_with(b"../") || dir.starts_with(b"/") && !is_within(&dest, dir),
+        })
+    };
+    // What is wrong with it is told when it is needed.
+    apart.await.unwrap_or(false)
 }
 
 /// Whether a tree is the destination's, however it was named.
