@@ -8,6 +8,7 @@ use std::sync::Arc;
 
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
+use tracing_subscriber::EnvFilter;
 
 use crate::cli::exit::Exit;
 use crate::cli::{self, Command};
@@ -68,11 +69,18 @@ fn hash_server(arguments: &[OsString]) -> Option<ExitCode> {
     Some(if done.is_ok() { ExitCode::SUCCESS } else { ExitCode::from(Exit::StreamIo.code()) })
 }
 
+/// What is logged: what `HOPSYNC_LOG` says, in the words of tracing-subscriber's `EnvFilter`; without it errors. russh's own are left
+/// out then: what ends a session is told as a fault anyway, and that a packet for us may be longer than 65,535 bytes
+/// ([`crate::ssh::hop::Windows`]) is meant.
+pub(crate) fn log_filter() -> EnvFilter {
+    match std::env::var_os("HOPSYNC_LOG") {
+        Some(said) if !said.is_empty() => EnvFilter::from_env("HOPSYNC_LOG"),
+        _ => EnvFilter::new("error,russh=off"),
+    }
+}
+
 fn run(mut job: Job) -> Exit {
-    let _ = tracing_subscriber::fmt()
-        .with_env_filter(tracing_subscriber::EnvFilter::from_env("HOPSYNC_LOG"))
-        .with_writer(io::stderr)
-        .try_init();
+    let _ = tracing_subscriber::fmt().with_env_filter(log_filter()).with_writer(io::stderr).try_init();
     let printer = Printer::new(&job);
     let printer = Arc::new(match &job.options.log_file {
         None => printer,

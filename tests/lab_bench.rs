@@ -60,6 +60,59 @@ fn every_run_is_kept_and_what_arrived_is_counted() -> Tried {
 }
 
 #[test]
+fn every_kind_of_work_is_delivered_compared_and_shown() -> Tried {
+    let dir = tempfile::tempdir()?;
+    fs::create_dir(dir.path().join("tmp"))?;
+    let mut command = Command::new(env!("CARGO_BIN_EXE_hopsync-lab"));
+    // A tree of 80 files, a chain of one, 100 links, two files beside 80 in a tree that has to go, one of 10 MiB.
+    command.args(["bench", "--servers=sshd", "--cells=tree,unchanged-tree,chain,links,delete,parts", "--scale=0.02"]);
+    command.args(["--rtt=0", "--warmups=0", "--runs=1", "--programs=hopsync,rsync,tar,parallel-rsync"]);
+    command.arg("--out").arg(dir.path().join("out")).env("TMPDIR", dir.path().join("tmp")).stdin(Stdio::null());
+    let output = run(command, DEADLINE)?;
+    assert_eq!(output.code, 0, "{}{}", output.out(), output.err());
+    let records = records(dir.path())?;
+    for record in &records {
+        let told = ["whole", "directories_missing", "extra", "exit"].map(|field| record[field].as_u64());
+        assert_eq!(told, [record["files"].as_u64(), Some(0), Some(0), Some(0)], "{record}");
+        let arrived = ["tree", "chain", "links", "parts"].iter().any(|kind| record["kind"] == *kind);
+        assert_eq!(record["arrivals"].as_array().map(Vec::len) > Some(0), arrived, "{record}");
+    }
+    // Those that cannot tell what has to go, or what is there, are left out.
+    for (kind, files, programs) in [
+        ("tree", 80, &["hopsync", "rsync", "tar", "parallel-rsync"][..]),
+        ("unchanged-tree", 80, &["hopsync", "rsync", "parallel-rsync"]),
+        ("chain", 1, &["hopsync", "rsync", "tar"]),
+        ("links", 100, &["hopsync", "rsync", "tar", "parallel-rsync"]),
+        ("delete", 2, &["hopsync", "rsync"]),
+        ("parts", 1, &["hopsync", "rsync"]),
+    ] {
+        let ran: Vec<_> = records.iter().filter(|record| record["kind"] == kind).collect();
+        assert!(ran.iter().all(|record| record["files"] == files), "{kind}");
+        let ran: Vec<_> = ran.iter().filter_map(|record| record["program"].as_str()).collect();
+        assert_eq!(ran, [programs; 2].concat(), "{kind}: in two directions");
+    }
+    assert_eq!(left_behind(dir.path())?, 0);
+
+    let mut command = Command::new(env!("CARGO_BIN_EXE_hopsync-lab"));
+    command.arg("report").arg(dir.path().join("out")).args(["--format=markdown", "--out=-"]);
+    let page = run(command, DEADLINE)?.out();
+    // Columns are as wide as their widest cell.
+    let rows: Vec<_> = page.lines().map(|line| line.split_whitespace().collect::<Vec<_>>().join(" ")).collect();
+    let cells = [
+        ("| A | ", "80 | 1 kB | a directory for each | push "),
+        ("| C | ", "80 | 1 kB | a directory for each, all there already | push "),
+        ("| E | ", "1 file | 1 kB | in directories one in another | push "),
+        ("| G | ", "100 links | "),
+        ("| I | ", "2 | 1 kB | all there already, beside a tree that has to go | push "),
+        ("| K | ", "1 file | 10 MiB | over an older one, which differs in places | push "),
+    ];
+    for (cell, told) in cells {
+        assert!(rows.iter().any(|row| row.starts_with(&format!("{cell}{told}"))), "{cell}{told}: {page}");
+    }
+    Ok(())
+}
+
+#[test]
 fn ctrl_c_keeps_what_was_measured_and_leaves_nothing_running_or_lying_about() -> Tried {
     let dir = tempfile::tempdir()?;
     let mut command = bench(dir.path(), &["--cells=1x1M", "--rtt=0", "--directions=push", "--runs=1000000"])?;
@@ -309,5 +362,27 @@ fn a_real_host_is_used_only_if_its_load_was_agreed_to() -> Tried {
     }
     assert_eq!(fs::read_dir(bed.far())?.count(), 0, "its directory there is gone");
     assert_eq!(left_behind(dir.path())?, 0);
+    Ok(())
+}
+
+#[test]
+fn what_is_at_a_real_host_is_compared_whole() -> Tried {
+    let bed = SshdPair::start()?;
+    let dir = tempfile::tempdir()?;
+    fs::create_dir(dir.path().join("tmp"))?;
+    let mut command = Command::new(env!("CARGO_BIN_EXE_hopsync-lab"));
+    command.args(["bench", "--yes", "--host", TARGET, "-e", &bed.shell()]).arg("--far-dir").arg(bed.far());
+    command.args(["--cells=tree,unchanged-tree,links,delete", "--scale=0.005", "--programs=hopsync,rsync"]);
+    command.args(["--warmups=0", "--runs=1", "--out"]).arg(dir.path().join("out"));
+    command.env("TMPDIR", dir.path().join("tmp"));
+    let output = run(command, DEADLINE)?;
+    assert_eq!(output.code, 0, "{}", output.err());
+    let records = records(dir.path())?;
+    assert_eq!(records.len(), 4 * 2 * 2, "four works, two directions, two programs");
+    for record in &records {
+        let told = ["whole", "directories_missing", "extra", "exit"].map(|field| record[field].as_u64());
+        assert_eq!(told, [record["files"].as_u64(), Some(0), Some(0), Some(0)], "{record}");
+    }
+    assert_eq!((fs::read_dir(bed.far())?.count(), left_behind(dir.path())?), (0, 0));
     Ok(())
 }

@@ -70,6 +70,9 @@ It is not told which names several operands bring (`dup`), nor what is run to co
 
 With `-L`, `-k` or `--copy-unsafe-links`, `--remove-source-files` removes what was delivered at the end of the run, because
 another name may lead to the same file; and nothing that a link on the way leads to out of the directory that it lies in.
+
+With `--delay-updates`, `--partial` keeps nothing, because no file takes its name before the end; `--partial-dir` keeps what is
+unfinished in its directory. What `--partial` puts under a name that something else had is kept by `--backup`, as what it replaces.
 ";
 
 #[test]

@@ -206,8 +206,8 @@ impl Fold {
             options.rules.push(Rule::parse(&rule).map_err(UsageError::syntax)?);
         }
         options.partial |= options.partial_dir.is_some();
-        if options.inplace && options.partial {
-            // What is there is the partial file already.
+        if options.inplace || (options.delay_updates && options.partial_dir.is_none()) {
+            // What is there is the partial file already; and nothing takes its name before the end.
             options.partial = false;
         }
         if options.checksum && options.checksum_choice.1 == Checksum::None {

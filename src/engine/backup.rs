@@ -1,7 +1,7 @@
 //! `--backup`: what is replaced or deleted at the destination is kept under another name, or in another directory.
 
-use std::collections::HashMap;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::collections::{HashMap, HashSet};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tokio::sync::OnceCell;
 
@@ -12,12 +12,35 @@ use crate::tree::{Tree, split};
 use super::finish::{below, is_within};
 use super::run::Run;
 
-/// The directory of `--backup-dir`, found or made when the first backup is, and the directories in it: each is looked for, or made,
-/// once.
+/// What a run knows of its backups.
 #[derive(Default)]
 pub struct Place {
-    tree: OnceCell<Arc<dyn Tree>>,
+    /// The directory of `--backup-dir`, found or made when the first backup is.
+    dir: OnceCell<Arc<dyn Tree>>,
+    /// Whether it is known to lie apart from the destination.
+    apart: OnceCell<bool>,
+    /// The directories in it that were found or made. Only where it lies apart: elsewhere they may be deleted meanwhile.
     ready: Mutex<HashMap<Vec<u8>, Arc<OnceCell<()>>>>,
+    /// Files under way of which the old content is kept already. What is under their names now may be the new one, or half of it:
+    /// a later try must not put that in the backup's place.
+    kept: Mutex<HashSet<Vec<u8>>>,
+}
+
+impl Place {
+    fn kept(&self) -> MutexGuard<'_, HashSet<Vec<u8>>> {
+        self.kept.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Nothing more is tried with the file at `path`.
+    pub fn settled(&self, path: &[u8]) {
+        self.kept().remove(path);
+    }
+
+    /// What is known of a directory for backups.
+    fn ready(&self, parent: &[u8]) -> Arc<OnceCell<()>> {
+        let mut known = self.ready.lock().unwrap_or_else(PoisonError::into_inner);
+        known.entry(parent.to_vec()).or_default().clone()
+    }
 }
 
 /// Where the backup of a path goes.
@@ -54,6 +77,16 @@ pub async fn keep(run: &Run, path: &[u8]) -> Result<(), Fault> {
     Ok(())
 }
 
+/// As [`keep`], of a file that may be tried several times: only what was there before the first try is kept.
+pub async fn keep_first(run: &Run, path: &[u8]) -> Result<(), Fault> {
+    if run.job.options.backup.is_none() || run.backups.kept().contains(path) {
+        return Ok(());
+    }
+    keep(run, path).await?;
+    run.backups.kept().insert(path.to_vec());
+    Ok(())
+}
+
 /// Whose place something is taken from.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Of {
@@ -76,7 +109,13 @@ pub async fn instead_of_removal(run: &Run, path: &[u8], of: Of) -> Result<bool, 
     }
     let Some(target) = target(run, path).await? else { return Ok(false) };
     clear(&target).await?;
-    run.dest.move_to(path, target.tree.as_ref(), &target.path).await?;
+    match run.dest.move_to(path, target.tree.as_ref(), &target.path).await {
+        // It is not gone: where it was to go is.
+        Err(fault) if fault.cause == Cause::NotFound && run.dest.stat(path, false).await?.is_some() => {
+            return Err(Fault { cause: Cause::Io, ..fault });
+        }
+        moved => moved?,
+    }
     run.printer.backed_up(path, &target.shown);
     Ok(true)
 }
@@ -91,9 +130,9 @@ pub fn would_keep(run: &Run, path: &[u8], of: Of) {
     }
 }
 
-/// Keeps a copy of a file that is going to be written in place.
+/// Keeps a copy of a file that is going to be written in place: of what was there before the first try.
 pub async fn copy(run: &Run, path: &[u8]) -> Result<(), Fault> {
-    if run.job.options.backup.is_none() {
+    if run.job.options.backup.is_none() || run.backups.kept().contains(path) {
         return Ok(());
     }
     let Some(meta) = run.dest.stat(path, false).await?.filter(|meta| meta.is_file()) else { return Ok(()) };
@@ -103,6 +142,7 @@ pub async fn copy(run: &Run, path: &[u8]) -> Result<(), Fault> {
     let change =
         crate::tree::Change { mode: Some(meta.mode), mtime: Some((meta.mtime, meta.mtime_nsec)), ..Default::default() };
     target.tree.set(&target.path, change, false).await?;
+    run.backups.kept().insert(path.to_vec());
     run.printer.backed_up(path, &target.shown);
     Ok(())
 }
@@ -125,7 +165,7 @@ async fn target(run: &Run, path: &[u8]) -> Result<Option<Target>, Fault> {
     let Some(dir) = &backup.dir else {
         return Ok(Some(Target { tree: run.dest.clone(), shown: name.clone(), path: name }));
     };
-    let tree = run.backups.tree.get_or_try_init(|| async {
+    let tree = run.backups.dir.get_or_try_init(|| async {
         make(run, run.dest.beside(b"").await?.as_ref(), dir).await?;
         let tree = run.dest.beside(dir).await?;
         if backup.suffix.is_empty() && is_dest(run, tree.as_ref()).await? {
@@ -136,21 +176,19 @@ async fn target(run: &Run, path: &[u8]) -> Result<Option<Target>, Fault> {
         Ok(tree)
     });
     let tree = tree.await?.clone();
+    let apart = lies_apart(run).await;
     // The directories on the way get the modes of those that they stand for.
-    let mut at = 0;
-    while let Some(slash) = path[at..].iter().position(|byte| *byte == b'/') {
-        at += slash;
-        let parent = &path[..at];
-        let ready = {
-            let mut known = run.backups.ready.lock().unwrap_or_else(PoisonError::into_inner);
-            known.entry(parent.to_vec()).or_default().clone()
-        };
-        ready.get_or_try_init(|| prepare(run, tree.as_ref(), parent)).await?;
-        at += 1;
+    let slashes = path.iter().enumerate().filter(|(_, byte)| **byte == b'/');
+    for parent in slashes.map(|(at, _)| &path[..at]) {
+        match apart {
+            true => *run.backups.ready(parent).get_or_try_init(|| prepare(run, tree.as_ref(), parent)).await?,
+            false => prepare(run, tree.as_ref(), parent).await?,
+        }
     }
     Ok(Some(Target { tree, shown: crate::tree::join(dir, &name), path: name }))
 }
 
+/// Finds or makes a directory for backups.
 async fn prepare(run: &Run, tree: &dyn Tree, parent: &[u8]) -> Result<(), Fault> {
     if tree.stat(parent, false).await?.is_none() {
         let mode = run.dest.stat(parent, false).await?.map_or(0o755, |meta| meta.mode);
@@ -162,32 +200,53 @@ async fn prepare(run: &Run, tree: &dyn Tree, parent: &[u8]) -> Result<(), Fault>
 }
 
 /// Whether it does not matter in which order things are moved to the backups: nothing that is deleted can be a backup, or lie
-/// where one goes, and nothing is told of them.
+/// where one goes (each goes under its own path), and nothing is told of them.
 pub async fn in_any_order(run: &Run) -> bool {
-    let Some(dir) = run.job.options.backup.as_ref().and_then(|backup| backup.dir.as_ref()) else { return false };
-    // Near by it costs nothing to keep the order.
-    if run.job.options.info.backup >= 1 || run.dest.as_local().is_some() {
+    run.job.options.info.backup == 0 && lies_apart(run).await
+}
+
+/// Whether the directory of `--backup-dir` is known to lie neither in the destination nor above it, nor to be going to.
+/// Not asked near by: waiting for one answer after the other costs nothing there.
+async fn lies_apart(run: &Run) -> bool {
+    let dir = run.job.options.backup.as_ref().and_then(|backup| backup.dir.as_ref());
+    // A directory behind a link may lie anywhere.
+    let Some(dir) = dir.filter(|_| run.dest.as_local().is_none() && !run.job.options.keep_dirlinks) else {
         return false;
-    }
-    let apart = async {
-        let dest = run.dest.absolute().await?;
-        let found = async {
-            let tree = run.beside(dir).await?;
-            let there = tree.stat(b"", true).await?.is_some();
-            Ok::<Option<Vec<u8>>, Fault>(if there { Some(tree.absolute().await?) } else { None })
-        };
-        let place = match found.await {
-            Err(fault) if fault.cause == Cause::NotFound => None,
-            found => found?,
-        };
-        Ok::<_, Fault>(match place {
-            Some(place) => !is_within(&place, &dest) && !is_within(&dest, &place),
-            // It is going to be made: nothing in it was listed.
-            None => dir.starts_with(b"../") || dir.starts_with(b"/") && !is_within(&dest, dir),
-        })
     };
-    // What is wrong with it is told when it is needed.
-    apart.await.unwrap_or(false)
+    let apart = run.backups.apart.get_or_init(|| async {
+        let (dest, place) = tokio::join!(run.dest.absolute(), leads_to(run, dir));
+        // What is wrong with it is told when it is needed.
+        matches!((dest, place), (Ok(dest), Ok(Some(place))) if are_apart(&dest, &place))
+    });
+    *apart.await
+}
+
+/// Whether neither of two directories, of which the whole paths are given, lies in the other.
+fn are_apart(one: &[u8], other: &[u8]) -> bool {
+    let within = |path: &[u8], dir: &[u8]| dir == b"/" || is_within(path, dir);
+    !within(one, other) && !within(other, one)
+}
+
+/// Where a directory is, or will be made, without links on the way to it. None if that is not to be foreseen.
+async fn leads_to(run: &Run, dir: &[u8]) -> Result<Option<Vec<u8>>, Fault> {
+    let mut there = dir;
+    loop {
+        let tree = run.beside(there).await?;
+        match tree.stat(b"", true).await {
+            Ok(Some(_)) => {
+                let missing = dir[there.len()..].split(|byte| *byte == b'/');
+                let missing = missing.filter(|name| !name.is_empty() && *name != b".");
+                return Ok(Some(missing.fold(tree.absolute().await?, |path, name| crate::tree::join(&path, name))));
+            }
+            Err(fault) if fault.cause != Cause::NotFound => return Err(fault),
+            _ => {}
+        }
+        let (above, name) = split(there);
+        if above.is_empty() || name == b".." {
+            return Ok(None);
+        }
+        there = above;
+    }
 }
 
 /// Whether a tree is the destination's, however it was named.
@@ -219,5 +278,25 @@ async fn made(made: Result<(), Fault>, tree: &dyn Tree, path: &[u8]) -> Result<(
     match made {
         Err(fault) if !tree.stat(path, true).await?.is_some_and(|meta| meta.is_dir()) => Err(fault),
         _ => Ok(()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn backups_lie_apart_where_neither_directory_is_in_the_other() {
+        for (dest, place, apart) in [
+            ("/data/to", "/data/kept", true),
+            ("/data/to", "/data/to-kept", true),
+            ("/data/to", "/data/to/kept", false),
+            ("/data/to", "/data/to", false),
+            ("/data/to", "/data", false),
+            ("/", "/kept", false),
+            ("/data/to", "/", false),
+        ] {
+            assert_eq!(are_apart(dest.as_bytes(), place.as_bytes()), apart, "{dest} {place}");
+        }
     }
 }

@@ -73,7 +73,7 @@ pub async fn attempt(run: &Run, item: &FileItem, meta: &Meta, number: u32, trace
             return Ok(proof);
         }
         if item.old.as_ref().is_some_and(Meta::is_file) {
-            Box::pin(super::backup::keep(run, &item.dest_path)).await?;
+            Box::pin(super::backup::keep_first(run, &item.dest_path)).await?;
         }
         stage::commit(run, &temp, &item.dest_path, change).await?;
         Ok::<_, Fault>(proof)

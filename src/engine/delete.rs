@@ -154,6 +154,10 @@ impl Doomed {
             },
         };
         let done = match done {
+            Err(fault) if is_dir && fault.cause == Cause::Io && is_filled(run, &self.path).await => {
+                said.push(Line::NotEmpty(self.shown.clone()));
+                return self.stays();
+            }
             // Gone is gone, whoever it was.
             Err(fault) if fault.cause != Cause::NotFound => {
                 self.stays();
@@ -172,6 +176,12 @@ impl Doomed {
         }
         said.push(Line::gone(run, self.shown, is_dir));
     }
+}
+
+/// Whether something has come into a directory after all in it was deleted: backups are put there, too. (A server says only that
+/// it failed.)
+async fn is_filled(run: &Run, path: &[u8]) -> bool {
+    run.dest.list(path, false).await.is_ok_and(|listing| !listing.entries.is_empty())
 }
 
 /// What rsync says (-vv) of the rules in a directory that it cannot remove.

@@ -86,6 +86,7 @@ pub async fn deliver(run: &Run, item: FileItem) {
             Class::Failed(fault)
         }
     };
+    run.backups.settled(&item.dest_path);
     if let Some(first) = &item.first {
         first.settled(&class);
     }

@@ -31,7 +31,6 @@ mod ends;
 mod far_links;
 mod finish;
 mod glob;
-mod hashing;
 mod inplace;
 mod inside;
 mod links;

@@ -72,6 +72,13 @@ pub async fn keep(run: &Run, temp: &[u8], path: &[u8]) -> Result<(), Fault> {
     if tree.stat(name, false).await?.is_some_and(|found| may_be_other(run, &found)) {
         return super::stage::tree(run).await?.remove(temp).await;
     }
+    if run.job.options.partial_dir.is_none()
+        && let Err(fault) = super::backup::keep_first(run, path).await
+    {
+        // What is whole does not go for what is not.
+        tracing::debug!(%fault, "an unfinished file is not kept");
+        return super::stage::tree(run).await?.remove(temp).await;
+    }
     if !is_outside(path) {
         return super::stage::commit(run, temp, path, finish::PARTIAL).await;
     }

@@ -1,4 +1,5 @@
-//! A large file on its way: pieces are read ahead, hashed in order, and written with many unacknowledged. Parts that the
+//! A large file on its way: pieces are read ahead and written with many unacknowledged, and hashed meanwhile by the end
+//! that reads or writes a disk of ours. Parts that the
 //! destination has already are copied there, or left where they are ([`super::parts`]).
 
 use std::collections::VecDeque;
@@ -18,7 +19,6 @@ use crate::verify::parts::PART;
 
 use super::copy::{Chosen, Sent, To, Trace, unchanged};
 use super::deliver::FileItem;
-use super::hashing::Hashing;
 use super::parts::{Over, Parts};
 use super::run::Run;
 use super::{sparse, sums};
@@ -63,7 +63,7 @@ pub async fn pump(
     let started = tokio::time::Instant::now();
     let _open = (run.budget.large(size).await, item.source.room(size).await, dest.room(size).await);
     trace.waited += started.elapsed();
-    let source = item.source.open_read(&item.source_path, size, item.follow).await?;
+    let mut source = item.source.open_read(&item.source_path, size, item.follow).await?;
     let inplace = run.job.options.inplace;
     let old = begin.over.as_ref().filter(|_| !inplace).map(|over| over.path.clone());
     let opening = match &old {
@@ -84,10 +84,11 @@ pub async fn pump(
     trace.used = if sink.used().channel.is_some() { sink.used() } else { source.used() };
     let mut parts = parts.filter(|_| inplace || sink.copies());
     let algorithm = algorithm.of(run).await;
-    // What is pulled is hashed as it lies here.
-    let mut hashing = algorithm.filter(|_| !run.pull).map(Hashing::new);
-    if let Some(algorithm) = algorithm.filter(|_| run.pull) {
-        sink.hash_behind(algorithm);
+    // What is pulled is hashed as it lies here, anything else as it is read.
+    match algorithm {
+        Some(algorithm) if run.pull => sink.hash_behind(algorithm),
+        Some(algorithm) => source.hash_behind(algorithm),
+        None => {}
     }
     let mut sum = sums::begin(run);
     let (chunk, ahead) = match (&parts, run.pull) {
@@ -117,12 +118,9 @@ pub async fn pump(
         for (len, answer) in pieces {
             let piece = answer.await?;
             if piece.len() < len {
-                unchanged(item, meta, &source.finish().await?, written + piece.len() as u64)?;
+                unchanged(item, meta, &source.finish().await?.0, written + piece.len() as u64)?;
                 let text = format!("\"{}\" ended early", String::from_utf8_lossy(&item.shown));
                 return Err(Fault::new(item.source.hop().clone(), Stage::Read, Cause::Changed, text));
-            }
-            if let Some(hashing) = &mut hashing {
-                hashing.push(piece.clone()).await?;
             }
             if let Some(sum) = &mut sum {
                 sum.update(&piece);
@@ -146,19 +144,21 @@ pub async fn pump(
     out.copy_run().await?;
     out.catch_up(1).await?;
     let Writing { sink, end, .. } = out;
-    unchanged(item, meta, &source.finish().await?, written)?;
+    let (found, read) = source.finish().await?;
+    unchanged(item, meta, &found, written)?;
     if holes && end < size {
         dest.truncate(temp, size).await?;
     }
     let stored = sink.finish(size).await?;
     sums::done(item, sum);
-    let digest = match (hashing, stored) {
-        (Some(hashing), _) => Some(hashing.finish().await?),
-        (None, Some(stored)) => Some(stored),
-        (None, None) => match algorithm {
-            Some(algorithm) => Some(dest.digest(temp, size, How::Readback(algorithm)).await?.0),
-            None => None,
-        },
+    let digest = match (stored.or(read), algorithm) {
+        (Some(digest), _) => Some(digest),
+        (None, Some(algorithm)) if run.pull => Some(dest.digest(temp, size, How::Readback(algorithm)).await?.0),
+        (None, Some(_)) => {
+            let text = format!("internal error: \"{}\" was read and not hashed", String::from_utf8_lossy(&item.shown));
+            return Err(Fault::new(item.source.hop().clone(), Stage::Hash, Cause::Io, text));
+        }
+        (None, None) => None,
     };
     Ok(Sent { digest, size })
 }

@@ -325,6 +325,9 @@ impl Run {
             tally.stats.matched += matched;
             tally.stats.literal += item.meta.size - matched;
         }
+        if let Some(remote) = self.remote.as_ref().filter(|_| !matches!(class, Class::Failed(_))) {
+            remote.progressed();
+        }
         self.ledger.class(item.id, &item.shown, class);
         let shown = if delivered && small { item.meta.size } else { 0 };
         if shown > 0 {

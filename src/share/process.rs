@@ -56,7 +56,7 @@ fn prepare() -> io::Result<(UnixStream, Lock)> {
     rustix::stdio::dup2_stdout(&nowhere)?;
     rustix::stdio::dup2_stderr(&log)?;
     let _ = tracing_subscriber::fmt()
-        .with_env_filter(tracing_subscriber::EnvFilter::from_env("HOPSYNC_LOG"))
+        .with_env_filter(crate::program::log_filter())
         .with_ansi(false)
         .with_writer(io::stderr)
         .try_init();

@@ -6,11 +6,11 @@ use std::sync::Arc;
 use bytes::{BufMut, Bytes, BytesMut};
 
 use crate::fault::{Cause, Fault, Stage};
-use crate::sftp::packet::{Cursor, Status, open, status};
+use crate::sftp::packet::{Cursor, Status, status};
 use crate::sftp::session::Held;
 use crate::sftp::{Attrs, Handle, Pending, Reply, Request, Session};
 use crate::tree::remote::pool::{Channel, Pool, Ready};
-use crate::tree::remote::small::{Budget, whole};
+use crate::tree::remote::small::{Budget, New, ask_to_read, ask_to_write};
 
 /// Why it was not done.
 #[derive(Debug)]
@@ -70,15 +70,8 @@ pub async fn create(
     mode: u32,
     data: Bytes,
 ) -> Result<(), Not> {
-    let flags = open::WRITE | open::CREATE | open::EXCLUSIVE;
-    let attrs = Attrs { permissions: Some(mode & 0o777), ..Attrs::default() };
-    let (open, len) = (Request::Open { path, flags, attrs }, data.len());
-    let (writing, closing) = whole(channel, &open, Budget::Write(len, Some(room)), opened, |flight, handle, held| {
-        let write = Request::Write { handle, offset: 0, data: data.clone() };
-        let writing = (len > 0).then(|| flight.submit_holding(&write, held));
-        (writing, flight.submit(&Request::Close { handle }))
-    })
-    .await?;
+    let (file, budget) = (New { path, mode, data: &data }, Budget::Write(data.len(), Some(room)));
+    let (writing, _, closing) = ask_to_write(channel, budget, file, false, opened).await?;
     let written = match writing {
         Some(writing) => done(writing).await,
         None => Ok(()),
@@ -90,13 +83,7 @@ pub async fn create(
 /// Does what [`get`] asks for: the reply's body.
 pub async fn read(pool: &Pool, channel: &Arc<Channel>, path: &[u8], len: u32) -> Result<Bytes, Not> {
     let _open = channel.handle().await;
-    let open = Request::Open { path, flags: open::READ, attrs: Attrs::default() };
-    let budget = Budget::Read(pool, len as usize);
-    let (reading, stating, closing) = whole(channel, &open, budget, opened, |flight, handle, held| {
-        let reading = (len > 0).then(|| flight.submit_holding(&Request::Read { handle, offset: 0, len }, held));
-        (reading, flight.submit(&Request::Fstat { handle }), flight.submit(&Request::Close { handle }))
-    })
-    .await?;
+    let (reading, stating, closing) = ask_to_read(pool, channel, path, len, opened).await?;
     let data = match reading {
         None => Bytes::new(),
         Some(reading) => match reading.await {

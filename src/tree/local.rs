@@ -9,6 +9,7 @@
 mod digest;
 mod file;
 mod outside;
+mod reading;
 mod root;
 mod writing;
 
@@ -36,6 +37,7 @@ use crate::verify::{Algorithm, Digest};
 
 use super::{Change, How, Identity, Listing, Result, Sink, Source, Tree, Used, split};
 use file::OpenFile;
+use reading::Reading;
 use root::{Dir, Follow, Root, apply, create, list, meta, no_follow, open_for_reading, read_full};
 use writing::Writing;
 
@@ -196,7 +198,7 @@ impl Tree for Local {
     fn open_read<'a>(&'a self, path: &'a [u8], _: u64, follow: bool) -> BoxFuture<'a, Result<Box<dyn Source>>> {
         Box::pin(async move {
             let file = self.run(Stage::Open, path, move |root, path| open_for_reading(root, path, follow)).await?;
-            Ok(Box::new(self.open_file(path, file)) as Box<dyn Source>)
+            Ok(Box::new(Reading::new(self.open_file(path, file))) as Box<dyn Source>)
         })
     }
 

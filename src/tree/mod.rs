@@ -262,8 +262,12 @@ pub trait Source: Send + Sync {
     /// budget; when it returns, the request is on its way.
     fn read_at(&self, offset: u64, len: usize) -> BoxFuture<'_, Result<Answer<Bytes>>>;
 
-    /// Closes, and tells what the file is by now.
-    fn finish(self: Box<Self>) -> Answer<Meta>;
+    /// Has the file hashed by whoever reads it, by an end that reads its own disk anyway. To be asked for before anything is read.
+    fn hash_behind(&mut self, _algorithm: Algorithm) {}
+
+    /// Closes, and tells what the file is by now; and the hash of what was read, if that was to be made meanwhile and all of it was
+    /// read, each byte once.
+    fn finish(self: Box<Self>) -> Answer<(Meta, Option<Digest>)>;
 
     fn used(&self) -> Used;
 }

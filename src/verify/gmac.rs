@@ -52,7 +52,7 @@ impl fmt::Debug for Key {
 pub struct Gmac {
     key: Key,
     cipher: LessSafeKey,
-    /// The block that is not full yet, or not known to be followed by anything.
+    /// The block that is not full yet, or the first, not known to be followed by anything.
     block: Vec<u8>,
     blocks: u64,
     tags: Sha256,
@@ -81,7 +81,8 @@ impl Gmac {
             self.block = block;
             self.block.clear();
         }
-        while data.len() > BLOCK {
+        // A first block is kept: a file that is no longer has another hash.
+        while data.len() > BLOCK || data.len() == BLOCK && self.blocks > 0 {
             let (block, rest) = data.split_at(BLOCK);
             self.add(block);
             data = rest;
@@ -104,7 +105,9 @@ impl Gmac {
         if self.blocks == 0 {
             return Sha256::digest(&last).into();
         }
-        self.add(&last);
+        if !last.is_empty() {
+            self.add(&last);
+        }
         self.tags.finalize().into()
     }
 }
@@ -137,6 +140,20 @@ mod tests {
             assert_eq!(of(Key::own(), &data)[..], Sha256::digest(&data)[..]);
         }
         assert_ne!(of(Key::own(), &vec![7; BLOCK + 1])[..], Sha256::digest(vec![7; BLOCK + 1])[..]);
+    }
+
+    #[test]
+    fn whole_blocks_are_the_same_however_they_come() {
+        let data = vec![7; 3 * BLOCK];
+        let whole = of(Key::own(), &data);
+        for cut in [1, BLOCK - 1, BLOCK, BLOCK + 1, 2 * BLOCK] {
+            let mut hash = Gmac::new(Key::own());
+            hash.update(&data[..cut]);
+            hash.update(&data[cut..]);
+            assert_eq!(hash.finish(), whole, "cut at {cut}");
+        }
+        assert_ne!(of(Key::own(), &data[..2 * BLOCK]), whole);
+        assert_ne!(of(Key::own(), &[&data[..], &[7]].concat()), whole);
     }
 
     proptest! {

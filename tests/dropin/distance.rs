@@ -240,25 +240,3 @@ fn what_is_deleted_is_moved_to_a_directory_of_backups_together() -> Tried {
     }
     Ok(())
 }
-
-#[test]
-fn backups_that_lie_in_the_destination_are_made_one_after_the_other() -> Tried {
-    let bed = Embedded::start()?;
-    let there = bed.far().join("there");
-    for number in 0..20 {
-        file(&there.join(format!("f{number}")))?;
-        fs::create_dir_all(there.join("kept"))?;
-        fs::write(there.join(format!("kept/f{number}")), "older")?;
-    }
-    let near = bed.client().dir().join("near");
-    fs::create_dir_all(&near)?;
-    let options = ["-a", "--delete", "--backup", "--backup-dir=kept"];
-    over(&bed, args(&options, [slash(&near), bed.operand("there")])).run()?.well()?;
-    for number in 0..20 {
-        // What was kept before is kept, too: nothing takes its name sooner.
-        let kept = |path: String| fs::read_to_string(there.join(path));
-        assert_eq!(kept(format!("kept/kept/f{number}"))?, "older");
-        assert_eq!(kept(format!("kept/f{number}"))?, "content");
-    }
-    Ok(())
-}

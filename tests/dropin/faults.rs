@@ -176,6 +176,75 @@ fn a_connection_cut_anywhere_is_made_again_and_everything_arrives() -> Tried {
 }
 
 #[test]
+fn a_connection_cut_while_files_are_compared_costs_none_of_them() -> Tried {
+    // Without a hasher at the far end what is there is read back.
+    for bytes in [200_000, 600_000, 2_000_000] {
+        let cut = Trouble::Cut { direction: Direction::Out, bytes };
+        let bed = target([(Nth::Always, Trouble::NoPath), (Nth::Only(1), cut)])?;
+        let near = tree(&bed)?;
+        let copied = std::process::Command::new("cp").arg("-a").arg(&near).arg(bed.far().join("there")).status()?;
+        assert!(copied.success());
+        let ran = go(&bed, ["-ac", &slash(&near), &bed.operand("there")])?.well()?;
+        assert_eq!((ran.report.count("unchanged"), ran.report.count("planned")), (FILES, FILES), "{}", ran.said());
+        assert!(ran.report.count("dropped-connections") >= 1, "{bytes}: {}", ran.said());
+    }
+    Ok(())
+}
+
+#[test]
+fn a_channel_closed_while_links_replace_what_was_there_costs_none_of_them() -> Tried {
+    for requests in 7..=45 {
+        let bed = target([(Nth::Only(1), Trouble::CloseChannel { requests })])?;
+        let (near, there) = (bed.client().dir().join("near"), bed.far().join("there"));
+        fs::create_dir(&near)?;
+        fs::create_dir(&there)?;
+        fs::write(near.join("a"), "content")?;
+        for name in ["b", "c", "d"] {
+            fs::hard_link(near.join("a"), near.join(name))?;
+            fs::write(there.join(name), "old")?;
+            std::os::unix::fs::symlink("new", near.join(format!("link {name}")))?;
+            std::os::unix::fs::symlink("old", there.join(format!("link {name}")))?;
+        }
+        let case = format!("closed after {requests} requests");
+        let ran = go(&bed, ["-aH", "--channels=1", &slash(&near), &bed.operand("there")])?;
+        let ran = ran.well().map_err(|e| format!("{case}: {e}"))?;
+        same(&near, &there, ALL).map_err(|e| format!("{case}: {e}"))?;
+        let inode = |name: &str| fs::metadata(there.join(name)).map(|meta| std::os::unix::fs::MetadataExt::ino(&meta));
+        assert!(["b", "c", "d"].iter().all(|name| inode(name).ok() == inode("a").ok()), "{case}: {}", ran.said());
+        assert_eq!(temps(&there)?, Vec::<PathBuf>::new(), "{case}");
+    }
+    Ok(())
+}
+
+#[test]
+fn a_connection_that_is_lost_again_and_again_is_given_up_only_if_nothing_arrives_meanwhile() -> Tried {
+    // Five losses, and two refusals after each: ten in a row would be the end.
+    let refused = (1..=5).flat_map(|loss| [3 * loss - 1, 3 * loss]);
+    let refuse = |nth| (Nth::Only(nth), Trouble::RefuseTunnel { reason: 2, text: "Connection refused" });
+    for way in WAYS {
+        let direction = if way == Way::Push { Direction::In } else { Direction::Out };
+        // More than is on the way at a time, so that each connection is good for something.
+        let cut = |nth| (Nth::Only(nth), Trouble::Cut { direction, bytes: 4_000_000 });
+        let bed = Embedded::with(
+            |head| head.faults = Faults::new(refused.clone().map(refuse)),
+            |target| target.faults = Faults::new((1..=5).map(cut)),
+            None,
+        )?;
+        let (here, there) = (bed.client().dir().join("near"), bed.far().join("there"));
+        let (from, to, source, dest) = match way {
+            Way::Push => (slash(&here), bed.operand("there"), &here, &there),
+            Way::Pull => (bed.operand("there/"), slash(&here), &there, &here),
+        };
+        many_files(source, 900, 30_000)?;
+        let ran = go(&bed, ["-a", "--verify=off", "--channels=1", &from, &to])?;
+        let ran = ran.well().map_err(|e| format!("{way:?}: {e}"))?;
+        same(source, dest, ALL)?;
+        assert_eq!(ran.report.count("dropped-connections"), 15, "{way:?}: {}", ran.said());
+    }
+    Ok(())
+}
+
+#[test]
 fn a_channel_closed_amid_its_files_costs_only_itself() -> Tried {
     for way in WAYS {
         for (nth, requests) in [(1, 7), (1, 40), (2, 5), (3, 30)] {

@@ -391,3 +391,51 @@ fn a_file_that_is_the_same_stays_so_when_the_checksum_for_its_line_cannot_be_had
     assert!(ran.output.out().contains("file"), "{}", ran.said());
     Ok(())
 }
+
+#[test]
+fn a_backup_is_of_what_was_there_before_the_first_try() -> Tried {
+    // Tries that fail in the middle, at the proof, and once the new file is in its place but nobody has heard of it.
+    let cut = (7..=30).map(|requests| Trouble::CloseChannel { requests });
+    for trouble in cut.chain([Trouble::CorruptFile, Trouble::WrongHash { containing: "sha256sum" }]) {
+        for options in [&["-ab"][..], &["-ab", "--inplace"], &["-ab", "--partial"]] {
+            let bed = target([(Nth::Only(1), trouble.clone())])?;
+            let near = large(&bed)?;
+            fs::write(bed.far().join("large"), "the old one")?;
+            let dest = bed.operand("");
+            let args = options.iter().copied().chain(["--channels=1", "large", dest.as_str()]);
+            let case = format!("{trouble:?} {options:?}");
+            let ran = go(&bed, args)?.well().map_err(|e| format!("{case}: {e}"))?;
+            same(&near, &bed.far().join("large"), ALL)?;
+            // The copy that --inplace makes first is no file that is proven.
+            let damaged = options.contains(&"--inplace") && trouble == Trouble::CorruptFile;
+            let kept = fs::read(bed.far().join("large~")).map_err(|e| format!("{case}: {e} {}", ran.said()))?;
+            assert!(damaged || kept == b"the old one", "{case}: {} bytes, {}", kept.len(), ran.said());
+        }
+    }
+    Ok(())
+}
+
+#[test]
+fn what_gives_way_to_an_unfinished_file_is_kept_too() -> Tried {
+    let failing = Trouble::Answer { request: WRITE, status: PERMISSION_DENIED, text: "" };
+    let bed = target([(Nth::From(6), failing)])?;
+    let near = large(&bed)?;
+    fs::write(bed.far().join("large"), "the old one")?;
+    let ran = go(&bed, ["-ab", "--partial", "large", &bed.operand("")])?.exits(23)?;
+    let unfinished = fs::read(bed.far().join("large"))?;
+    assert!(unfinished.len() > 1 << 20 && unfinished.len() as u64 <= fs::metadata(&near)?.len(), "{}", ran.said());
+    assert_eq!(fs::read_to_string(bed.far().join("large~"))?, "the old one", "{}", ran.said());
+    Ok(())
+}
+
+#[test]
+fn an_unfinished_file_takes_no_name_before_the_end() -> Tried {
+    let failing = Trouble::Answer { request: WRITE, status: PERMISSION_DENIED, text: "" };
+    let bed = target([(Nth::From(6), failing)])?;
+    large(&bed)?;
+    fs::write(bed.far().join("large"), "the old one")?;
+    let ran = go(&bed, ["-a", "--partial", "--delay-updates", "large", &bed.operand("")])?.exits(23)?;
+    assert_eq!(fs::read(bed.far().join("large"))?, b"the old one", "{}", ran.said());
+    assert_eq!(fs::read_dir(bed.far())?.count(), 1, "{}", ran.said());
+    Ok(())
+}

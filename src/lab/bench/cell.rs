@@ -1,82 +1,11 @@
 //! What is measured: a work, its direction, its distance, and what the servers allow.
 
 use std::fmt;
-use std::str::FromStr;
 
 use serde::Serialize;
 
+use super::work::Workload;
 use crate::lab::server::MaxStartups;
-
-/// Files to be moved.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-pub struct Workload {
-    /// As asked for: `900x1M`.
-    pub name: String,
-    pub files: u64,
-    /// Bytes in each file.
-    pub size: u64,
-    /// The destination has them all already: what is measured is finding that out.
-    pub unchanged: bool,
-}
-
-impl Workload {
-    pub fn bytes(&self) -> u64 {
-        self.files.saturating_mul(self.size)
-    }
-
-    /// The same kind of work, smaller or larger: fewer files, or a smaller one where there is only one. Its name says so:
-    /// its figures are not those of the whole.
-    pub fn scaled(mut self, by: f64) -> Workload {
-        let scale = |n: u64| ((n as f64 * by).round() as u64).max(1);
-        if self.files > 1 {
-            self.files = scale(self.files);
-        } else {
-            self.size = scale(self.size);
-        }
-        if by != 1.0 {
-            self.name += &format!(" × {by}");
-        }
-        self
-    }
-
-    /// The distances at which this work is telling, in milliseconds of round trip; 0 and 50 for one that we do not know.
-    fn distances(&self) -> &'static [u64] {
-        match self.name.as_str() {
-            "2G" | "10000x4K" => &[0],
-            "500M" | "2000x4K" => &[50],
-            _ => &[0, 50],
-        }
-    }
-}
-
-/// The works of the table that hopsync is held against, with [`Workload::distances`].
-pub const TABLE: &str = "900x1M,2G,10000x4K,500M,2000x4K,nothing";
-
-impl FromStr for Workload {
-    type Err = String;
-
-    /// `FILESxSIZE`, `SIZE` for one file, or `nothing`: 10,000 files of 4 KiB that are there already. Sizes are bytes, with
-    /// `K`, `M` or `G` for powers of 1024.
-    fn from_str(name: &str) -> Result<Workload, String> {
-        let work = |files, size, unchanged| Workload { name: name.to_owned(), files, size, unchanged };
-        if name == "nothing" {
-            return Ok(work(10_000, 4096, true));
-        }
-        let wrong = || format!("\"{name}\" is no work: FILESxSIZE (900x1M), SIZE (2G) or nothing is");
-        let (files, size) = match name.split_once('x') {
-            Some((files, size)) => (files.parse().map_err(|_| wrong())?, size),
-            None => (1, name),
-        };
-        let (digits, unit) = match size.as_bytes().last() {
-            Some(b'K') => (&size[..size.len() - 1], 1 << 10),
-            Some(b'M') => (&size[..size.len() - 1], 1 << 20),
-            Some(b'G') => (&size[..size.len() - 1], 1 << 30),
-            _ => (size, 1),
-        };
-        let size = digits.parse::<u64>().ok().and_then(|size| size.checked_mul(unit)).ok_or_else(wrong)?;
-        if files == 0 { Err(wrong()) } else { Ok(work(files, size, false)) }
-    }
-}
 
 /// Seen from the client.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, clap::ValueEnum)]
@@ -249,38 +178,17 @@ pub fn start_limit(text: &str) -> Result<MaxStartups, String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::lab::bench::work::TABLE;
 
     fn work(name: &str) -> Workload {
         name.parse().expect("a work")
     }
 
     #[test]
-    fn works_are_named_by_their_files_and_sizes() {
-        let shape = |name: &str| (work(name).files, work(name).size, work(name).unchanged);
-        assert_eq!(shape("900x1M"), (900, 1 << 20, false));
-        assert_eq!(shape("2G"), (1, 2 << 30, false));
-        assert_eq!(shape("3x17"), (3, 17, false));
-        assert_eq!(shape("nothing"), (10_000, 4096, true));
-        for wrong in ["", "x", "0x4K", "-1x4K", "4x", "K", "9x1T", "99999999999G", "some"] {
-            assert!(wrong.parse::<Workload>().is_err(), "{wrong}");
-        }
-    }
-
-    #[test]
-    fn scaling_takes_files_away_or_shortens_the_only_one() {
-        let scaled = |name, by| (work(name).scaled(by).files, work(name).scaled(by).size);
-        assert_eq!(scaled("900x1M", 0.02), (18, 1 << 20));
-        assert_eq!(scaled("2G", 0.5), (1, 1 << 30));
-        assert_eq!(scaled("10x4K", 0.0001), (1, 4096));
-        assert_eq!(work("2G").scaled(0.5).name, "2G × 0.5");
-        assert_eq!(work("2G").scaled(1.0).name, "2G");
-    }
-
-    #[test]
     fn each_work_has_its_own_distances_unless_some_are_asked_for() {
         let works: Vec<_> = TABLE.split(',').map(work).collect();
         let both = [Direction::Push, Direction::Pull];
-        assert_eq!(cells(&works, &[], &both, &[Limits::default()], 1.0).len(), 2 * (2 + 1 + 1 + 1 + 1 + 2));
+        assert_eq!(cells(&works, &[], &both, &[Limits::default()], 1.0).len(), 2 * (2 + 1 + 1 + 1 + 1 + 2 + 3));
         let asked = cells(&works[..2], &[0, 20], &both[..1], &[Limits::default()], 1.0);
         let asked: Vec<_> = asked.iter().map(ToString::to_string).collect();
         assert_eq!(asked, ["900x1M push 0 ms", "900x1M push 20 ms", "2G push 0 ms", "2G push 20 ms"]);
@@ -296,7 +204,7 @@ mod tests {
         assert_eq!(limits((&[], &[]), (&[], &[])), [Limits::default()]);
         let cell = Cell::new(work("2x1"), Direction::Push, 0);
         let plain = serde_json::to_string(&cell).expect("JSON");
-        assert_eq!(plain, r#"{"name":"2x1","files":2,"size":1,"unchanged":false,"direction":"push","rtt_ms":0}"#);
+        assert_eq!(plain, r#"{"name":"2x1","kind":"files","files":2,"size":1,"direction":"push","rtt_ms":0}"#);
         let json = serde_json::to_value(Cell { limits: all[1].clone(), at_once: Some(2), ..cell }).expect("JSON");
         assert_eq!((&json["head_startups"], &json["target_sessions"]), (&"10:30:100".into(), &"10".into()));
         assert_eq!((&json["at_once"], json.get("head_sessions")), (&2.into(), None));

@@ -12,7 +12,8 @@ pub fn markdown(records: &[Record]) -> Option<String> {
     let telling = |record: &&&Record| {
         let (cell, sample) = (&record.cell, &record.sample);
         let crowd = cell.at_once.is_some() || cell.limits != super::cell::Limits::default();
-        crowd || !sample.missing.is_empty() || !sample.tried_again.is_empty()
+        let amiss = sample.extra > 0 || sample.directories_missing > 0;
+        crowd || amiss || !sample.missing.is_empty() || !sample.tried_again.is_empty()
     };
     counted.iter().find(telling)?;
     let mut rows = vec![
@@ -53,6 +54,14 @@ fn row(same: &[&Record]) -> [String; 7] {
     let alarms: u64 = samples().map(|sample| sample.whole_with_exit_not_0).sum();
     if alarms > 0 {
         causes += &format!(" ({alarms} failed by exit code with their files whole)");
+    }
+    let directories: u64 = samples().map(|sample| sample.directories_missing).sum();
+    if directories > 0 {
+        causes += &format!(" ({directories} directories missing)");
+    }
+    let extra: u64 = samples().map(|sample| sample.extra).sum();
+    if extra > 0 {
+        causes += &format!(" ({extra} names that the source has not)");
     }
     [
         cell.to_string(),
@@ -110,7 +119,7 @@ mod tests {
     use crate::lab::bench::schedule::{Sample, Served};
 
     fn record(program: Program, lost: u64) -> Record {
-        let workload: super::super::cell::Workload = "400x1M".parse().expect("a work");
+        let workload: super::super::work::Workload = "400x1M".parse().expect("a work");
         let why = Why::new(Hop::Head, Stage::Banner, Cause::StartLimit);
         let missing = vec![Missing { why, files: lost, example: String::new() }];
         let servers = Some(Served { target_logins: 400 - lost, ..Served::default() });
@@ -137,6 +146,16 @@ mod tests {
             "{text}"
         );
         assert!(lines[3].ends_with("| 3 user-container/session/session-limit |"), "{text}");
+    }
+
+    #[test]
+    fn directories_that_are_missing_and_names_that_are_too_many_are_told() {
+        let mut amiss = record(Program::Rsync, 0);
+        amiss.cell.at_once = None;
+        amiss.sample.directories_missing = 2;
+        amiss.sample.extra = 3;
+        let text = markdown(&[amiss]).expect("a table");
+        assert!(text.contains("| – (2 directories missing) (3 names that the source has not)"), "{text}");
     }
 
     #[test]

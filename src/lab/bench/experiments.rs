@@ -1,9 +1,10 @@
 //! Experiments with a name: how many processes at once lose files, and where. Each is a question that somebody had of rsync
 //! through a head node; docs/benchmarks.md tells what they show.
 
-use super::cell::{Cell, Direction, Limits, Origin, Workload};
+use super::cell::{Cell, Direction, Limits, Origin};
 use super::programs::Program;
 use super::schedule::Group;
+use super::work::{Kind, Workload};
 
 /// `--experiment`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
@@ -40,8 +41,9 @@ const STARTUPS: &str = "1000:30:6000";
 impl Experiment {
     pub fn groups(self, scale: f64) -> Vec<Group> {
         use Program::*;
-        let work =
-            |files: u64| Workload { name: format!("{files}x1M"), files, size: 1 << 20, unchanged: false }.scaled(scale);
+        let work = |files: u64| {
+            Workload { name: format!("{files}x1M"), kind: Kind::Files, files, size: 1 << 20 }.scaled(scale)
+        };
         let push = |files| Cell::new(work(files), Direction::Push, 0);
         let pair = vec![HopsyncEach, RsyncEach];
         let all_at_once = |cells: Vec<Cell>, programs: Vec<Program>| Group { cells, programs, at_once: Vec::new() };

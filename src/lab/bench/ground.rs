@@ -1,35 +1,32 @@
 //! Where a bench runs: files at both ends, and one run on them.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::fs;
-use std::io::{self, Read};
-use std::os::unix::fs::MetadataExt;
+use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
-use sha2::{Digest, Sha256};
 use tempfile::TempDir;
 
 use super::account::{self, Run, account};
 use super::attribute::Logged;
 use super::attribute::messages::Way;
-use super::cell::{Cell, Direction, Workload};
+use super::cell::{Cell, Direction};
+use super::check::{self, Found, Hash, Tree};
 use super::job::Job;
 use super::ledger::Names;
+use super::make;
 use super::measure::cost;
 use super::plan::Cost;
 use super::programs::Program;
 use super::schedule::{Executor, Halt, Sample, Served};
 use super::site::Site;
 use super::stop::Stop;
+use super::work::{Destination, Kind, Workload};
 use crate::lab::print::note;
-use crate::lab::trees;
 
-/// Modification time of all files: long ago, so that no program takes them for being written just now.
-const MTIME: i64 = 1_500_000_000;
-
-/// Trees of so many files, and no more bytes than that, stay until the end of the bench. ext4 does not give an inode away again for
+/// Trees of so many names, and no more bytes than that, stay until the end of the bench. ext4 does not give an inode away again for
 /// some minutes after it was freed, and looks for another one by one. Measured, of 10,000 files: 3.9 s to push them instead of
 /// 1.1, 5.1 s to pull them instead of 1.1, with 9 s of CPU instead of 1.2.
 const MANY: u64 = 1000;
@@ -54,21 +51,19 @@ pub struct Ground {
 /// The files of one work.
 struct Source {
     workload: Workload,
+    tree: Tree,
+    /// Its files and links, in order.
     names: Vec<PathBuf>,
-    hashes: BTreeMap<PathBuf, blake3::Hash>,
-    /// What the far end's tools are asked for, where it is not this machine.
-    sha256: BTreeMap<PathBuf, String>,
-    /// The far end has its copy, and one at the destination of what is there already.
-    uploaded: BTreeSet<PathBuf>,
+    /// Trees that were made for its cells: the far end's copy of the source, and what destinations have before a run.
+    placed: BTreeSet<PathBuf>,
 }
 
-/// What a destination has.
-struct Found {
-    /// In the order of the names.
-    whole: Vec<bool>,
-    extra: u64,
-    /// Seconds since the epoch at which each whole file got its name.
-    landed: Vec<f64>,
+/// A tree that has to be there before a run.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum What {
+    Source,
+    /// What a destination has that is not the source's.
+    Other,
 }
 
 /// A directory for a bench: for all files here, and for the far end's too where that is this machine.
@@ -106,25 +101,16 @@ impl Ground {
         }
     }
 
-    /// Makes the files below `at`, the same for the same work.
-    fn make(&self, workload: &Workload, at: &Path) -> Result<BTreeMap<PathBuf, blake3::Hash>, Halt> {
-        let mut hashes = BTreeMap::new();
-        for i in 0..workload.files {
-            if self.stop.asked() {
-                return Err(Halt::Interrupted);
-            }
-            let name = trees::one_of_many(at, i, workload.size)?;
-            hashes.insert(name.clone(), trees::hash(&at.join(name))?);
-        }
-        for name in trees::list(at)?.keys() {
-            trees::set_mtime(&at.join(name), MTIME)?;
-        }
-        Ok(hashes)
+    /// By what files are compared: what a host has a tool for, where the far end is one.
+    fn hash(&self) -> Hash {
+        if self.site.is_here() { Hash::Blake3 } else { Hash::Sha256 }
     }
 
-    /// The files exist twice, and a third time while a program keeps temporary ones.
+    /// The files exist twice, a third time while a program keeps temporary ones, and a fourth time where a destination is made
+    /// from a copy of what it has.
     fn check_space(&self, workload: &Workload) -> io::Result<()> {
-        let need = workload.bytes().saturating_add(workload.files.saturating_mul(4096)).saturating_mul(3);
+        let once = workload.bytes_there().saturating_add(workload.names_there().saturating_mul(4096));
+        let need = once.saturating_mul(if workload.kind.destination() == Destination::Other { 4 } else { 3 });
         let disk = rustix::fs::statvfs(self.here())?;
         let free = disk.f_bavail.saturating_mul(disk.f_frsize);
         if free >= need {
@@ -142,65 +128,49 @@ impl Ground {
         ))
     }
 
-    /// What has to be at the far end before the first run of a cell; `at` is where it is made here or there.
-    fn place(&mut self, workload: &Workload, at: &Path, there: bool) -> Result<(), Halt> {
-        let here = self.here().join("source");
+    /// Puts a tree `at` a place here, or `there` at the far end, before the first run of a cell.
+    fn place(&mut self, workload: &Workload, at: &Path, there: bool, what: What) -> Result<(), Halt> {
         let Some(source) = &self.source else { return Ok(()) };
-        if at == here || source.uploaded.contains(at) {
+        let here = self.here().join("source");
+        if at == here || source.placed.contains(at) {
             return Ok(());
         }
-        if there && !self.site.is_here() {
-            self.site.upload(&here, at)?;
-            let missing = self.missing_there(at)?;
-            if missing > 0 {
-                let text = format!("{missing} files did not arrive whole in {} while it was made ready", at.display());
-                return Err(io::Error::other(text).into());
+        if !there || self.site.is_here() {
+            match what {
+                What::Source => make::source(workload, at, &self.stop)?,
+                What::Other => make::other(workload, at, &self.stop)?,
             }
+        } else if what == What::Source {
+            self.upload(&here, at, &source.tree)?;
         } else {
-            self.make(workload, at)?;
+            let here = self.here().join("other");
+            self.place(workload, &here, false, what)?;
+            self.upload(&here, at, &check::look(&here, self.hash(), &self.stop)?)?;
         }
         if let Some(source) = &mut self.source {
-            source.uploaded.insert(at.to_owned());
+            source.placed.insert(at.to_owned());
         }
         Ok(())
     }
 
-    fn missing_there(&self, at: &Path) -> io::Result<usize> {
-        let Some(source) = &self.source else { return Ok(0) };
-        let there = self.site.hashes(at)?;
-        Ok(source.names.iter().filter(|name| there.get(*name) != source.sha256.get(*name)).count())
+    fn upload(&self, from: &Path, to: &Path, tree: &Tree) -> io::Result<()> {
+        self.site.upload(from, to)?;
+        let missing = check::compare(tree, &self.site.tree(to)?).missing();
+        if missing > 0 {
+            let text = format!("{missing} names did not arrive whole in {} while it was made ready", to.display());
+            return Err(io::Error::other(text));
+        }
+        Ok(())
     }
 
-    /// Which files at the destination are whole, and how many names should not be there.
-    fn inspect(&self, source: &Source, dest: &Path, direction: Direction) -> Result<Found, Halt> {
-        let mut found = Found { whole: vec![false; source.names.len()], extra: 0, landed: Vec::new() };
-        let number = |name: &Path| source.names.binary_search_by(|other| other.as_path().cmp(name)).ok();
+    /// What the destination has of the source.
+    fn inspect(&self, source: &Source, dest: &Path, direction: Direction) -> Result<(Found, Vec<f64>), Halt> {
         if direction == Direction::Push && !self.site.is_here() {
-            for (name, hash) in self.site.hashes(dest)? {
-                match number(&name) {
-                    Some(number) => found.whole[number] = source.sha256.get(&name) == Some(&hash),
-                    None => found.extra += 1,
-                }
-            }
-            return Ok(found);
+            return Ok((check::compare(&source.tree, &self.site.tree(dest)?), Vec::new()));
         }
-        for (name, meta) in trees::list(dest)? {
-            match number(&name) {
-                Some(number) if meta.is_file() => {
-                    found.whole[number] = Some(&trees::hash(&dest.join(&name))?) == source.hashes.get(&name);
-                    if found.whole[number] {
-                        // The inode was last changed when it got its name or its attributes, whichever came last.
-                        found.landed.push(meta.ctime() as f64 + meta.ctime_nsec() as f64 / 1e9);
-                    }
-                }
-                Some(_) => {}
-                None => found.extra += u64::from(!meta.is_dir()),
-            }
-            if self.stop.asked() {
-                return Err(Halt::Interrupted);
-            }
-        }
-        Ok(found)
+        let found = check::compare(&source.tree, &check::look(dest, self.hash(), &self.stop)?);
+        let landed = check::landed(&source.tree, &found, dest)?;
+        Ok((found, landed))
     }
 
     /// What is no longer wanted of a work that was measured: out of the way of the next one.
@@ -234,8 +204,15 @@ impl Ground {
         if stays(&cell.workload) { Ok(()) } else { self.clear(dir) }
     }
 
-    /// A destination, with the directories that a process for one file does not make.
+    /// A destination, with what it has before the run, and with the directories that a process for one file does not make.
     fn destination(&self, dest: &Path, direction: Direction, source: &Source, program: Program) -> io::Result<()> {
+        if source.workload.kind.destination() == Destination::Other {
+            let (_, into) = self.ends(direction);
+            return match direction {
+                Direction::Push => self.site.copy(&into.join("other"), dest),
+                Direction::Pull => make::copy(&into.join("other"), dest),
+            };
+        }
         let mut dirs = BTreeSet::from([dest.to_owned()]);
         if program.is_each() || program == Program::Sftp {
             dirs.extend(source.names.iter().filter_map(|name| name.parent()).map(|parent| dest.join(parent)));
@@ -255,7 +232,7 @@ impl Executor for Ground {
         if self.source.as_ref().is_none_or(|source| source.workload != *workload) {
             let at = self.here().join("source");
             if let Some(source) = self.source.take() {
-                for left in &source.uploaded {
+                for left in &source.placed {
                     if !self.site.is_here() {
                         self.site.remove(left)?;
                     }
@@ -264,23 +241,20 @@ impl Executor for Ground {
                 self.discard(&at, &source.workload)?;
             }
             self.check_space(workload)?;
-            note(format_args!("making {} files of {} bytes in {}", workload.files, workload.size, at.display()));
-            let hashes = self.make(workload, &at)?;
-            let names: Vec<PathBuf> = hashes.keys().cloned().collect();
-            let mut sha256 = BTreeMap::new();
-            if !self.site.is_here() {
-                for name in &names {
-                    sha256.insert(name.clone(), sha256_of(&at.join(name))?);
-                }
-            }
-            self.source = Some(Source { workload: workload.clone(), names, hashes, sha256, uploaded: BTreeSet::new() });
+            note(format_args!("making {} in {}", workload.name, at.display()));
+            make::source(workload, &at, &self.stop)?;
+            let tree = check::look(&at, self.hash(), &self.stop)?;
+            let names = check::items(&tree).cloned().collect();
+            self.source = Some(Source { workload: workload.clone(), tree, names, placed: BTreeSet::new() });
         }
         let (source, into) = self.ends(cell.direction);
-        self.place(workload, &source, cell.direction == Direction::Pull)?;
-        if workload.unchanged {
-            self.place(workload, &into.join("unchanged"), cell.direction == Direction::Push)?;
+        let push = cell.direction == Direction::Push;
+        self.place(workload, &source, !push, What::Source)?;
+        match workload.kind.destination() {
+            Destination::Empty => Ok(()),
+            Destination::Alike => self.place(workload, &into.join("alike"), push, What::Source),
+            Destination::Other => self.place(workload, &into.join("other"), push, What::Other),
         }
-        Ok(())
     }
 
     fn run(&mut self, cell: &Cell, program: Program) -> Result<Sample, Halt> {
@@ -291,7 +265,8 @@ impl Executor for Ground {
         let (from, into) = self.ends(cell.direction);
         // Never the same directory twice: ext4 is slow to create files where many were deleted.
         let fresh = into.join(format!("run-{number}"));
-        let dest = if cell.workload.unchanged { into.join("unchanged") } else { fresh.clone() };
+        let alike = cell.workload.kind.destination() == Destination::Alike;
+        let dest = if alike { into.join("alike") } else { fresh.clone() };
         self.destination(&dest, cell.direction, source, program)?;
         let scratch = self.here().join(format!("of-{number}"));
         fs::create_dir_all(scratch.join("outputs"))?;
@@ -312,6 +287,7 @@ impl Executor for Ground {
             hopsync: &self.hopsync,
             names: &source.names,
             at_once: cell.at_once,
+            more: cell.workload.kind.options(),
             scratch: &scratch,
             reports: &reports,
         })?;
@@ -325,7 +301,7 @@ impl Executor for Ground {
         }
         let cost = measured?;
         let servers = self.site.served().zip(before).map(|(after, before)| served(&after, &before));
-        let found = self.inspect(source, &dest, cell.direction)?;
+        let (found, landed) = self.inspect(source, &dest, cell.direction)?;
         let jump = self.site.jump(cell);
         let account = account(
             &Run {
@@ -348,7 +324,8 @@ impl Executor for Ground {
         )?;
         self.leave(&fresh, cell)?;
         self.clear(&scratch)?;
-        Ok(sample(&cost, &found, servers, account, cell))
+        let sample = sample(&cost, &landed, servers, account, cell.workload.kind);
+        Ok(sample.found(&found))
     }
 
     fn now(&self) -> u64 {
@@ -357,17 +334,19 @@ impl Executor for Ground {
 }
 
 fn stays(workload: &Workload) -> bool {
-    workload.files >= MANY && workload.bytes() <= LITTLE
+    workload.names_there() >= MANY && workload.bytes_there() <= LITTLE
 }
 
-fn sample(cost: &Cost, found: &Found, servers: Option<Served>, account: account::Account, cell: &Cell) -> Sample {
+/// All but what was found at the destination.
+fn sample(cost: &Cost, landed: &[f64], servers: Option<Served>, account: account::Account, kind: Kind) -> Sample {
     let since = |at: &f64| ((at - cost.began).max(0.0) * 1e3).round() / 1e3;
-    let mut arrivals: Vec<f64> = match found.landed.is_empty() {
-        false => found.landed.iter().map(since).collect(),
+    let mut arrivals: Vec<f64> = match landed.is_empty() {
+        false => landed.iter().map(since).collect(),
         true => account.landed,
     };
     arrivals.sort_by(f64::total_cmp);
-    if cell.workload.unchanged {
+    // What was there before did not arrive.
+    if matches!(kind, Kind::Nothing | Kind::UnchangedTree | Kind::Delete) {
         arrivals.clear();
     }
     Sample {
@@ -376,8 +355,6 @@ fn sample(cost: &Cost, found: &Found, servers: Option<Served>, account: account:
         system_s: cost.system_s,
         peak_rss: cost.peak_rss,
         exit: cost.exit(),
-        whole: found.whole.iter().filter(|whole| **whole).count() as u64,
-        extra: found.extra,
         message: account.message,
         crowd: account.crowd,
         missing: account.missing,
@@ -386,6 +363,7 @@ fn sample(cost: &Cost, found: &Found, servers: Option<Served>, account: account:
         whole_with_exit_not_0: account.whole_with_exit_not_0,
         servers,
         arrivals,
+        ..Sample::default()
     }
 }
 
@@ -403,18 +381,6 @@ fn served(after: &Served, before: &Served) -> Served {
     }
 }
 
-fn sha256_of(path: &Path) -> io::Result<String> {
-    let mut file = fs::File::open(path)?;
-    let mut hash = Sha256::new();
-    let mut block = vec![0; 1 << 20];
-    loop {
-        match file.read(&mut block)? {
-            0 => return Ok(hash.finalize().iter().map(|byte| format!("{byte:02x}")).collect()),
-            count => hash.update(&block[..count]),
-        }
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -422,7 +388,7 @@ mod tests {
     #[test]
     fn many_little_files_stay_and_what_needs_room_does_not() {
         let of = |work: &str| stays(&work.parse().expect("a work"));
-        assert!(of("10000x4K") && of("2000x4K") && of("nothing"));
+        assert!(of("10000x4K") && of("2000x4K") && of("nothing") && of("tree") && of("delete"));
         assert!(!of("2G") && !of("900x1M") && !of("18x4K") && !of("100000x4K"));
     }
 }

@@ -10,8 +10,10 @@ use std::process::Command;
 use std::time::Duration;
 
 use super::cell::{Cell, Direction};
+use super::check::{Entry, Tree};
 use super::schedule::{Group, Rounds, Served};
 use super::site::{Jump, Site};
+use super::work::Destination;
 use crate::lab::print::note;
 use crate::lab::run::{Output, run};
 use crate::ledger::escape;
@@ -71,13 +73,13 @@ impl Address {
         let (mut runs, mut bytes, mut most, mut starts) = (0, 0, 1, 0);
         for group in groups {
             for cell in &group.cells {
-                let work = &cell.workload;
-                if work.unchanged || cell.direction == Direction::Pull {
-                    bytes += work.bytes();
+                let (work, destination) = (&cell.workload, cell.workload.kind.destination());
+                if destination != Destination::Empty || cell.direction == Direction::Pull {
+                    bytes += work.bytes_there();
                 }
                 for (program, cell) in group.turns(cell) {
                     runs += rounds;
-                    bytes += if work.unchanged { 0 } else { rounds * work.bytes() };
+                    bytes += if destination == Destination::Alike { 0 } else { rounds * work.bytes_there() };
                     let connections = program.connections(work.files);
                     most = most.max(cell.at_once.unwrap_or(connections));
                     starts += rounds * connections;
@@ -160,6 +162,27 @@ impl Address {
         };
         Jump { is: true, speaks: jumps.split(',').all(speaks) }
     }
+}
+
+/// Tells what is in the working directory, a line for each name. `ls -l` is how POSIX tells a link's target.
+const LOOK: &str = "find . -type d | sed 's/^/directory /' && find . -type f -exec sha256sum {} + && \
+                    find . -type l -exec ls -ld {} + && find . ! -type d ! -type f ! -type l | sed 's/^/other /'";
+
+/// A line of it. One that is not understood tells of a name too, which no source has.
+fn entry(line: &str) -> (PathBuf, Entry) {
+    let known = || {
+        let (what, name) = line.split_once(" ./")?;
+        if what == "directory" {
+            return Some((name, Entry::Directory));
+        }
+        let hash = what.strip_suffix(' ').filter(|hash| hash.len() == 64);
+        if let Some(hash) = hash.filter(|hash| hash.bytes().all(|digit| digit.is_ascii_hexdigit())) {
+            return Some((name, Entry::File(hash.to_owned())));
+        }
+        let (name, target) = name.split_once(" -> ").filter(|_| what.starts_with('l'))?;
+        Some((name, Entry::Link(target.into())))
+    };
+    known().map_or_else(|| (line.into(), Entry::Other), |(name, entry)| (name.into(), entry))
 }
 
 /// A directory that we made, and whose name means nothing else to any shell or program.
@@ -255,13 +278,13 @@ impl Site for Host {
         }
     }
 
-    fn hashes(&self, dir: &Path) -> io::Result<BTreeMap<PathBuf, String>> {
-        let output = self.far_shell(&format!("cd {} && find . -type f -exec sha256sum {{}} +", dir.display()))?;
-        let hash = |line: &str| {
-            let (hash, name) = line.split_once("  ./")?;
-            Some((PathBuf::from(name), hash.to_owned()))
-        };
-        Ok(output.out().lines().filter_map(hash).collect())
+    fn copy(&self, from: &Path, to: &Path) -> io::Result<()> {
+        self.far_shell(&format!("cp -a -- {} {}", from.display(), to.display())).map(drop)
+    }
+
+    fn tree(&self, dir: &Path) -> io::Result<Tree> {
+        let output = self.far_shell(&format!("cd {} && {LOOK}", dir.display()))?;
+        Ok(output.out().lines().filter(|line| *line != "directory .").map(entry).collect())
     }
 }
 
@@ -305,6 +328,19 @@ mod tests {
             "/$x/hopsync-bench.y",
         ] {
             assert!(!sound(path), "{path}");
+        }
+    }
+
+    #[test]
+    fn every_line_of_a_look_is_a_name() {
+        let hash = "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad";
+        let file = entry(&format!("{hash}  ./000/a"));
+        assert_eq!(file, ("000/a".into(), Entry::File(hash.to_owned())));
+        assert_eq!(entry("directory ./a/b"), ("a/b".into(), Entry::Directory));
+        let link = entry("lrwxrwxrwx 1 me us 7 Jul 14  2017 ./links/l -> ../x/y");
+        assert_eq!(link, ("links/l".into(), Entry::Link("../x/y".into())));
+        for odd in ["other ./pipe", &format!("\\{hash}  ./with\\nnewline"), "half a name", "directory"] {
+            assert_eq!(entry(odd), (odd.into(), Entry::Other));
         }
     }
 

@@ -29,6 +29,8 @@ pub struct Job<'a> {
     /// The files, below the source.
     pub names: &'a [PathBuf],
     pub at_once: Option<u64>,
+    /// Options that the work asks for, in rsync's words.
+    pub more: &'a [&'a str],
     /// A fresh directory here for what the programs need.
     pub scratch: &'a Path,
     /// Where hopsync's reports go.
@@ -79,7 +81,7 @@ impl Job<'_> {
         (from, to): (String, String),
     ) -> Command {
         let mut command: Command = vec![program.into()];
-        command.extend(options.iter().map(OsString::from));
+        command.extend(options.iter().chain(self.more).map(OsString::from));
         command.extend(report.map(|report| format!("--report={}", report.display()).into()));
         command.extend(["-e".into(), ssh.join(" ").into(), from.into(), to.into()]);
         command

@@ -1,8 +1,10 @@
 //! `hopsync-lab bench`: hopsync beside rsync and others, on servers that it starts itself or on somebody's cluster.
 //!
-//! - [`cell`]: what is measured; [`programs`]: side by side with what, as [`job`]s; [`experiments`]: both, with a name.
+//! - [`work`] and [`cell`]: what is measured; [`programs`]: side by side with what, as [`job`]s; [`experiments`]: both, with a
+//!   name.
 //! - [`schedule`]: who runs when; [`statistics`], [`beside`], [`delivery`]: what is told of it. All pure.
-//! - [`site`]: where the far end is: [`own`] servers, or a [`host`]; [`ground`]: the files, and one run on them.
+//! - [`site`]: where the far end is: [`own`] servers, or a [`host`]; [`ground`]: the files, and one run on them;
+//!   [`make`] makes them, and [`check`] compares what arrived with them.
 //! - [`plan`], [`mod@measure`], [`storm`]: many processes at once, and what they cost; [`stop`]: ending it all.
 //! - [`account`]: which files were lost and why, by [`attribute`] and by hopsync's [`ledger`].
 //! - [`files`]: the dated folder with the raw numbers.
@@ -13,6 +15,7 @@ mod account;
 mod attribute;
 mod beside;
 mod cell;
+mod check;
 mod delivery;
 mod experiments;
 mod files;
@@ -20,6 +23,7 @@ mod ground;
 mod host;
 mod job;
 mod ledger;
+mod make;
 mod measure;
 mod own;
 mod plan;
@@ -29,6 +33,7 @@ mod site;
 mod statistics;
 mod stop;
 mod storm;
+mod work;
 
 use std::io;
 use std::path::PathBuf;
@@ -38,8 +43,9 @@ use std::time::Duration;
 
 pub use self::measure::{Measured, measure};
 pub use self::statistics::Spread;
+pub use self::work::Kind;
 
-use self::cell::{Cell, Direction, Origin, Workload, cells, limits};
+use self::cell::{Cell, Direction, Origin, cells, limits};
 use self::experiments::Experiment;
 use self::files::{Environment, Folder};
 use self::ground::{Ground, workplace};
@@ -49,6 +55,7 @@ use self::programs::Program;
 use self::schedule::{Group, Halt, Record, Rounds, carry_out, total};
 use self::site::Site;
 use self::stop::Stop;
+use self::work::Workload;
 use super::demo::{INTERRUPTED, Signals};
 use super::print::{line, note};
 
@@ -64,8 +71,7 @@ const WARMUPS: (usize, usize) = (1, 0);
 /// `hopsync-lab bench`.
 #[derive(Debug, clap::Args)]
 pub struct Options {
-    /// Work: FILESxSIZE (900x1M), SIZE for one file (2G), or nothing (10,000 files that are there already)
-    #[arg(long, value_delimiter = ',', default_value = cell::TABLE, value_name = "WORK,…")]
+    #[arg(long, value_delimiter = ',', default_value = work::TABLE, value_name = "WORK,…", help = work::HELP)]
     cells: Vec<Workload>,
     /// Round trips to the head in milliseconds [default: each work's own]
     #[arg(long, value_delimiter = ',', value_name = "MS,…")]
@@ -311,7 +317,11 @@ fn progress(number: usize, of: usize, record: &Record) -> String {
     }
     if !sample.complete(&record.cell) {
         let (whole, files) = (sample.whole, record.cell.workload.files);
-        text += &format!(", exit {}, {whole}/{files} whole, {} extra: ", sample.exit, sample.extra);
+        text += &format!(", exit {}, {whole}/{files} whole, {} extra", sample.exit, sample.extra);
+        if sample.directories_missing > 0 {
+            text += &format!(", {} directories missing", sample.directories_missing);
+        }
+        text += ": ";
         text += &if sample.missing.is_empty() { sample.message.clone() } else { delivery::in_words(&sample.missing) };
     }
     text

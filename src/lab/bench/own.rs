@@ -10,6 +10,8 @@ use std::time::Duration;
 use tokio::runtime::Handle;
 
 use super::cell::{Cell, Limits, Origin, start_limit};
+use super::check::Tree;
+use super::make;
 use super::schedule::Served;
 use super::site::{Jump, Site};
 use crate::lab::bed::{Bed, Embedded, HEAD, Knobs, SshdPair, TARGET};
@@ -217,7 +219,11 @@ impl Site for Own {
         Err(io::ErrorKind::Unsupported.into())
     }
 
-    fn hashes(&self, _: &Path) -> io::Result<BTreeMap<PathBuf, String>> {
+    fn copy(&self, from: &Path, to: &Path) -> io::Result<()> {
+        make::copy(from, to)
+    }
+
+    fn tree(&self, _: &Path) -> io::Result<Tree> {
         Err(io::ErrorKind::Unsupported.into())
     }
 }

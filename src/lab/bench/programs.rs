@@ -6,9 +6,10 @@ use std::path::{Path, PathBuf};
 
 use serde::Serialize;
 
-use super::cell::{Cell, Workload};
+use super::cell::Cell;
 use super::job::{Job, PARALLEL};
 use super::plan::{Before, Command, Plan};
+use super::work::{Destination, Kind, Workload};
 use crate::share::own;
 
 /// Seconds for which a connection that nobody uses any more stays, should nobody be left to end it.
@@ -138,8 +139,8 @@ impl Program {
         let (work, far) = (&cell.workload, cell.rtt_ms > 0);
         let mut programs = vec![Hopsync];
         let more = [
-            (HopsyncUnverified, !work.unchanged),
-            (HopsyncFour, far && !work.unchanged && work.bytes() > LONG),
+            (HopsyncUnverified, work.kind.sends_files()),
+            (HopsyncFour, far && work.kind.sends_files() && work.bytes() > LONG),
             (HopsyncWarm, far),
             (Rsync, true),
             (RsyncMux, far && HopsyncWarm.suits(work)),
@@ -151,14 +152,19 @@ impl Program {
         programs
     }
 
-    /// Whether measuring it on this work says anything: some programs do not know what is there already, one file is for one
-    /// process, and large work makes a connection of its own whatever stands.
+    /// Whether measuring it on this work says anything: some programs do not know what is there already, scp and sftp copy what
+    /// links name, one file is for one process, a process that has a part of the files cannot tell which others have to go,
+    /// and large work makes a connection of its own whatever stands.
     pub fn suits(self, workload: &Workload) -> bool {
+        let kind = workload.kind;
+        let empty = kind.destination() == Destination::Empty;
         match self {
-            Program::Tar | Program::Scp | Program::Sftp => !workload.unchanged,
-            Program::ParallelRsync => workload.files > 1,
-            Program::HopsyncWarm => workload.bytes() < own::LARGE_PUSH && workload.files < own::TREE as u64,
-            program if program.is_each() => workload.files > 1 && !workload.unchanged,
+            Program::Tar => empty,
+            Program::Scp | Program::ScpEach | Program::Sftp if kind == Kind::Links => false,
+            Program::Scp | Program::Sftp => empty,
+            Program::ParallelRsync => workload.files > 1 && kind != Kind::Delete,
+            Program::HopsyncWarm => workload.bytes() < own::LARGE_PUSH && workload.names() < own::TREE as u64,
+            program if program.is_each() => workload.files > 1 && empty,
             _ => true,
         }
     }
@@ -255,6 +261,7 @@ mod tests {
             hopsync: Path::new("/bin/hopsync"),
             names: names(),
             at_once: program.is_each().then_some(2),
+            more: &[],
             scratch,
             reports: Path::new("/r"),
         }
@@ -347,6 +354,9 @@ mod tests {
         assert_eq!([of("900x1M", 50), of("500M", 50)], [[true, true, false, true]; 2]);
         assert_eq!(of("2000x4K", 50), [true, false, true, true]);
         assert_eq!([of("nothing", 0), of("nothing", 50)], [[false; 4]; 2]);
+        assert_eq!(of("tree", 50), [true, false, false, true]);
+        assert_eq!([of("unchanged-tree", 50), of("delete", 50)], [[false; 4], [false, false, true, false]]);
+        assert_eq!([of("links", 50), of("parts", 50)], [[false, false, false, true], [true, true, false, false]]);
     }
 
     #[test]
@@ -364,5 +374,26 @@ mod tests {
         assert!(suits(Program::ParallelRsync, "nothing") && !suits(Program::ParallelRsync, "2G"));
         assert!(suits(Program::Hopsync, "2G") && suits(Program::Rsync, "nothing"));
         assert!(suits(Program::RsyncEach, "2x1") && !suits(Program::RsyncEach, "nothing"));
+        for program in Program::value_variants() {
+            // All of these move trees; not all know what has to go, or what is there, or what a link is.
+            assert!(suits(*program, "chain"), "{program:?}");
+            let whole_tree = program.is_ours() || program.needs() == Some("rsync");
+            let knows = whole_tree && !program.is_each() && *program != Program::ParallelRsync;
+            assert_eq!(suits(*program, "delete"), knows, "{program:?}");
+            // So few that a shared connection carries them too.
+            let links = "links".parse::<Workload>().expect("a work").scaled(0.1);
+            assert_eq!(program.suits(&links), !matches!(program.needs(), Some("scp" | "sftp")), "{program:?}");
+        }
+    }
+
+    #[test]
+    fn what_has_to_go_is_told_to_hopsync_and_rsync_alike() {
+        let scratch = tempfile::tempdir().expect("a directory");
+        let deleting = |program: Program| {
+            let job = Job { more: Kind::Delete.options(), ..job(program, Direction::Push, scratch.path()) };
+            program.plan(&job).expect("a plan").commands.remove(0)
+        };
+        assert_eq!(deleting(Program::Rsync), ["rsync", "-a", "--delete", "-e", "ssh -F /c", "/s/", "far:/d/"]);
+        assert_eq!(deleting(Program::Hopsync)[1..4], ["-a", "--no-share", "--delete"]);
     }
 }

@@ -8,6 +8,7 @@ use serde::Serialize;
 
 use super::attribute::{Missing, TriedAgain};
 use super::cell::Cell;
+use super::check::Found;
 use super::programs::Program;
 
 /// What one run of one program left.
@@ -22,8 +23,10 @@ pub struct Sample {
     pub peak_rss: u64,
     /// Exit code; 128 + n if it died by signal n. Of many processes the largest.
     pub exit: i32,
-    /// Files at the destination whose hash is the source's.
+    /// Files at the destination whose hash is the source's, and links that point to the same.
     pub whole: u64,
+    /// Directories of the source that the destination has not.
+    pub directories_missing: u64,
     /// Names at the destination that the source has not.
     pub extra: u64,
     /// The end of what it wrote, for people. Of many processes, what the first to fail wrote.
@@ -74,7 +77,14 @@ pub struct Served {
 impl Sample {
     /// Everything is there, nothing else is, and the program says so.
     pub fn complete(&self, cell: &Cell) -> bool {
-        self.exit == 0 && self.whole == cell.workload.files && self.extra == 0
+        let all = self.whole == cell.workload.files && self.directories_missing == 0;
+        self.exit == 0 && all && self.extra == 0
+    }
+
+    /// The same with what a destination has.
+    pub fn found(self, found: &Found) -> Sample {
+        let whole = found.whole.iter().filter(|whole| **whole).count() as u64;
+        Sample { whole, directories_missing: found.directories_missing, extra: found.extra, ..self }
     }
 }
 

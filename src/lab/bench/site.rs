@@ -1,10 +1,10 @@
 //! Where the far end of a bench is, and how it is reached.
 
-use std::collections::BTreeMap;
 use std::io;
 use std::path::{Path, PathBuf};
 
 use super::cell::Cell;
+use super::check::Tree;
 use super::schedule::Served;
 
 /// Servers that the bench started itself, or somebody's cluster.
@@ -45,8 +45,11 @@ pub trait Site {
     /// Copies what is in `from` here to `to` there.
     fn upload(&self, from: &Path, to: &Path) -> io::Result<()>;
 
-    /// SHA-256 of each file below a directory at the far end.
-    fn hashes(&self, dir: &Path) -> io::Result<BTreeMap<PathBuf, String>>;
+    /// Copies a directory at the far end to where nothing is there, with its times.
+    fn copy(&self, from: &Path, to: &Path) -> io::Result<()>;
+
+    /// What is in a directory at the far end, files by their SHA-256.
+    fn tree(&self, dir: &Path) -> io::Result<Tree>;
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -75,7 +75,7 @@ pub fn rows(records: &[Record]) -> Vec<Row> {
 fn row(cell: &Cell, program: Program, records: &[&Record]) -> Row {
     let complete: Vec<_> = records.iter().filter(|record| record.sample.complete(cell)).map(|r| &r.sample).collect();
     let wall = Spread::of(complete.iter().map(|sample| sample.wall_s));
-    let rate = wall.filter(|_| !cell.workload.unchanged).map(|wall| cell.workload.bytes() as f64 / wall.median);
+    let rate = wall.filter(|_| cell.workload.kind.sends_files()).map(|wall| cell.workload.bytes() as f64 / wall.median);
     Row {
         cell: cell.clone(),
         program,

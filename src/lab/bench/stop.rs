@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use rustix::process::{Pid, Signal, kill_process_group};
 
+use super::schedule::Halt;
 use crate::lab::demo::Signals;
 
 /// How long interrupted programs may take to tidy up.
@@ -31,6 +32,12 @@ impl Stop {
         self.state().asked
     }
 
+    /// # Errors
+    /// If the bench is to end.
+    pub fn check(&self) -> Result<(), Halt> {
+        if self.asked() { Err(Halt::Interrupted) } else { Ok(()) }
+    }
+
     /// From now on `group` is what a signal ends; at once, if one has come already.
     pub fn watch(&self, group: Pid) {
         let mut state = self.state();
@@ -44,7 +51,7 @@ impl Stop {
         self.state().group = None;
     }
 
-    fn send(&self, signal: Signal) {
+    pub(super) fn send(&self, signal: Signal) {
         let mut state = self.state();
         state.asked = true;
         if let Some(group) = state.group {

@@ -9,7 +9,7 @@ use super::read::{Error, Lines, read_runs, reports_in, shown};
 use super::record::{LIMITS, Record, axes, environment};
 use super::runs::Runs;
 use super::tally::{Kind, Place, Tally};
-use crate::lab::bench::Spread;
+use crate::lab::bench::{Kind as Work, Spread};
 use crate::ledger::escape_cut;
 
 /// Cells kept, and programs of each: more than anyone waits for.
@@ -47,8 +47,8 @@ pub struct Cell {
     pub axes: Vec<(&'static str, String)>,
     pub files: u64,
     pub bytes: u64,
-    /// Nothing was to be sent.
-    pub unchanged: bool,
+    /// Files were to be sent: there is a rate.
+    pub sends_files: bool,
     pub programs: Vec<Program>,
 }
 
@@ -64,6 +64,8 @@ pub struct Program {
     pub missing: u64,
     /// The most that one run missed.
     pub worst: u64,
+    /// Directories that were missing after runs, and names that the source has not.
+    pub amiss: u64,
     /// Wall times of complete runs, and of the others.
     pub walls: Vec<f64>,
     pub broken: Vec<f64>,
@@ -143,9 +145,9 @@ impl Bench {
             Some(at) => &mut self.cells[at],
             None if self.cells.len() < CELLS => {
                 let size = record.number("size")?;
-                let unchanged = record.flag("unchanged");
+                let sends_files = record.kind().is_some_and(Work::sends_files);
                 let bytes = files.saturating_mul(size);
-                self.cells.push(Cell { axes, files, bytes, unchanged, programs: Vec::new() });
+                self.cells.push(Cell { axes, files, bytes, sends_files, programs: Vec::new() });
                 let last = self.cells.len() - 1;
                 &mut self.cells[last]
             }
@@ -248,12 +250,15 @@ impl Program {
         let extra = record.number("extra").unwrap_or(0);
         let whole = record.number("whole")?.min(files);
         let missing = files - whole;
-        let complete = exit == Some(0) && missing == 0 && extra == 0;
+        // An older bench did not look at directories.
+        let amiss = record.number("directories_missing").unwrap_or(0).saturating_add(extra);
+        let complete = exit == Some(0) && missing == 0 && amiss == 0;
         self.runs += 1;
         self.complete += u64::from(complete);
         self.whole = self.whole.saturating_add(whole);
         self.missing = self.missing.saturating_add(missing);
         self.worst = self.worst.max(missing);
+        self.amiss = self.amiss.saturating_add(amiss);
         let walls = if complete { &mut self.walls } else { &mut self.broken };
         if walls.len() < WALLS {
             walls.push(wall);

@@ -79,8 +79,23 @@ pub fn headline(bench: &Bench) -> (String, Vec<String>) {
         sentences.extend(failing.map(|total| format!("{}: {}", total.name, lower(of(total)))));
     }
     let headline = if sentences.is_empty() { "Nothing was measured.".to_owned() } else { sentences.remove(0) };
+    sentences.extend(amiss(bench));
     sentences.extend(speed(bench));
     (headline, sentences)
+}
+
+/// Files are not all: who left directories out, or names that should not be there.
+fn amiss(bench: &Bench) -> Option<String> {
+    let programs = || bench.cells.iter().flat_map(|cell| &cell.programs).filter(|program| program.amiss > 0);
+    let mut names: Vec<&str> = Vec::new();
+    for program in programs() {
+        if !names.contains(&program.name.as_str()) {
+            names.push(&program.name);
+        }
+    }
+    let all = programs().map(|program| program.amiss).fold(0, u64::saturating_add);
+    let told = format!("{} amiss after runs of {}", counted(all, "name"), words::listed(&names));
+    (all > 0).then(|| format!("{told}: directories missing, or what the source has not."))
 }
 
 /// Where both were whole: how hopsync's time compares.
@@ -175,6 +190,7 @@ fn delivered(cells: &[Named], names: &[&str], bench: &Bench, prefix: &str) -> Se
         ("missing", ""),
         ("share", ""),
         ("worst run misses", ""),
+        ("names amiss", ""),
         ("complete runs", ""),
     ];
     let mut table = Table::new(&format!("{prefix}delivered"), "Delivered and missing", &columns);
@@ -189,6 +205,7 @@ fn delivered(cells: &[Named], names: &[&str], bench: &Bench, prefix: &str) -> Se
                 Value::Count(program.missing),
                 Value::text(percent(program.whole, all)),
                 Value::Count(program.worst),
+                Value::Count(program.amiss),
                 Value::text(format!("{} of {}", program.complete, program.runs)),
             ]);
         }
@@ -201,7 +218,8 @@ fn delivered(cells: &[Named], names: &[&str], bench: &Bench, prefix: &str) -> Se
         ));
     }
     let description = headline(bench).0;
-    let words = "All runs that count, together; a file counts if it arrived whole, by the bench's own hash.";
+    let words = "All runs that count, together; a file counts if it arrived whole, by the bench's own hash. Names amiss are \
+                 directories that are missing, and whatever the source has not.";
     let figure = Figure::new(&format!("{prefix}delivered"), "Delivered and missing", words, &description, |svg| {
         stacks(svg, &groups);
     });

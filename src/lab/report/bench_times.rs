@@ -61,7 +61,7 @@ pub fn time(cells: &[Named], prefix: &str) -> Section {
             let mut cpu = program.cpu.clone();
             cpu.sort_by(f64::total_cmp);
             let rate =
-                spread.filter(|wall| !cell.unchanged && wall.median > 0.0).map(|wall| cell.bytes as f64 / wall.median);
+                spread.filter(|wall| cell.sends_files && wall.median > 0.0).map(|wall| cell.bytes as f64 / wall.median);
             table.rows.push(vec![
                 Value::text(letter),
                 Value::text(&program.name),

@@ -2,10 +2,12 @@
 
 use std::path::Path;
 
+use serde::Deserialize;
 use serde_json::Value;
 
 use super::read::{Error, Lines, shown};
 use super::units::{bytes, count, size};
+use crate::lab::bench::Kind;
 use crate::ledger::escape_cut;
 
 /// The axes that are limits: the head's, the target's, and what both are called where they are the same in every cell.
@@ -36,6 +38,15 @@ impl Record<'_> {
     /// As it came: for what escapes it itself.
     pub fn raw(&self, name: &str) -> &str {
         self.field(name).and_then(Value::as_str).unwrap_or_default()
+    }
+
+    /// What kind of work it is; `None` if that is none that we know.
+    pub fn kind(&self) -> Option<Kind> {
+        match self.field("kind") {
+            Some(kind) => Kind::deserialize(kind).ok(),
+            // Benches that knew but these two told it so.
+            None => Some(if self.flag("unchanged") { Kind::Nothing } else { Kind::Files }),
+        }
     }
 
     pub fn flag(&self, name: &str) -> bool {
@@ -76,15 +87,36 @@ impl Record<'_> {
     }
 }
 
+/// What a work is besides files of a size.
+fn words(kind: Kind) -> &'static str {
+    match kind {
+        Kind::Files | Kind::Links => "",
+        Kind::Nothing => "all there already",
+        Kind::Tree => "a directory for each",
+        Kind::UnchangedTree => "a directory for each, all there already",
+        Kind::Chain => "in directories one in another",
+        Kind::Delete => "all there already, beside a tree that has to go",
+        Kind::Parts => "over an older one, which differs in places",
+    }
+}
+
 /// What a cell is, by what may vary between cells.
 pub fn axes(record: &Record) -> Result<Vec<(&'static str, String)>, String> {
     let mut axes = Vec::new();
     let files = record.number("files")?;
-    axes.push(("files", if files == 1 { "1 file".to_owned() } else { format!("{} files", count(files)) }));
-    axes.push(("size", format!("of {}", size(record.number("size")?))));
-    if record.flag("unchanged") {
-        axes.push(("unchanged", "all there already".to_owned()));
+    let kind = record.kind();
+    let links = matches!(kind, Some(Kind::Links));
+    let what = if links { "link" } else { "file" };
+    axes.push(("files", if files == 1 { format!("1 {what}") } else { format!("{} {what}s", count(files)) }));
+    if !links {
+        axes.push(("size", format!("of {}", size(record.number("size")?))));
     }
+    let work = match kind {
+        Some(kind) => words(kind).to_owned(),
+        // A newer bench's.
+        None => record.text("kind").unwrap_or_default(),
+    };
+    axes.push(("work", work));
     axes.push(("direction", record.text("direction").unwrap_or_default()));
     // A bench says it only of cells whose programs did not run on a worker.
     if let Some(from) = record.text("from").filter(|from| from != "worker") {
@@ -151,6 +183,27 @@ mod tests {
     use serde_json::json;
 
     use super::*;
+
+    #[test]
+    fn each_kind_of_work_is_told_and_an_older_bench_s_and_a_newer_one_s_too() {
+        let of = |more: Value| {
+            let mut value = json!({"files": 2000, "size": 1000, "direction": "push"});
+            value.as_object_mut().expect("an object").extend(more.as_object().expect("an object").clone());
+            let axes = axes(&Record(&value)).expect("axes");
+            axes.iter()
+                .take_while(|axis| axis.0 != "direction")
+                .map(|axis| axis.1.as_str())
+                .collect::<Vec<_>>()
+                .join(" ")
+        };
+        let files = "2,000 files of 1\u{a0}kB";
+        assert_eq!([of(json!({"kind": "files"})), of(json!({"unchanged": false}))], [files, files]);
+        let nothing = format!("{files} all there already");
+        assert_eq!([of(json!({"kind": "nothing"})), of(json!({"unchanged": true}))], [&*nothing, &*nothing]);
+        assert_eq!(of(json!({"kind": "unchanged-tree"})), format!("{files} a directory for each, all there already"));
+        assert_eq!(of(json!({"kind": "links"})), "2,000 links");
+        assert_eq!(of(json!({"kind": "a <new> one"})), format!("{files} a <new> one"), "the page escapes it");
+    }
 
     #[test]
     fn what_was_warmed_stands_beside_the_others_unless_it_is_many_processes() {

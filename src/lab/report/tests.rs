@@ -264,6 +264,23 @@ fn only_our_elements(document: &Document) {
 }
 
 #[test]
+fn a_run_that_left_names_amiss_is_told_and_has_no_time() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let run = |program: &str, directories: u64, extra: u64| {
+        json!({"name": "delete", "kind": "delete", "files": 1, "size": 1, "direction": "push", "rtt_ms": 0, "warmup": false,
+               "program": program, "wall_s": 1.0, "exit": 0, "whole": 1, "directories_missing": directories, "extra": extra})
+        .to_string()
+    };
+    let lines = [run("rsync", 0, 0), run("hopsync", 2, 3), run("hopsync", 0, 0)];
+    std::fs::write(dir.path().join("runs.jsonl"), lines.join("\n") + "\n").expect("a file");
+    let read = super::read::read(&[dir.path().to_owned()]).expect("a bench");
+    let program = &read.benches[0].cells[0].programs[1];
+    assert_eq!((program.runs, program.complete, program.missing, program.amiss, program.sound()), (2, 1, 0, 5, None));
+    let page = tables::markdown(&document(&read)).replace('\u{a0}', " ");
+    assert!(page.contains("5 names amiss after runs of hopsync: directories missing"), "{page}");
+}
+
+#[test]
 fn memory_does_not_grow_with_the_number_of_files() {
     let mut runs = Runs::default();
     runs.line(r#"{"t":0,"event":"start","started":"2026-03-01T00:00:00Z"}"#).expect("a start");

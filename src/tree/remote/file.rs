@@ -239,14 +239,14 @@ impl Source for RemoteFile {
         })
     }
 
-    fn finish(mut self: Box<Self>) -> Answer<Meta> {
+    fn finish(mut self: Box<Self>) -> Answer<(Meta, Option<Digest>)> {
         Box::pin(async move {
             let (channel, stating, closing) = self.stat_and_close();
             let found = stating.attrs(Stage::Read, &self.path).await?;
             for (_channel, closing) in closing {
                 closing.done(Stage::Close, &self.path).await?;
             }
-            meta(&channel, Stage::Read, &self.path, found)
+            Ok((meta(&channel, Stage::Read, &self.path, found)?, None))
         })
     }
 

@@ -11,9 +11,11 @@ mod listing;
 mod parts;
 pub mod pool;
 mod readback;
+mod rename;
 pub mod small;
 mod tree;
 
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock};
 use std::time::{Duration, Instant};
 
@@ -43,8 +45,8 @@ pub struct Remote {
     connecting: tokio::sync::Mutex<Retry>,
     /// Set when it was given up for good.
     given_up: OnceLock<Fault>,
-    /// Something was delivered since the last connect: a connection that only ever dies is given up in the end.
-    progressed: std::sync::atomic::AtomicBool,
+    /// Something was done since the last connect: a connection that only ever dies is given up in the end.
+    progressed: AtomicBool,
     chunk: OnceLock<usize>,
     foresight: Foresight,
 }
@@ -59,7 +61,7 @@ impl Remote {
             current: Mutex::new(None),
             connecting: tokio::sync::Mutex::new(first),
             given_up: OnceLock::new(),
-            progressed: std::sync::atomic::AtomicBool::new(false),
+            progressed: AtomicBool::new(false),
             chunk: OnceLock::new(),
             foresight: Foresight::default(),
         });
@@ -91,7 +93,7 @@ impl Remote {
         }
         let old = self.current().take();
         if let Some(old) = old {
-            if self.progressed.swap(false, std::sync::atomic::Ordering::Relaxed) {
+            if self.progressed.swap(false, Ordering::Relaxed) {
                 retry.succeeded();
             }
             match old.link.state() {
@@ -186,6 +188,11 @@ impl Remote {
                 return Ok((pool, lease));
             }
         }
+    }
+
+    /// The connection was good for something: the next loss is a first one.
+    pub fn progressed(&self) {
+        self.progressed.store(true, Ordering::Relaxed);
     }
 
     /// The work could use this many channels.

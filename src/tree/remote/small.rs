@@ -25,14 +25,8 @@ pub async fn read_small(pool: &Pool, channel: &Arc<Channel>, path: &[u8], size: 
         let (data, found) = crate::share::whole::get(&channel.session, path, len as u32, held).await?;
         return told(pool, channel, path, size, data, found).await;
     }
-    let opened = |opening: Pending| opening.handle(Stage::Open, path);
-    let open = Request::Open { path, flags: open::READ, attrs: Attrs::default() };
-    let (reading, stating, closing) = whole(channel, &open, Budget::Read(pool, len), opened, |flight, handle, held| {
-        let read = Request::Read { handle, offset: 0, len: len as u32 };
-        let reading = (len > 0).then(|| flight.submit_holding(&read, held));
-        (reading, flight.submit(&Request::Fstat { handle }), flight.submit(&Request::Close { handle }))
-    })
-    .await?;
+    let (reading, stating, closing) =
+        ask_to_read(pool, channel, path, len as u32, |opening| opening.handle(Stage::Open, path)).await?;
     let data = match reading {
         Some(reading) => reading.data(Stage::Read, path).await,
         None => Ok(Some(Bytes::new())),
@@ -90,11 +84,58 @@ impl Budget<'_> {
     }
 }
 
-/// Opens a file and asks for all else that is to be done with it, its CLOSE last: at once, where its handle is foreseen.
+/// Asks for a file's first `len` bytes, for what it is then, and has it closed; answered in this order. Without bytes there is no READ.
 ///
 /// # Errors
 /// What `opened` makes of an OPEN that brings no handle. How the rest was answered is for the caller to see.
-pub async fn whole<T, E, F: Future<Output = std::result::Result<Handle, E>>>(
+pub async fn ask_to_read<E, F: Future<Output = std::result::Result<Handle, E>>>(
+    pool: &Pool,
+    channel: &Arc<Channel>,
+    path: &[u8],
+    len: u32,
+    opened: impl Fn(Pending) -> F,
+) -> std::result::Result<(Option<Pending>, Pending, Pending), E> {
+    let open = Request::Open { path, flags: open::READ, attrs: Attrs::default() };
+    whole(channel, &open, Budget::Read(pool, len as usize), opened, |flight, handle, held| {
+        let read = Request::Read { handle, offset: 0, len };
+        let reading = (len > 0).then(|| flight.submit_holding(&read, held));
+        (reading, flight.submit(&Request::Fstat { handle }), flight.submit(&Request::Close { handle }))
+    })
+    .await
+}
+
+/// A file to be made, which must not exist.
+pub struct New<'a> {
+    pub path: &'a [u8],
+    pub mode: u32,
+    pub data: &'a Bytes,
+}
+
+/// Asks for the data to be written, for what the file is then (if `sized`), and has it closed; answered in this order. Without data
+/// there is no WRITE.
+///
+/// # Errors
+/// As [`ask_to_read`].
+pub async fn ask_to_write<E, F: Future<Output = std::result::Result<Handle, E>>>(
+    channel: &Arc<Channel>,
+    budget: Budget<'_>,
+    New { path, mode, data }: New<'_>,
+    sized: bool,
+    opened: impl Fn(Pending) -> F,
+) -> std::result::Result<(Option<Pending>, Option<Pending>, Pending), E> {
+    let flags = open::WRITE | open::CREATE | open::EXCLUSIVE;
+    let attrs = Attrs { permissions: Some(mode & 0o777), ..Attrs::default() };
+    whole(channel, &Request::Open { path, flags, attrs }, budget, opened, |flight, handle, held| {
+        let write = Request::Write { handle, offset: 0, data: data.clone() };
+        let writing = (!data.is_empty()).then(|| flight.submit_holding(&write, held));
+        let stating = sized.then(|| flight.submit(&Request::Fstat { handle }));
+        (writing, stating, flight.submit(&Request::Close { handle }))
+    })
+    .await
+}
+
+/// Opens a file and asks for all else that is to be done with it, its CLOSE last: at once, where its handle is foreseen.
+async fn whole<T, E, F: Future<Output = std::result::Result<Handle, E>>>(
     channel: &Arc<Channel>,
     open: &Request<'_>,
     mut budget: Budget<'_>,
@@ -157,21 +198,13 @@ pub async fn write_small(
     sized: bool,
 ) -> Result<()> {
     let mut budget = Budget::Write(data.len(), Some(room));
-    let flags = open::WRITE | open::CREATE | open::EXCLUSIVE;
-    let attrs = Attrs { permissions: Some(mode & 0o777), ..Attrs::default() };
     if channel.session.extensions.whole && !sized {
         let held = budget.take(channel).await;
         return crate::share::whole::put(&channel.session, path, mode & 0o777, data, held).await;
     }
-    let opened = |opening: Pending| opening.handle(Stage::Open, path);
-    let (open, len) = (Request::Open { path, flags, attrs }, data.len());
-    let (writing, stating, closing) = whole(channel, &open, budget, opened, |flight, handle, held| {
-        let write = Request::Write { handle, offset: 0, data: data.clone() };
-        let writing = (len > 0).then(|| flight.submit_holding(&write, held));
-        let stating = sized.then(|| flight.submit(&Request::Fstat { handle }));
-        (writing, stating, flight.submit(&Request::Close { handle }))
-    })
-    .await?;
+    let (file, len) = (New { path, mode, data: &data }, data.len());
+    let (writing, stating, closing) =
+        ask_to_write(channel, budget, file, sized, |opening| opening.handle(Stage::Open, path)).await?;
     let written = match writing {
         Some(writing) => writing.done(Stage::Write, path).await,
         None => Ok(()),

@@ -1,7 +1,6 @@
 //! The far end as a [`Tree`]: what is asked for becomes requests on one of its channels.
 
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 use std::time::Instant;
 
 use bytes::Bytes;
@@ -18,7 +17,7 @@ use crate::verify::{Algorithm, Digest};
 use super::super::{Answer, Change, How, Identity, Listing, Result, Sink, Source, Tree, Used, join};
 use super::attributes::{attrs, set};
 use super::pool::{Lease, Pool};
-use super::{READBACK, Remote, copy, file, hashes, listing, parts, readback, small};
+use super::{READBACK, Remote, copy, file, hashes, listing, parts, readback, rename, small};
 
 /// The far end as a [`Tree`].
 #[derive(Clone)]
@@ -43,21 +42,45 @@ impl RemoteTree {
         &self,
         work: impl Fn(Arc<Pool>, Lease, bool) -> F,
     ) -> Result<T> {
-        let mut retry = Retry::new(Scope::Channel);
-        let started = Instant::now();
+        let (mut retry, started) = (Retry::new(Scope::Channel), Instant::now());
         loop {
             let (pool, lease) = self.remote.lease().await?;
-            let fault = match work(pool, lease, retry.failures() > 0).await {
-                Err(fault) if matches!(fault.cause, Cause::Lost | Cause::Timeout) => fault,
+            match work(pool, lease, retry.failures() > 0).await {
+                Err(fault) if matches!(fault.cause, Cause::Lost | Cause::Timeout) => {
+                    self.pause(&mut retry, started, fault).await?;
+                }
                 done => return done,
-            };
-            if self.remote.gave_up() {
-                return Err(fault);
             }
-            let decision = retry.after(&fault, started.elapsed(), &mut rand::rng());
-            match decision {
-                Decision::Retry(wait) => tokio::time::sleep(wait).await,
-                Decision::GiveUp(_) => return Err(fault),
+        }
+    }
+
+    /// Waits until what was lost may be asked again.
+    ///
+    /// # Errors
+    /// The fault itself, where it is not to be.
+    async fn pause(&self, retry: &mut Retry, started: Instant, fault: Fault) -> Result<()> {
+        if self.remote.gave_up() {
+            return Err(fault);
+        }
+        let decision = retry.after(&fault, started.elapsed(), &mut rand::rng());
+        match decision {
+            Decision::Retry(wait) => {
+                tokio::time::sleep(wait).await;
+                Ok(())
+            }
+            Decision::GiveUp(_) => Err(fault),
+        }
+    }
+
+    /// A file's hash, made here of what is read back. What is lost meanwhile is read from the beginning.
+    async fn read_back(&self, path: &[u8], size: u64, algorithm: Algorithm) -> Result<Digest> {
+        let (mut retry, started) = (Retry::new(Scope::Channel), Instant::now());
+        loop {
+            match readback::digest(self, path, size, algorithm).await {
+                Err(fault) if matches!(fault.cause, Cause::Lost | Cause::Timeout) => {
+                    self.pause(&mut retry, started, fault).await?;
+                }
+                done => return done,
             }
         }
     }
@@ -271,37 +294,20 @@ impl Tree for RemoteTree {
             {
                 return Ok(found);
             }
-            let digest = readback::digest(self, path, size, how.algorithm()).await?;
-            Ok((digest, READBACK))
+            Ok((self.read_back(path, size, how.algorithm()).await?, READBACK))
         })
     }
 
     fn commit<'a>(&'a self, temp: &'a [u8], path: &'a [u8], change: Change) -> BoxFuture<'a, Result<()>> {
         Box::pin(async move {
             let (from, to) = (self.at_change(temp), self.at_change(path));
-            let (_, lease) = self.remote.lease().await?;
-            let session = &lease.session;
-            // One after the other on one channel: the server takes them in this order, and both are one round trip.
-            let set: Vec<_> =
-                attrs(&change).map(|attrs| session.submit(&Request::Setstat { path: &from, attrs })).collect();
-            let replaces = session.extensions.posix_rename;
-            let rename = if replaces {
-                Request::PosixRename { from: &from, to: &to }
+            if attrs(&change).next().is_none() {
+                rename::again(self, &from, &to).await?;
             } else {
-                Request::Rename { from: &from, to: &to }
-            };
-            let renamed = session.submit(&rename);
-            for set in set {
-                set.done(Stage::Attributes, &to).await?;
+                let (_, lease) = self.remote.lease().await?;
+                rename::with(&lease, &from, &to, &change).await?;
             }
-            renamed.done(Stage::Rename, &to).await.map_err(|mut fault| {
-                if !replaces && fault.cause == Cause::Io {
-                    fault.cause = Cause::Unsupported;
-                    fault.text.push_str("; without posix-rename@openssh.com this server cannot replace a file at once");
-                }
-                fault
-            })?;
-            self.remote.progressed.store(true, Ordering::Relaxed);
+            self.remote.progressed();
             Ok(())
         })
     }
@@ -389,24 +395,7 @@ impl Tree for RemoteTree {
     }
 
     fn move_to<'a>(&'a self, path: &'a [u8], other: &'a dyn Tree, to: &'a [u8]) -> BoxFuture<'a, Result<()>> {
-        Box::pin(async move {
-            let (from, to) = (&self.at_change(path), &join(other.root(), to));
-            let work = |_, lease: Lease, again| async move {
-                let request = match lease.session.extensions.posix_rename {
-                    true => Request::PosixRename { from, to },
-                    false => Request::Rename { from, to },
-                };
-                match lease.session.submit(&request).done(Stage::Rename, to).await {
-                    // Moved by us, if it is where it was to go.
-                    Err(fault) if again && fault.cause == Cause::NotFound => {
-                        let found = lease.session.submit(&Request::Lstat { path: to }).attrs(Stage::List, to).await?;
-                        if found.is_some() { Ok(()) } else { Err(fault) }
-                    }
-                    done => done,
-                }
-            };
-            self.again(work).await
-        })
+        Box::pin(async move { rename::again(self, &self.at_change(path), &join(other.root(), to)).await })
     }
 
     fn node_like<'a>(&'a self, path: &'a [u8], _: &'a dyn Tree, _: &'a [u8]) -> BoxFuture<'a, Result<()>> {
