@@ -34,6 +34,11 @@ impl Ahead {
         Ahead { path, shown, state: State::Unasked }
     }
 
+    /// Whether its listing has come.
+    pub fn is_known(&self) -> bool {
+        matches!(self.state, State::Known(..))
+    }
+
     fn look(&mut self, dest: &Arc<dyn Tree>, filter: &Filter, room: &mut usize) {
         self.ask(dest);
         if let State::Asked(listing) = &mut self.state
@@ -55,7 +60,8 @@ impl Ahead {
         }
     }
 
-    fn ask(&mut self, dest: &Arc<dyn Tree>) {
+    /// Asks for its listing, if nobody has.
+    pub fn ask(&mut self, dest: &Arc<dyn Tree>) {
         if let State::Unasked = self.state {
             let (dest, path) = (dest.clone(), self.path.clone());
             self.state = State::Asked(tokio::spawn(async move { dest.list(&path, false).await }));
