@@ -5,6 +5,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tokio::sync::OnceCell;
 
+use crate::entry::{Kind, Meta};
 use crate::fault::{Cause, Fault, Stage};
 use crate::plan::names::NAME_MAX;
 use crate::tree::{Tree, split};
@@ -20,7 +21,7 @@ pub struct Place {
     /// Whether it is known to lie apart from the destination.
     apart: OnceCell<bool>,
     /// The directories in it that were found or made. Only where it lies apart: elsewhere they may be deleted meanwhile.
-    ready: Mutex<HashMap<Vec<u8>, Arc<OnceCell<()>>>>,
+    ready: Mutex<HashMap<Vec<u8>, Arc<Ready>>>,
     /// Files under way of which the old content is kept already. What is under their names now may be the new one, or half of it:
     /// a later try must not put that in the backup's place.
     kept: Mutex<HashSet<Vec<u8>>>,
@@ -37,10 +38,34 @@ impl Place {
     }
 
     /// What is known of a directory for backups.
-    fn ready(&self, parent: &[u8]) -> Arc<OnceCell<()>> {
+    fn ready(&self, parent: &[u8]) -> Arc<Ready> {
         let mut known = self.ready.lock().unwrap_or_else(PoisonError::into_inner);
         known.entry(parent.to_vec()).or_default().clone()
     }
+}
+
+/// A directory for backups.
+#[derive(Default)]
+struct Ready {
+    found: OnceCell<Found>,
+    made: OnceCell<()>,
+}
+
+/// What is where a directory for backups is to be.
+#[derive(Debug, Clone, Copy)]
+struct Found {
+    there: There,
+    /// The mode of the directory that it stands for.
+    mode: u32,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum There {
+    /// The directory, or a file in its way.
+    Something,
+    /// A link, which backups do not go through: it may lead to what is nobody's to replace.
+    Link,
+    Nothing,
 }
 
 /// Where the backup of a path goes.
@@ -176,27 +201,63 @@ async fn target(run: &Run, path: &[u8]) -> Result<Option<Target>, Fault> {
         Ok(tree)
     });
     let tree = tree.await?.clone();
-    let apart = lies_apart(run).await;
-    // The directories on the way get the modes of those that they stand for.
     let slashes = path.iter().enumerate().filter(|(_, byte)| **byte == b'/');
-    for parent in slashes.map(|(at, _)| &path[..at]) {
-        match apart {
-            true => *run.backups.ready(parent).get_or_try_init(|| prepare(run, tree.as_ref(), parent)).await?,
-            false => prepare(run, tree.as_ref(), parent).await?,
+    let parents: Vec<&[u8]> = slashes.map(|(at, _)| &path[..at]).collect();
+    if lies_apart(run).await {
+        // All are looked for together; what is missing is made one after the other.
+        let ready: Vec<_> = parents.iter().map(|parent| run.backups.ready(parent)).collect();
+        let looks = ready.iter().zip(&parents);
+        let looks = looks.map(|(ready, parent)| ready.found.get_or_try_init(|| find(run, tree.as_ref(), parent)));
+        let found = futures::future::try_join_all(looks).await?;
+        let mut is_new = false;
+        for ((ready, parent), found) in ready.iter().zip(parents).zip(found) {
+            // What was found through a link is not in the directory that takes its place.
+            let found = if is_new { Found { there: There::Nothing, ..*found } } else { *found };
+            is_new = found.there != There::Something;
+            ready.made.get_or_try_init(|| prepare(tree.as_ref(), parent, found)).await?;
+        }
+    } else {
+        for parent in parents {
+            prepare(tree.as_ref(), parent, find(run, tree.as_ref(), parent).await?).await?;
         }
     }
     Ok(Some(Target { tree, shown: crate::tree::join(dir, &name), path: name }))
 }
 
-/// Finds or makes a directory for backups.
-async fn prepare(run: &Run, tree: &dyn Tree, parent: &[u8]) -> Result<(), Fault> {
-    if tree.stat(parent, false).await?.is_none() {
-        let mode = run.dest.stat(parent, false).await?.map_or(0o755, |meta| meta.mode);
-        made(tree.mkdir(parent, 0o700).await, tree, parent).await?;
-        let change = crate::tree::Change { mode: Some(mode), ..Default::default() };
-        tree.set(parent, change, false).await?;
+/// Looks for a directory for backups. It gets the mode of the one that it stands for.
+async fn find(run: &Run, tree: &dyn Tree, parent: &[u8]) -> Result<Found, Fault> {
+    let (there, like) = tokio::join!(tree.stat(parent, false), run.dest.stat(parent, false));
+    let there = match there? {
+        Some(Meta { kind: Kind::Symlink, .. }) => There::Link,
+        Some(_) => There::Something,
+        None => There::Nothing,
+    };
+    if there == There::Link && run.job.options.backup.as_ref().is_some_and(|backup| !backup.suffix.is_empty()) {
+        // It may be a backup of this very run.
+        let text = format!("a link is in the way of a directory for backups, \"{}\"", String::from_utf8_lossy(parent));
+        return Err(Fault::new(run.dest.hop().clone(), Stage::Rename, Cause::Io, text));
     }
-    Ok(())
+    Ok(Found { there, mode: like?.map_or(0o755, |meta| meta.mode) })
+}
+
+/// Makes a directory for backups where there is none.
+async fn prepare(tree: &dyn Tree, parent: &[u8], found: Found) -> Result<(), Fault> {
+    if found.there == There::Something {
+        return Ok(());
+    }
+    if found.there == There::Link {
+        match tree.remove(parent).await {
+            // Somebody else may have been faster.
+            Err(fault) if fault.cause != Cause::NotFound => {
+                let there = tree.stat(parent, false).await?;
+                return if there.is_some_and(|meta| meta.is_dir()) { Ok(()) } else { Err(fault) };
+            }
+            _ => {}
+        }
+    }
+    made(tree.mkdir(parent, 0o700).await, tree, parent).await?;
+    let change = crate::tree::Change { mode: Some(found.mode), ..Default::default() };
+    tree.set(parent, change, false).await
 }
 
 /// Whether it does not matter in which order things are moved to the backups: nothing that is deleted can be a backup, or lie

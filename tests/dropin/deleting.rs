@@ -252,3 +252,24 @@ fn of_two_deleted_things_with_one_name_for_backups_neither_is_lost() -> Tried {
     }
     Ok(())
 }
+
+#[test]
+fn backups_do_not_go_through_a_link_that_is_an_older_backup() -> Tried {
+    for far in [true, false] {
+        let bed = Embedded::start()?;
+        let top = bed.far().to_owned();
+        for dir in ["there/l/deep", "other/deep", "kept", "near"] {
+            fs::create_dir_all(top.join(dir))?;
+        }
+        fs::write(top.join("other/deep/f"), "of somebody else")?;
+        fs::write(top.join("there/l/deep/f"), "content")?;
+        symlink("../other", top.join("kept/l"))?;
+        let options = ["-a", "--delete", "--backup", "--backup-dir=../kept"].map(ToString::to_string);
+        let there = if far { bed.operand("there") } else { slash(&top.join("there")) };
+        over(&bed, options.into_iter().chain([slash(&top.join("near")), there])).run()?.well()?;
+        assert_eq!(fs::read_to_string(top.join("other/deep/f"))?, "of somebody else");
+        assert_eq!(fs::read_to_string(top.join("kept/l/deep/f"))?, "content");
+        assert!(!top.join("there/l").exists());
+    }
+    Ok(())
+}
