@@ -28,8 +28,14 @@ use walk::Walk;
 
 /// Deletes what was found to be extraneous; not what was put behind a link (`led_to`) under the name that it has there.
 pub async fn delete(run: &Run, extraneous: Vec<Extraneous>, led_to: &[Vec<u8>]) {
-    // What is named may lie within something else that is named: that is nothing to be done at once.
-    let mut walk = Walk::new(run, extraneous.iter().any(|extraneous| extraneous.named));
+    if extraneous.is_empty() {
+        return;
+    }
+    // What is named may lie within something else that is named: that is nothing to be done at once. Nor is it where one thing may be
+    // another's backup.
+    let named = extraneous.iter().any(|extraneous| extraneous.named);
+    let ordered = run.job.options.backup.is_some() && !super::backup::in_any_order(run).await;
+    let mut walk = Walk::new(run, named || ordered);
     for Extraneous { path, shown, mut entries, filter, .. } in extraneous {
         let mut said = Vec::new();
         entries.retain(|entry| {
@@ -148,6 +154,10 @@ impl Doomed {
             },
         };
         let done = match done {
+            Err(fault) if is_dir && fault.cause == Cause::Io && is_filled(run, &self.path).await => {
+                said.push(Line::NotEmpty(self.shown.clone()));
+                return self.stays();
+            }
             // Gone is gone, whoever it was.
             Err(fault) if fault.cause != Cause::NotFound => {
                 self.stays();
@@ -166,6 +176,12 @@ impl Doomed {
         }
         said.push(Line::gone(run, self.shown, is_dir));
     }
+}
+
+/// Whether something has come into a directory after all in it was deleted: backups are put there, too. (A server says only that
+/// it failed.)
+async fn is_filled(run: &Run, path: &[u8]) -> bool {
+    run.dest.list(path, false).await.is_ok_and(|listing| !listing.entries.is_empty())
 }
 
 /// What rsync says (-vv) of the rules in a directory that it cannot remove.
@@ -211,7 +227,7 @@ pub async fn make_way(
 /// Empties a directory that is in the way, and says so if something stays in it.
 async fn empty(run: &Run, filter: &Arc<Filter>, path: &[u8], shown: &[u8]) -> Emptied {
     let (stays, within) = unbounded_channel();
-    let mut walk = Walk::new(run, false);
+    let mut walk = Walk::new(run, run.job.options.backup.is_some());
     walk.enter(path.to_vec(), shown.to_vec(), filter, stays).await;
     if !walk.through().await {
         return Emptied::Unknown;

@@ -247,7 +247,7 @@ impl Scan<'_> {
             entries = prune::keep_filled(run, &shown_dir, entries, first.as_ref(), &nodes, &filled).await;
         }
         if only_counted {
-            return self.count(&shown_dir, entries, nodes, first.as_ref(), &hide);
+            return self.count(&shown_dir, entries, nodes, first.as_ref(), &hide, (&dest_path, &protect));
         }
         let known = there.is_some();
         let (old, protect) = match there {

@@ -1,6 +1,7 @@
 //! Many deletions under way at once: that they are, and that nobody sees it by what is told of them.
 
 use std::fs;
+use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command};
 use std::time::Instant;
@@ -16,6 +17,7 @@ use crate::harness::*;
 /// SSH_FXP_*
 const REMOVE: u8 = 13;
 const RMDIR: u8 = 15;
+const EXTENDED: u8 = 200;
 
 /// A target that does what such requests ask for, but does not answer those that are meant.
 fn silent_about(nth: Nth, request: u8) -> std::io::Result<Embedded> {
@@ -168,6 +170,106 @@ fn what_is_told_of_a_crowd_of_deletions_has_rsyncs_order() -> Tried {
         let deleted = expected.iter().filter(|line| line.contains("deleting")).count() as u64;
         let counted = if options.contains(&"-vn") { 0 } else { deleted };
         assert_eq!(ran.report.count("deleted"), counted, "{options:?}");
+    }
+    Ok(())
+}
+
+#[test]
+fn a_backup_that_is_deleted_itself_is_kept_before_another_takes_its_name() -> Tried {
+    for dir in ["--backup-dir=kept", "--backup-dir=../link", "--backup-dir=../to/../to/kept"] {
+        let bed = Embedded::start()?;
+        let there = bed.far().join("there");
+        fs::create_dir_all(there.join("kept"))?;
+        symlink("there/kept", bed.far().join("link"))?;
+        symlink("there", bed.far().join("to"))?;
+        for number in 0..20 {
+            fs::write(there.join(format!("f{number}")), "content")?;
+            fs::write(there.join(format!("kept/f{number}")), "older")?;
+        }
+        let ran = deleting(&bed, &["--backup", dir])?.run()?.well()?;
+        // As rsync, which does not take it for an error.
+        assert!(ran.said().contains("cannot delete non-empty directory: kept"), "{}", ran.said());
+        for file in 0..20 {
+            let kept = |path: String| fs::read_to_string(there.join(path));
+            assert_eq!(kept(format!("kept/kept/f{file}"))?, "older", "{dir}");
+            assert_eq!(kept(format!("kept/f{file}"))?, "content", "{dir}");
+        }
+    }
+    Ok(())
+}
+
+#[test]
+fn what_cannot_be_moved_to_the_backups_is_not_deleted_nor_told_as_gone() -> Tried {
+    // No such file: what is missing may be the place that it was to go to.
+    for status in [2, 3, 4] {
+        let bed = Embedded::target(|config| {
+            // The first one asks for the server's limits; the others rename.
+            let rename = Trouble::Answer { request: EXTENDED, status, text: "" };
+            config.faults = Faults::new([(Nth::Only(4), rename)]);
+        })?;
+        let there = bed.far().join("there");
+        fs::create_dir_all(there.join("d"))?;
+        for number in 0..5 {
+            fs::write(there.join(format!("d/f{number}")), format!("{number}"))?;
+        }
+        let ran = deleting(&bed, &["--backup", "--backup-dir=../kept", "--channels=1", "-v"])?.run()?.exits(23)?;
+        let mut stayed = 0;
+        for number in 0..5 {
+            let name = format!("d/f{number}");
+            let kept = fs::read_to_string(bed.far().join("kept").join(&name)).ok();
+            let stays = fs::read_to_string(there.join(&name)).ok();
+            let told = ran.said().contains(&format!("deleting {name}"));
+            match stays {
+                Some(content) => assert_eq!((content, kept, told), (number.to_string(), None, false), "{}", ran.said()),
+                None => assert_eq!((kept, told), (Some(number.to_string()), true), "{}", ran.said()),
+            }
+            stayed += usize::from(there.join(&name).exists());
+        }
+        assert_eq!(stayed, 1, "{status}: {}", ran.said());
+    }
+    Ok(())
+}
+
+#[test]
+fn of_two_deleted_things_with_one_name_for_backups_neither_is_lost() -> Tried {
+    let bed = Embedded::start()?;
+    let there = bed.far().join("there");
+    for number in 0..20 {
+        fs::create_dir_all(there.join(format!("d{number}~")))?;
+        fs::write(there.join(format!("d{number}")), format!("file {number}"))?;
+        fs::write(there.join(format!("d{number}~/x")), format!("within {number}"))?;
+    }
+    let ran = deleting(&bed, &["--backup", "--backup-dir=../kept", "--suffix=~"])?.run()?.exits(23)?;
+    let kept = bed.far().join("kept");
+    for number in 0..20 {
+        for (content, name, backup) in [
+            (format!("file {number}"), format!("d{number}"), format!("d{number}~")),
+            (format!("within {number}"), format!("d{number}~/x"), format!("d{number}~/x~")),
+        ] {
+            let found = [there.join(&name), kept.join(&backup)].map(|path| fs::read_to_string(path).ok());
+            assert!(found.contains(&Some(content)), "{name}: {found:?}: {}", ran.said());
+        }
+    }
+    Ok(())
+}
+
+#[test]
+fn backups_do_not_go_through_a_link_that_is_an_older_backup() -> Tried {
+    for far in [true, false] {
+        let bed = Embedded::start()?;
+        let top = bed.far().to_owned();
+        for dir in ["there/l/deep", "other/deep", "kept", "near"] {
+            fs::create_dir_all(top.join(dir))?;
+        }
+        fs::write(top.join("other/deep/f"), "of somebody else")?;
+        fs::write(top.join("there/l/deep/f"), "content")?;
+        symlink("../other", top.join("kept/l"))?;
+        let options = ["-a", "--delete", "--backup", "--backup-dir=../kept"].map(ToString::to_string);
+        let there = if far { bed.operand("there") } else { slash(&top.join("there")) };
+        over(&bed, options.into_iter().chain([slash(&top.join("near")), there])).run()?.well()?;
+        assert_eq!(fs::read_to_string(top.join("other/deep/f"))?, "of somebody else");
+        assert_eq!(fs::read_to_string(top.join("kept/l/deep/f"))?, "content");
+        assert!(!top.join("there/l").exists());
     }
     Ok(())
 }

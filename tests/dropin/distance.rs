@@ -19,6 +19,7 @@ const OPENDIR: u8 = 11;
 const REMOVE: u8 = 13;
 const STAT: u8 = 17;
 const READLINK: u8 = 19;
+const EXTENDED: u8 = 200;
 
 /// A target that leaves some requests of one type unanswered, and counts them all.
 struct Target {
@@ -37,7 +38,9 @@ impl Target {
         let counted = (Nth::Always, Trouble::Delay { request, by: Duration::ZERO });
         let faults = Faults::new(silent.into_iter().chain([counted]).chain(more.map(|trouble| (Nth::Always, trouble))));
         let given = faults.clone();
-        Ok(Target { bed: Embedded::target(|config| config.faults = given)?, faults })
+        // With no handle foreseen, an answer that does not come costs no channel.
+        let bed = Embedded::target(|config| (config.faults, config.handles_again) = (given, 0))?;
+        Ok(Target { bed, faults })
     }
 
     fn asked(&self) -> u64 {
@@ -113,7 +116,7 @@ fn tree(top: &Path) -> std::io::Result<()> {
 
 #[test]
 fn what_lies_in_a_directory_is_listed_while_the_one_before_is_silent() -> Tried {
-    let options: [&[&str]; 4] = [&["-r", "--list-only"], &["-aL"], &["-ax"], &["-aK"]];
+    let options: [&[&str]; 5] = [&["-r", "--list-only"], &["-aL"], &["-ax"], &["-aK"], &["-a", "--existing"]];
     for options in options {
         let invocation = |target: &Target| -> Result<Vec<String>, Box<dyn std::error::Error>> {
             tree(&target.bed.far().join("from"))?;
@@ -220,4 +223,20 @@ fn what_is_in_the_way_of_files_is_removed_together() -> Tried {
         symlink("elsewhere", target.bed.far().join(format!("there/{number}")))?;
     }
     target.asks(20, &args(&["-a"], [near, target.bed.operand("there")]))
+}
+
+#[test]
+fn what_is_deleted_is_moved_to_a_directory_of_backups_together() -> Tried {
+    // The first one asks for the server's limits; the others rename.
+    let target = Target::new(Some(Nth::From(2)), EXTENDED)?;
+    for number in 0..20 {
+        file(&target.bed.far().join(format!("there/d{}/f{number}", number % 5)))?;
+    }
+    let options = ["-a", "--delete", "--backup", "--backup-dir=../kept", "--channels=1"];
+    let all = args(&options, [target.near()?, target.bed.operand("there")]);
+    target.asks(21, &all)?;
+    for number in 0..20 {
+        assert!(target.bed.far().join(format!("kept/d{}/f{number}", number % 5)).exists(), "{number}");
+    }
+    Ok(())
 }

@@ -69,10 +69,9 @@ struct Own {
 }
 
 impl<'a> Walk<'a> {
-    /// One after the other where it matters what was before: to `--max-delete`, and to backups, which have directories to make.
+    /// One after the other where it matters what was before, as it does to `--max-delete`.
     pub fn new(run: &'a Run, one_by_one: bool) -> Walk<'a> {
-        let options = &run.job.options;
-        let one_by_one = one_by_one || options.max_delete.is_some() || options.backup.is_some();
+        let one_by_one = one_by_one || run.job.options.max_delete.is_some();
         let width = if one_by_one { 1 } else { UNDER_WAY };
         Walk { run, width, frames: Vec::new(), later: VecDeque::new(), steps: Steps::new(), looked: 0 }
     }

@@ -29,6 +29,7 @@ impl Scan<'_> {
         mut nodes: HashMap<Vec<u8>, Node>,
         first: Option<&Origin>,
         hide: &Filter,
+        (dest_dir, protect): (&[u8], &Arc<Filter>),
     ) {
         let options = &self.run.job.options;
         entries.retain(|entry| {
@@ -44,6 +45,8 @@ impl Scan<'_> {
             let contents = if options.recursive { node.contents } else { Vec::new() };
             let mut place = Place::of(node.origin, shown, contents);
             place.given = node.children;
+            // It is asked for as whoever listed the one above did ahead of its turn.
+            (place.dest_path, place.protect) = (below(dest_dir, &entry.name), protect.clone());
             self.only_count(place);
         }
     }
