@@ -9,7 +9,7 @@ use crate::entry::Meta;
 use crate::fault::{Cause, Fault, Stage};
 use crate::job::{Job, Login, Options, Place, Verify};
 use crate::plan::names::{self, Dest, DestState, Items};
-use crate::share::own::{self, Leave};
+use crate::share::own::{self, Bound, Leave};
 use crate::share::{self, ShareConnector};
 use crate::ssh::connection::Context;
 use crate::ssh::route::{self, Shell};
@@ -214,9 +214,11 @@ async fn find_rooted(
         && shares
         && matches!(dest, Place::Local(_))
         && !remote.asked_person()
-        && let Some(leave) = own::for_pull(job, &weigh(remote, options, &there).await)
     {
-        return Err(Failed::Large(leave));
+        let bound = Bound::of(job, remote.leads_far());
+        if let Some(leave) = own::for_pull(job, &weigh(remote, options, &there, bound).await, bound) {
+            return Err(Failed::Large(leave));
+        }
     }
     settings.printer.heading();
     let dest_state = dest_state?;
@@ -268,14 +270,14 @@ async fn find_rooted(
 /// Directories that are looked into together, each with a question or two.
 const LOOKED_INTO: usize = 64;
 
-/// What there is to pull: files, and what lies directly in directories; with `share_if_far` all that lies below them, until it is
-/// known to be large. Whoever walks them has the listings.
-async fn weigh(remote: &Arc<Remote>, options: &Options, there: &[Operand<'_>]) -> own::Weight {
+/// What there is to pull: files, and what lies directly in directories, or all that lies below them, until it is known to be large.
+/// Whoever walks them has the listings.
+async fn weigh(remote: &Arc<Remote>, options: &Options, there: &[Operand<'_>], bound: Bound) -> own::Weight {
     let mut weight = own::Weight::default();
     there.iter().filter(|operand| !operand.meta.is_dir()).for_each(|operand| weight.add(&operand.meta));
     let directories = there.iter().filter(|operand| operand.meta.is_dir() && options.recursive);
     let mut level: Vec<Vec<u8>> = directories.map(|operand| strip(operand.path.as_slice()).to_vec()).collect();
-    while !level.is_empty() && !weight.is_large(options.share_if_far) {
+    while !level.is_empty() && !weight.is_large(bound) {
         let mut below = Vec::new();
         for some in level.chunks(LOOKED_INTO) {
             let lists = some.iter().map(|path| async move { remote.tree(path).list(b"", false).await });
@@ -290,14 +292,14 @@ async fn weigh(remote: &Arc<Remote>, options: &Options, there: &[Operand<'_>]) -
                 }
                 Foresight::keep(remote, path, false, listing);
             }
-            if options.share_if_far {
+            if bound.looks_deeper() {
                 weight.looked_into();
             }
-            if weight.is_large(options.share_if_far) {
+            if weight.is_large(bound) {
                 return weight;
             }
         }
-        level = if options.share_if_far { below } else { Vec::new() };
+        level = if bound.looks_deeper() { below } else { Vec::new() };
     }
     weight
 }

@@ -23,7 +23,7 @@ use crate::engine::retry::{Decision, Retry, Scope};
 use crate::fault::{Cause, Fault, Stage};
 use crate::ledger::What;
 use crate::sftp::traffic::Traffic;
-use crate::ssh::hop::BLAME_PATIENCE;
+use crate::ssh::hop::{BLAME_PATIENCE, Windows};
 use crate::verify::Algorithm;
 
 use super::Result;
@@ -193,6 +193,11 @@ impl Remote {
     /// The connection was good for something: the next loss is a first one.
     pub fn progressed(&self) {
         self.progressed.store(true, Ordering::Relaxed);
+    }
+
+    /// Whether the way there is long, as the window that is offered tells.
+    pub fn leads_far(&self) -> bool {
+        self.living().is_some_and(|pool| pool.link.receive_window() > Windows::NEAR as usize)
     }
 
     /// The work could use this many channels.
