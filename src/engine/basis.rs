@@ -3,6 +3,7 @@
 
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 use crate::entry::{Entry, Kind, Meta};
 use crate::fault::{Cause, Fault};
@@ -223,13 +224,17 @@ pub async fn hash(
             }
             hashes.push(async move {
                 let _asks = dir.questions.acquire().await;
+                if dir.unwanted.load(Ordering::Relaxed) {
+                    // Whoever lists the directory again will have it read: not twice.
+                    return None;
+                }
                 let (origin, path) = (dir.origin.below(&entry.name), below(dest_dir, &entry.name));
-                (&entry.name, at, is_same(run, tree.as_ref(), &path, &origin, entry.meta.size).await)
+                Some((&entry.name, at, is_same(run, tree.as_ref(), &path, &origin, entry.meta.size).await))
             });
         }
     }
     let mut hashed = Hashed::new();
-    for (name, at, same) in futures::future::join_all(hashes).await {
+    for (name, at, same) in futures::future::join_all(hashes).await.into_iter().flatten() {
         hashed.entry(name.clone()).or_default().insert(at, same);
     }
     hashed

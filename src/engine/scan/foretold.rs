@@ -7,6 +7,7 @@
 
 use std::collections::BTreeMap;
 use std::ops::Bound;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use tokio::sync::Semaphore;
@@ -112,6 +113,15 @@ struct Begun {
     listings: JoinHandle<Listings>,
     /// Names in it, once they are known.
     names: usize,
+    unwanted: Arc<AtomicBool>,
+}
+
+impl Begun {
+    /// Nobody will ask for it. A listing ends by itself, since one that is broken off would leave a handle open at the server; what
+    /// else is asked of the directory's entries is not any more.
+    fn let_go(&self) {
+        self.unwanted.store(true, Ordering::Relaxed);
+    }
 }
 
 /// A directory's place in the walk: within one, directories compare as if a `/` stood behind their names ([`crate::plan::order`]),
@@ -142,8 +152,9 @@ impl Foretold {
             if begun.ask.is(&ask) {
                 return begun.listings;
             }
+            begun.let_go();
         }
-        self.begin(ask)
+        self.begin(ask, Arc::default())
     }
 
     /// The walk has come to a directory: what lies before it, and was not asked for, is not going to be.
@@ -153,19 +164,19 @@ impl Foretold {
         state.known = state.known.split_off(&at);
         let stay = state.begun.split_off(&at);
         let gone = std::mem::replace(&mut state.begun, stay);
-        // They end by themselves: a listing that is broken off would leave a handle open at the server.
+        gone.values().for_each(Begun::let_go);
         state.names -= gone.values().map(|begun| begun.names).sum::<usize>();
         self.pump(state);
     }
 
-    fn begin(self: &Arc<Self>, ask: Ask) -> JoinHandle<Listings> {
+    fn begin(self: &Arc<Self>, ask: Ask, unwanted: Arc<AtomicBool>) -> JoinHandle<Listings> {
         let foretold = self.clone();
         tokio::spawn(async move {
-            let mut listings = listings::list(&foretold, &ask).await;
+            let mut listings = listings::list(&foretold, &ask, &unwanted).await;
             if foretold.ahead {
                 foretold.found(&ask, &listings);
             }
-            listings::look_into(&foretold, &ask, &mut listings).await;
+            listings::look_into(&foretold, &ask, &mut listings, &unwanted).await;
             listings
         })
     }
@@ -257,8 +268,9 @@ impl Foretold {
                 state.known.insert(at, ask);
                 return;
             }
-            let listings = self.begin(ask.clone());
-            state.begun.insert(at, Begun { ask, listings, names: 0 });
+            let unwanted = Arc::default();
+            let listings = self.begin(ask.clone(), Arc::clone(&unwanted));
+            state.begun.insert(at, Begun { ask, listings, names: 0, unwanted });
         }
     }
 }
@@ -273,10 +285,10 @@ impl State {
         }
         while self.begun.len() >= BEGUN || self.names >= NAMES {
             match self.begun.pop_last() {
-                // It ends by itself: a listing that is broken off would leave a handle open at the server.
-                Some((last, Begun { ask, names, .. })) if *last > *at => {
-                    self.names -= names;
-                    self.known.insert(last, ask);
+                Some((last, begun)) if *last > *at => {
+                    begun.let_go();
+                    self.names -= begun.names;
+                    self.known.insert(last, begun.ask);
                 }
                 Some((last, begun)) => {
                     self.begun.insert(last, begun);
@@ -309,7 +321,8 @@ mod tests {
 
     fn begin(state: &mut State, path: &str, names: usize) {
         let listings = tokio::spawn(std::future::pending());
-        state.begun.insert(place(path.as_bytes()), Begun { ask: ask(path), listings, names });
+        let begun = Begun { ask: ask(path), listings, names, unwanted: Arc::default() };
+        state.begun.insert(place(path.as_bytes()), begun);
         state.names += names;
     }
 
@@ -321,8 +334,10 @@ mod tests {
             begin(&mut state, &format!("z{n:05}"), 1);
         }
         let last = place(format!("z{:05}", BEGUN - 1).as_bytes());
+        let unwanted = state.begun[&last].unwanted.clone();
         assert!(state.make_room(b"a/") && state.known.contains_key(&last) && !state.begun.contains_key(&last));
         assert_eq!((state.begun.len(), state.names), (BEGUN - 1, BEGUN - 1));
+        assert!(unwanted.load(Ordering::Relaxed) && !state.begun.values().any(|b| b.unwanted.load(Ordering::Relaxed)));
         // One that has a great many names is the next: nothing gives way to those behind it.
         begin(&mut state, "a", NAMES);
         assert!(!state.make_room(b"b/"));

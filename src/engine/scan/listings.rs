@@ -1,8 +1,11 @@
 //! The listings of both ends, which run ahead of the decisions, and the rules that hold in each directory.
 
+use std::sync::atomic::AtomicBool;
+
+use tokio::sync::Semaphore;
+
 use super::foretold::{Ask, Foretold, Given};
 use super::*;
-use tokio::sync::Semaphore;
 
 /// Directories that are listed ahead of the one that is decided.
 const LISTED_AHEAD: usize = 128;
@@ -60,7 +63,7 @@ impl Scan<'_> {
 }
 
 /// Lists a directory at both ends, and in what `--link-dest` and its kin name.
-pub(super) async fn list(foretold: &Foretold, ask: &Ask) -> Listings {
+pub(super) async fn list(foretold: &Foretold, ask: &Ask, unwanted: &AtomicBool) -> Listings {
     let Foretold { run, bases: trees, .. } = foretold;
     let Ask { origins, names, exists, dest_path, shown, protect, .. } = ask;
     let follow = run.job.options.copy_links;
@@ -85,16 +88,16 @@ pub(super) async fn list(foretold: &Foretold, ask: &Ask) -> Listings {
         None => None,
     };
     let mut listings = Listings { here, there, bases, early: Early::default() };
-    if let Some(dir) = lone(foretold, ask, &listings.here) {
+    if let Some(dir) = lone(foretold, ask, &listings.here, unwanted) {
         listings.early.referents = referents::look(run, &dir).await;
     }
     listings
 }
 
 /// What need not be known before what lies in the directory is listed, but in its turn.
-pub(super) async fn look_into(foretold: &Foretold, ask: &Ask, listings: &mut Listings) {
+pub(super) async fn look_into(foretold: &Foretold, ask: &Ask, listings: &mut Listings, unwanted: &AtomicBool) {
     let Foretold { run, bases: trees, .. } = foretold;
-    let Some(dir) = lone(foretold, ask, &listings.here) else { return };
+    let Some(dir) = lone(foretold, ask, &listings.here, unwanted) else { return };
     let there = match &listings.there {
         Some(Ok((listing, _))) => Some(listing),
         Some(Err(_)) => return,
@@ -106,10 +109,15 @@ pub(super) async fn look_into(foretold: &Foretold, ask: &Ask, listings: &mut Lis
 }
 
 /// The one directory whose contents come; not on one machine, where nothing is far.
-fn lone<'a>(foretold: &'a Foretold, ask: &'a Ask, here: &'a [(Origin, Result<Listing, Fault>)]) -> Option<Dir<'a>> {
+fn lone<'a>(
+    foretold: &'a Foretold,
+    ask: &'a Ask,
+    here: &'a [(Origin, Result<Listing, Fault>)],
+    unwanted: &'a AtomicBool,
+) -> Option<Dir<'a>> {
     let [(origin, Ok(listing))] = here else { return None };
     let shown = if ask.shown == b"." { b"".as_slice() } else { &ask.shown };
-    let dir = Dir { origin, listing, shown, questions: &foretold.questions };
+    let dir = Dir { origin, listing, shown, questions: &foretold.questions, unwanted };
     foretold.run.remote.is_some().then_some(dir)
 }
 
@@ -120,6 +128,8 @@ pub(in crate::engine) struct Dir<'a> {
     pub shown: &'a [u8],
     /// What bounds how many questions are under way.
     pub questions: &'a Semaphore,
+    /// The walk will not ask for what was found.
+    pub unwanted: &'a AtomicBool,
 }
 
 /// What is gone from the destination by the time it is looked at is not there. Our own temporary files come and go in it
