@@ -44,8 +44,9 @@ const LOOK: Duration = Duration::from_millis(200);
 /// not lose by it, since it reads nothing either before it has a process.
 async fn through_a_relay(stream: &TcpStream) -> Option<Duration> {
     let started = std::time::Instant::now();
-    let _ = tokio::time::timeout(LOOK, stream.peek(&mut [0])).await;
-    Some(started.elapsed()).filter(|took| *took > PROMPT)
+    let looked = tokio::time::timeout(LOOK, stream.peek(&mut [0])).await;
+    let took = looked.ok().and_then(|_| banner(stream)).unwrap_or_else(|| started.elapsed());
+    Some(took).filter(|took| *took > PROMPT)
 }
 
 /// A way to the first hop.
@@ -125,23 +126,41 @@ async fn dial(address: SocketAddr, bind: Option<&str>) -> io::Result<TcpStream> 
 /// with hundreds of processes that made milliseconds of microseconds, and a lane was added for a distance that there was not.
 #[cfg(target_os = "linux")]
 fn handshake(stream: &TcpStream) -> Option<Duration> {
+    let rtt = tcp_info(stream)?.tcpi_rtt;
+    (rtt > 0).then(|| Duration::from_micros(u64::from(rtt)))
+}
+
+/// From the handshake's end until the first bytes were there, by the kernel's clock too (and as fine as its ticks): a banner may
+/// have come long before we were let run to see it. For a stream that has not been written to, and read no more than that.
+#[cfg(target_os = "linux")]
+fn banner(stream: &TcpStream) -> Option<Duration> {
+    let info = tcp_info(stream)?;
+    // "Sent" is set at the end of the handshake first (tcp_finish_connect).
+    let took = info.tcpi_last_data_sent.checked_sub(info.tcpi_last_data_recv)?;
+    Some(Duration::from_millis(u64::from(took)))
+}
+
+#[cfg(target_os = "linux")]
+fn tcp_info(stream: &TcpStream) -> Option<libc::tcp_info> {
     use std::os::fd::AsRawFd;
     let mut info = std::mem::MaybeUninit::<libc::tcp_info>::zeroed();
     let mut len = std::mem::size_of::<libc::tcp_info>() as libc::socklen_t;
     // SAFETY: the pointers are valid for the call, and the length is the structure's; integers that the kernel does not fill
     // (an older one knows fewer) are zero.
-    let info = unsafe {
+    unsafe {
         let (level, name) = (libc::IPPROTO_TCP, libc::TCP_INFO);
-        if libc::getsockopt(stream.as_raw_fd(), level, name, info.as_mut_ptr().cast(), &mut len) != 0 {
-            return None;
-        }
-        info.assume_init()
-    };
-    (info.tcpi_rtt > 0).then(|| Duration::from_micros(u64::from(info.tcpi_rtt)))
+        let told = libc::getsockopt(stream.as_raw_fd(), level, name, info.as_mut_ptr().cast(), &mut len) == 0;
+        told.then(|| info.assume_init())
+    }
 }
 
 #[cfg(not(target_os = "linux"))]
 fn handshake(_: &TcpStream) -> Option<Duration> {
+    None
+}
+
+#[cfg(not(target_os = "linux"))]
+fn banner(_: &TcpStream) -> Option<Duration> {
     None
 }
 
@@ -320,5 +339,20 @@ mod tests {
         let stream = connecting.await.unwrap();
         let took = handshake(&stream).unwrap();
         assert!(took > Duration::ZERO && took <= started.elapsed(), "{took:?}");
+    }
+
+    /// On a loaded host we may be let run long after it came.
+    #[tokio::test]
+    async fn a_banner_that_was_there_before_we_looked_tells_the_distance() {
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let stream = dial(listener.local_addr().unwrap(), None).await.unwrap();
+        let (mut server, _) = listener.accept().await.unwrap();
+        let delay = 4 * PROMPT;
+        tokio::time::sleep(delay).await;
+        tokio::io::AsyncWriteExt::write_all(&mut server, b"SSH-2.0-late\r\n").await.unwrap();
+        stream.readable().await.unwrap();
+        // As coarse as the kernel's ticks, of which there are a hundred a second at least.
+        let took = through_a_relay(&stream).await.unwrap();
+        assert!(took + Duration::from_millis(20) > delay, "{took:?}");
     }
 }
