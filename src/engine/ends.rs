@@ -337,7 +337,7 @@ async fn connect(job: &Job, login: &Login, settings: &Settings) -> Result<(Arc<R
     let share = options.share && !(options.hard_links && job.sources.iter().any(Place::is_remote));
     let resolved =
         if share { share::resolve(&job.shell, login).await? } else { route::resolve(&job.shell, login).await? };
-    let mut leave = None;
+    let (mut leave, known) = (None, files_to_push(job).await);
     let connector: Box<dyn Connector> = match resolved {
         Shell::Ssh(route) => {
             let context = Context {
@@ -349,7 +349,7 @@ async fn connect(job: &Job, login: &Login, settings: &Settings) -> Result<(Arc<R
             };
             let own = SshConnector { route, context, connections: options.connections };
             if share {
-                let shared = ShareConnector::new(own, options.share_linger);
+                let shared = ShareConnector::new(own, options.share_linger, known);
                 if options.share_if_far && !shared.stands_well().await {
                     leave = own::take(job);
                 }
@@ -374,7 +374,8 @@ async fn connect(job: &Job, login: &Login, settings: &Settings) -> Result<(Arc<R
         hashing: options.verify == Verify::Auto || options.checksum,
         traffic: Arc::default(),
         habit: Arc::default(),
-        known: files_to_push(job).await,
+        known,
+        crowd: false,
     };
     let mut retry = Retry::new(Scope::Connect);
     if let Some(patience) = options.contimeout {

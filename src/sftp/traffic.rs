@@ -35,10 +35,6 @@ impl Traffic {
     pub fn settled(&self) -> u64 {
         self.sent().saturating_add(self.spared.load(Ordering::Relaxed))
     }
-    /// Whether any were ever announced.
-    pub fn is_announced(&self) -> bool {
-        self.expected_out.load(Ordering::Relaxed) + self.expected_in.load(Ordering::Relaxed) > 0
-    }
     /// Bytes of files that were announced and have not moved yet, as far as the bytes on the wire tell.
     pub fn ahead(&self, flow: Flow) -> u64 {
         match flow {

@@ -42,13 +42,15 @@ pub struct ShareConnector {
     /// The same for all channels of this process.
     client: u64,
     linger: Option<Duration>,
+    ahead: u64,
 }
 
 impl ShareConnector {
-    /// `linger` is what was asked for by option; else ssh_config's ControlPersist decides, or [`LINGER`].
-    pub fn new(own: SshConnector, linger: Option<Duration>) -> ShareConnector {
+    /// `linger` is what was asked for by option; else ssh_config's ControlPersist decides, or [`LINGER`]. `ahead`: bytes of files
+    /// that may have to be sent, as far as is known before anything is connected.
+    pub fn new(own: SshConnector, linger: Option<Duration>, ahead: u64) -> ShareConnector {
         let start = describe(&own.route, &own.context, linger);
-        ShareConnector { own, start, client: rand::random(), linger }
+        ShareConnector { own, start, client: rand::random(), linger, ahead }
     }
 
     /// Whether a connection stands already that is better than a new one even for a tree: one that leads far (what its holder
@@ -56,7 +58,8 @@ impl ShareConnector {
     pub async fn stands_well(&self) -> bool {
         let Ok(start) = &self.start else { return false };
         let Ok(Some(mut stream)) = join::connect(&start.socket).await else { return false };
-        let want = Want::Channel { client: self.client, linger: self.linger };
+        // It is not said yet what is to be sent: that may go another way.
+        let want = Want::Channel { client: self.client, linger: self.linger, ahead: 0 };
         let facts = join::greet(&mut stream, &want).await;
         matches!(facts, Ok(Some(facts)) if facts.asked || facts.receive_window > Windows::NEAR as usize)
     }
@@ -69,7 +72,7 @@ impl ShareConnector {
     async fn shared(&self) -> Result<Arc<dyn Link>, NotShared> {
         let start = self.start.as_ref().map_err(|why| NotShared::Alone(why.clone()))?;
         let begun = Instant::now();
-        let want = Want::Channel { client: self.client, linger: self.linger };
+        let want = Want::Channel { client: self.client, linger: self.linger, ahead: self.ahead };
         let Joined { stream, facts, started } = join(start, &want, &self.own.context).await?;
         let (hop, ledger) = (self.hop(), &self.own.context.ledger);
         let waited = begun.elapsed();
@@ -306,7 +309,7 @@ pub async fn probe(shell: &[OsString], login: &Login, context: &Context) -> Resu
     };
     let own = SshConnector { route, context: context.clone(), connections: 1 };
     // As long as it lives, so does the holder.
-    let _link = match ShareConnector::new(own, None).shared().await {
+    let _link = match ShareConnector::new(own, None, 0).shared().await {
         Ok(link) => link,
         Err(NotShared::Fault(fault)) => return Err(fault),
         Err(NotShared::Alone(why)) => return Err(fault(&why)),

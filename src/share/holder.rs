@@ -10,14 +10,16 @@ use rustix::process::Resource;
 use tokio::net::{UnixListener, UnixStream};
 use tokio::sync::watch;
 
+use super::guest::Guest;
 use super::place::{Lock, identity, remove};
 use super::protocol::{self, Facts, Start, Told, Want, Word};
-use super::relay::{self, Client, Ended};
+use super::relay::{self, Ended};
 use super::starter::Starter;
 use super::{facts, process};
 use crate::engine::retry::{Retry, Scope};
 use crate::fault::Fault;
 use crate::ledger::{self, Ledger};
+use crate::sftp::traffic::{Flow, Traffic};
 use crate::ssh::connection::Context;
 use crate::tree::remote::link::{Connector, SshConnector};
 use crate::tree::remote::{Remote, pool};
@@ -61,8 +63,10 @@ struct Holder {
     ledger: Arc<Ledger>,
     /// The connection, if there ever was one.
     up: std::sync::OnceLock<Arc<Remote>>,
-    /// Clients with their open channels.
-    clients: Mutex<HashMap<u64, (usize, Arc<Client>)>>,
+    /// What has moved, and is known to come.
+    traffic: Arc<Traffic>,
+    /// Clients with their open channels, and those that wait for one.
+    clients: Mutex<HashMap<u64, (usize, Arc<Guest>)>>,
 }
 
 pub async fn run(line: std::os::unix::net::UnixStream, lock: Lock) -> io::Result<()> {
@@ -88,6 +92,7 @@ pub async fn run(line: std::os::unix::net::UnixStream, lock: Lock) -> io::Result
         asked: Arc::default(),
         ledger: Arc::new(Ledger::new(ledger::Settings::default())),
         up: std::sync::OnceLock::new(),
+        traffic: Arc::default(),
         clients: Mutex::default(),
     });
     let starter = Starter::new(line, holder.asked.clone());
@@ -122,9 +127,10 @@ async fn connect(holder: Arc<Holder>, starter: Starter) {
         hashing: true,
         identity: true,
         connections: 1,
-        traffic: Arc::default(),
+        traffic: holder.traffic.clone(),
         habit: Arc::default(),
         known: 0,
+        crowd: true,
     };
     let state = match Remote::connect(Box::new(connector), settings, Retry::new(Scope::Connect)).await {
         Ok(remote) => {
@@ -185,7 +191,7 @@ async fn accept(holder: &Arc<Holder>, listener: UnixListener) -> io::Result<()> 
 }
 
 impl Holder {
-    fn clients(&self) -> MutexGuard<'_, HashMap<u64, (usize, Arc<Client>)>> {
+    fn clients(&self) -> MutexGuard<'_, HashMap<u64, (usize, Arc<Guest>)>> {
         self.clients.lock().unwrap_or_else(|p| p.into_inner())
     }
 
@@ -236,26 +242,37 @@ impl Holder {
                 };
                 protocol::send(&mut stream, &told).await
             }
-            Some(Want::Channel { client, linger }) => {
+            Some(Want::Channel { client, linger, ahead }) => {
                 if let Some(linger) = linger {
                     self.linger.store(millis(linger), Ordering::Relaxed);
                 }
-                let remote = match self.remote(&mut stream).await? {
-                    Ok(remote) => remote,
-                    Err(told) => return protocol::send(&mut stream, &told).await,
-                };
-                let asked = self.asked.load(Ordering::Relaxed);
-                let facts = Facts { asked, ..facts::of(&remote, &self.ledger).await };
-                protocol::send(&mut stream, &Told::Ready(facts)).await?;
-                let shared = self.enter(client);
-                remote.want(*self.sockets.borrow());
-                let ended = relay::serve(stream, remote.clone(), shared.clone()).await;
-                if self.exit(client) && ended == Ended::Left {
-                    shared.clean(&remote).await;
+                let guest = self.enter(client);
+                // While they wait for the connection, hundreds tell what lanes are worth.
+                self.traffic.expect(Flow::Out, guest.expect(ahead));
+                let served = self.relay(stream, &guest).await;
+                if self.exit(client) {
+                    self.traffic.spare(guest.unsent());
+                    if let Ok(Some((remote, Ended::Left))) = &served {
+                        guest.clean(remote).await;
+                    }
                 }
-                Ok(())
+                served.map(|_| ())
             }
         }
+    }
+
+    /// A client's channel, to its end; `None` if there is no connection for it.
+    async fn relay(&self, mut stream: UnixStream, guest: &Arc<Guest>) -> io::Result<Option<(Arc<Remote>, Ended)>> {
+        let remote = match self.remote(&mut stream).await? {
+            Ok(remote) => remote,
+            Err(told) => return protocol::send(&mut stream, &told).await.map(|()| None),
+        };
+        let asked = self.asked.load(Ordering::Relaxed);
+        let facts = Facts { asked, ..facts::of(&remote, &self.ledger).await };
+        protocol::send(&mut stream, &Told::Ready(facts)).await?;
+        remote.want(*self.sockets.borrow());
+        let ended = relay::serve(stream, remote.clone(), guest.clone()).await;
+        Ok(Some((remote, ended)))
     }
 
     /// The connection, or what to say in its place. Waits for it, and tells the client so.
@@ -290,11 +307,11 @@ impl Holder {
     }
 
     /// Another channel of this client.
-    fn enter(&self, client: u64) -> Arc<Client> {
+    fn enter(&self, client: u64) -> Arc<Guest> {
         let mut clients = self.clients();
-        let (channels, shared) = clients.entry(client).or_default();
+        let (channels, guest) = clients.entry(client).or_default();
         *channels += 1;
-        shared.clone()
+        guest.clone()
     }
 
     /// Whether that was its last one.

@@ -50,6 +50,7 @@ mod client;
 pub mod digest;
 mod facts;
 mod files;
+mod guest;
 mod holder;
 mod join;
 mod key;

@@ -17,7 +17,7 @@ use crate::ssh::route::Route;
 use crate::verify::ladder::FarEnd;
 
 /// The version of this protocol. The key covers the program, so that two versions meet only by mishap.
-pub const VERSION: u8 = 2;
+pub const VERSION: u8 = 3;
 
 /// Bytes of a frame at most: a route with hundreds of options is some 10 KiB.
 const FRAME: u32 = 256 * 1024;
@@ -31,6 +31,8 @@ pub enum Want {
         client: u64,
         /// `--share-linger`, if it was given.
         linger: Option<Duration>,
+        /// Bytes of files that it knows it may send.
+        ahead: u64,
     },
     /// The holder is to leave.
     Stop,
@@ -159,11 +161,11 @@ mod tests {
     async fn frames_come_back_one_by_one_and_nothing_behind_them_is_taken() {
         let mut stream = Vec::new();
         send(&mut stream, &Want::Stop).await.unwrap();
-        send(&mut stream, &Want::Channel { client: 7, linger: None }).await.unwrap();
+        send(&mut stream, &Want::Channel { client: 7, linger: None, ahead: 1 << 20 }).await.unwrap();
         stream.extend_from_slice(b"SFTP");
         let mut rest = &stream[..];
         assert_eq!(receive(&mut rest).await.unwrap(), Some(Want::Stop));
-        assert_eq!(receive(&mut rest).await.unwrap(), Some(Want::Channel { client: 7, linger: None }));
+        assert_eq!(receive(&mut rest).await.unwrap(), Some(Want::Channel { client: 7, linger: None, ahead: 1 << 20 }));
         assert_eq!(rest, b"SFTP");
         assert_eq!(receive::<Want>(&mut &b"\0"[..]).await.unwrap(), None);
     }

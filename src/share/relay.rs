@@ -1,6 +1,6 @@
 //! One virtual channel: a client's SFTP requests, passed on to a real channel, and the answers back.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
@@ -15,17 +15,18 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
 
 use super::answers::Answers;
 use super::digest;
+use super::guest::Guest;
 use super::names::Names;
 use super::request::{self, Inspected, Passage, Weight};
 use super::whole::{self, Not};
-use crate::fault::Stage;
 use crate::sftp::frame::Frames;
 use crate::sftp::packet::{DIGEST, GET, Handle, PUT, op, status};
 use crate::sftp::session::Held;
 use crate::sftp::wire::BoxFuture;
 use crate::sftp::{Pending, Reply, Request};
 use crate::tree::remote::Remote;
-use crate::tree::remote::pool::{Lease, Pool};
+
+use crate::tree::remote::pool::{Large, Lease, Pool};
 use crate::verify::remote::NoHash;
 
 /// Bytes that one virtual channel may have asked for or sent, and not yet been answered for: what a client that does not
@@ -38,46 +39,13 @@ const SMALL: usize = 4096;
 /// One read from a client takes this much at most.
 const READ: usize = 256 * 1024;
 
-/// Names of temporary files remembered for one client. It has 512 files under way at most.
-const TEMPS: usize = 4096;
-
-/// Closing and removing what a dead client left.
+/// Closing what a dead client left open.
 const CLEANING: Duration = Duration::from_secs(60);
-
-/// What all virtual channels of one client have in common.
-#[derive(Default)]
-pub struct Client {
-    /// Files that it created, exclusively and under a hidden name, and has neither renamed nor removed.
-    temps: Mutex<HashSet<Bytes>>,
-}
-
-impl Client {
-    fn temps(&self) -> MutexGuard<'_, HashSet<Bytes>> {
-        self.temps.lock().unwrap_or_else(|p| p.into_inner())
-    }
-
-    /// Removes the temporary files of a client that has died. An orderly one has none.
-    pub async fn clean(&self, remote: &Remote) {
-        let left: Vec<Bytes> = self.temps().drain().collect();
-        if left.is_empty() {
-            return;
-        }
-        tracing::info!(files = left.len(), "removing what a client left");
-        let removing = async {
-            let Ok((_, lease)) = remote.lease().await else { return };
-            let asked: Vec<_> = left.iter().map(|path| lease.session.submit(&Request::Remove { path })).collect();
-            for (answer, path) in asked.into_iter().zip(&left) {
-                let _ = answer.done(Stage::Attributes, path).await;
-            }
-        };
-        let _ = tokio::time::timeout(CLEANING, removing).await;
-    }
-}
 
 /// The state that the two halves of a virtual channel share.
 struct Shared {
     remote: Arc<Remote>,
-    client: Arc<Client>,
+    guest: Arc<Guest>,
     /// Open now, and opened here; each with its place among those that the real channel can have.
     handles: Mutex<HashMap<Bytes, OwnedSemaphorePermit>>,
     /// Requests passed on and not yet answered.
@@ -87,6 +55,11 @@ struct Shared {
 }
 
 impl Shared {
+    /// Nothing is open on the real channel, and nothing unanswered.
+    fn is_idle(&self) -> bool {
+        self.outstanding.load(Ordering::Acquire) == 0 && self.handles().is_empty()
+    }
+
     fn handles(&self) -> MutexGuard<'_, HashMap<Bytes, OwnedSemaphorePermit>> {
         self.handles.lock().unwrap_or_else(|p| p.into_inner())
     }
@@ -94,6 +67,12 @@ impl Shared {
 
 /// A real channel, with the pool whose windows count.
 type Real = (Arc<Pool>, Arc<Lease>);
+
+/// The place of a client's files on the lane of its real channel, and among all.
+type Place = (Large, Option<OwnedSemaphorePermit>);
+
+/// What a file is taken to have where its client does not tell: it is not looked at, and only lanes are chosen by it.
+const FILE: u64 = 1 << 20;
 
 /// Type and body of an answer, and the place of the handle that it may bring. No answer: the real channel is dead.
 type Answer = Result<(u8, Bytes, Option<OwnedSemaphorePermit>), ()>;
@@ -119,10 +98,10 @@ pub enum Ended {
 }
 
 /// Serves one virtual channel until its client leaves or its real channel dies.
-pub async fn serve(stream: UnixStream, remote: Arc<Remote>, client: Arc<Client>) -> Ended {
+pub async fn serve(stream: UnixStream, remote: Arc<Remote>, guest: Arc<Guest>) -> Ended {
     let shared = Arc::new(Shared {
         remote,
-        client,
+        guest,
         handles: Mutex::default(),
         outstanding: AtomicUsize::new(0),
         cut: AtomicBool::new(false),
@@ -136,6 +115,7 @@ pub async fn serve(stream: UnixStream, remote: Arc<Remote>, client: Arc<Client>)
         awaited,
         room: Arc::new(Semaphore::new(OUTSTANDING)),
         real: None,
+        place: None,
         names: Names::default(),
     };
     if let Err(why) = reader.run(read).await {
@@ -158,6 +138,7 @@ struct Reader {
     awaited: mpsc::Sender<Awaited>,
     room: Arc<Semaphore>,
     real: Option<Real>,
+    place: Option<Place>,
     names: Names,
 }
 
@@ -216,7 +197,10 @@ impl Reader {
         {
             return self.say(id, refusal(status::FAILURE, "not a handle of this channel")).await;
         }
-        let (pool, lease) = self.real().await?;
+        let (pool, lease) = match relayed.kind {
+            op::OPEN => self.real_for_file().await?,
+            _ => self.real().await?,
+        };
         let cost = match relayed.weight {
             Weight::Nothing => SMALL,
             Weight::Read(len) | Weight::Write(len) => len + SMALL,
@@ -225,7 +209,10 @@ impl Reader {
         let budget: Option<Held> = match relayed.weight {
             Weight::Nothing => None,
             Weight::Read(len) => Some(Box::new(pool.read_budget(len).await)),
-            Weight::Write(len) => Some(Box::new(lease.write_budget(len).await)),
+            Weight::Write(len) => {
+                self.shared.guest.sends(len);
+                Some(Box::new(lease.write_budget(len).await))
+            }
         };
         if let (request::Effect::Closes, Some(handle)) = (&relayed.effect, &relayed.handle) {
             self.shared.handles().remove(handle);
@@ -265,19 +252,38 @@ impl Reader {
 
     /// The real channel: the same one while anything is open or unanswered there, else the least loaded.
     async fn real(&mut self) -> Result<Real, Why> {
-        let idle = self.shared.outstanding.load(Ordering::Acquire) == 0 && self.shared.handles().is_empty();
-        match &self.real {
-            Some(real) if !idle => Ok(real.clone()),
-            _ => {
-                // Ours must not count against itself.
-                self.real = None;
-                self.names = Names::default();
-                let (pool, lease) = self.shared.remote.lease().await.map_err(|fault| fault.to_string())?;
-                let real = (pool, Arc::new(lease));
-                self.real = Some(real.clone());
-                Ok(real)
-            }
+        if let Some(real) = self.real.as_ref().filter(|_| !self.shared.is_idle()) {
+            return Ok(real.clone());
         }
+        self.leave();
+        let (pool, lease) = self.shared.remote.lease().await.map_err(|fault| fault.to_string())?;
+        Ok(self.enter(pool, lease))
+    }
+
+    /// The same, for a file: where nothing is open, on the lane that has the least of files.
+    async fn real_for_file(&mut self) -> Result<Real, Why> {
+        if !self.shared.is_idle() {
+            return self.real().await;
+        }
+        self.leave();
+        let size = Some(self.shared.guest.unsent()).filter(|unsent| *unsent > 0).unwrap_or(FILE);
+        let pool = self.shared.remote.pool().await.map_err(|fault| fault.to_string())?;
+        let room = pool.large_room_or_lanes(size).await;
+        let Some((lease, large)) = pool.lease_large(size) else { return self.real().await };
+        self.place = Some((large, room));
+        Ok(self.enter(pool, lease))
+    }
+
+    /// Ours must not count against itself when another is chosen.
+    fn leave(&mut self) {
+        (self.real, self.place) = (None, None);
+        self.names = Names::default();
+    }
+
+    fn enter(&mut self, pool: Arc<Pool>, lease: Lease) -> Real {
+        let real = (pool, Arc::new(lease));
+        self.real = Some(real.clone());
+        real
     }
 
     async fn take_room(&self, cost: usize) -> Result<OwnedSemaphorePermit, Why> {
@@ -360,12 +366,10 @@ impl Reader {
 
     async fn put(&mut self, id: u32, path: Bytes, mode: u32, data: Bytes) -> Result<(), Why> {
         let room = self.take_room(data.len() + SMALL).await?;
+        self.shared.guest.sends(data.len());
         if request::is_hidden(&path) {
             // Before it is known to be there: whoever cleans up looks for it in vain, or not.
-            let mut temps = self.shared.client.temps();
-            if temps.len() < TEMPS {
-                temps.insert(path.clone());
-            }
+            self.shared.guest.makes(path.clone());
         }
         let remote = self.shared.remote.clone();
         // Its handle is ours alone, so it goes where there is room, whatever channel the client's others are on.
@@ -462,13 +466,12 @@ fn settle(shared: &Shared, effect: request::Effect, kind: u8, body: &Bytes, plac
         request::Effect::Opens { temp } if kind == op::HANDLE && body.len() > 4 => {
             let Some(place) = place else { return };
             shared.handles().insert(body.slice(4..), place);
-            let mut temps = shared.client.temps();
-            if temps.len() < TEMPS {
-                temps.extend(temp);
+            if let Some(temp) = temp {
+                shared.guest.makes(temp);
             }
         }
         request::Effect::Moves { from } if well => {
-            shared.client.temps().remove(&from);
+            shared.guest.has_moved(&from);
         }
         _ => {}
     }

@@ -88,7 +88,7 @@ fn strangers_on_the_socket_harm_nobody() -> Tried {
     }
     // One that greets as a client does, and then speaks no SFTP.
     let mut rude = UnixStream::connect(&socket)?;
-    let want = br#"{"Channel":{"client":1,"linger":null}}"#;
+    let want = br#"{"Channel":{"client":1,"linger":null,"ahead":0}}"#;
     rude.write_all(&[&(want.len() as u32 + 1).to_be_bytes()[..], &[VERSION], want].concat())?;
     rude.write_all(&[0, 0, 0, 9, 255, 0, 0, 0, 1, 0, 0, 0, 0])?;
     let mut answer = Vec::new();

@@ -107,3 +107,23 @@ fn a_tree_shares_what_stands_already_where_a_login_would_show() -> Tried {
     assert_eq!(fs::metadata(back.join("a/large"))?.len(), 40 << 20);
     Ok(())
 }
+
+#[test]
+fn a_crowd_that_tells_how_much_it_sends_has_lanes_for_it_at_once() -> Tried {
+    // So far that what twenty files have is worth lanes, and over before a rate would tell so.
+    let far = Line { delay: Duration::from_millis(150), rate: None };
+    let bed = Embedded::with(|_| {}, |_| {}, Some(far))?;
+    let crowd = Crowd::of(&bed)?;
+    let here = bed.client().dir().join("here");
+    let sent = files(&here, 20, 1 << 20)?;
+    let ran = crowd.storm(sent.len(), |n| vec![path(&sent[n]), bed.operand("")], |_| {})?;
+    all_well(&ran);
+    assert!(ran.iter().all(|ran| ways(ran) == (1, 0)));
+    for path in &sent {
+        let name = path.file_name().ok_or("a name")?;
+        assert!(fs::read(path)? == fs::read(bed.far().join(name))?, "{name:?} differs");
+    }
+    let counts = bed.counts();
+    assert!((counts.head_logins, counts.target_logins >= 3) == (1, true), "{counts:?}");
+    Ok(())
+}

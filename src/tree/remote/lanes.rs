@@ -89,20 +89,30 @@ async fn watch(pool: Weak<Pool>) {
     if !is_much(&pool).await {
         return;
     }
-    let Some(round_trip) = distance(&pool).await else { return };
-    let Some(living) = pool.upgrade() else { return };
+    let round_trip = widen(&pool, asked).await;
+    if let Some(living) = pool.upgrade() {
+        living.is_widened(true);
+    }
+    if let Some(round_trip) = round_trip {
+        follow(&pool, round_trip, asked).await;
+    }
+}
+
+/// Adds what lanes are worth their while for what is known to come. The round trip, if lanes may be worth it at all.
+async fn widen(pool: &Weak<Pool>, asked: u32) -> Option<Duration> {
+    pool.upgrade()?.is_widened(false);
+    let round_trip = distance(pool).await?;
+    let living = pool.upgrade()?;
     if !round_trip.is_zero() {
         living.found_round_trip(round_trip);
     }
-    drop(living);
     if round_trip < NEAR && asked <= 1 {
-        return;
+        return None;
     }
-    let Some(living) = pool.upgrade() else { return };
     let early = early(Flow::Out, living.ahead(Flow::Out), living.lanes(), round_trip, asked);
     drop(living);
-    add(&pool, early, STARTS).await;
-    follow(&pool, round_trip, asked).await;
+    add(pool, early, STARTS).await;
+    Some(round_trip)
 }
 
 /// Further lanes that so many bytes, known to move this way, are worth.
@@ -233,8 +243,8 @@ async fn follow(pool: &Weak<Pool>, round_trip: Duration, asked: u32) {
         }
         let window = if flow == Flow::Out { WINDOW } else { living.link.receive_window() as f64 };
         if judge.as_ref().is_none_or(|(of, _)| *of != flow) {
-            // Where nobody tells what is to come (a shared connection's holder), a low rate says nothing, nor does it where TCP
-            // binds: all lanes stay.
+            // Where not all that is to come is told (a shared connection's holder), a low rate says nothing, nor does it where
+            // TCP binds: all lanes stay.
             let least = if announced && !pulls { asked } else { MOST };
             judge = Some((flow, Judge::new(window / round_trip.as_secs_f64().max(0.001), least)));
         }

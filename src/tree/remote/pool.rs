@@ -61,6 +61,8 @@ pub struct Settings {
     pub habit: Arc<Habit>,
     /// Bytes that are known to be pushed before anything was compared: what lanes are opened for while the ends are looked at.
     pub known: u64,
+    /// Many others' work, of which only a part is told before it is done: a low rate says nothing of what lanes are worth.
+    pub crowd: bool,
 }
 
 /// How much there is to do on a channel: jobs, and bytes in pieces of what a job has.
@@ -88,6 +90,8 @@ pub struct Pool {
     lane_states: Mutex<HashMap<u32, Arc<LaneState>>>,
     /// Room for large files that are open, all lanes together.
     large: Arc<Semaphore>,
+    /// False while lanes are added for what is known to come.
+    widened: watch::Sender<bool>,
     /// Lanes that were given back, and their channels, for as long as files are open on them.
     leaving: Mutex<Vec<(u32, u32)>>,
     /// Lanes that were lost, and counted.
@@ -133,6 +137,7 @@ impl Pool {
             lanes_added: AtomicU32::new(0),
             lane_states: Mutex::default(),
             large: Arc::new(Semaphore::new(lane::room(&*link))),
+            widened: watch::Sender::new(true),
             leaving: Mutex::default(),
             lost_lanes: Mutex::default(),
             first: watch::Sender::new(false),
@@ -485,9 +490,9 @@ impl Pool {
         }
     }
 
-    /// Whether anybody tells what is to be moved before it is.
+    /// Whether it is told of everything that is to be moved, before it is.
     pub(super) fn is_announced(&self) -> bool {
-        self.settings.known > 0 || self.settings.traffic.is_announced()
+        !self.settings.crowd
     }
 
     pub(super) fn connections(&self) -> usize {

@@ -109,6 +109,21 @@ impl Pool {
         self.large.clone().acquire_many_owned(share(size) as u32).await.ok()
     }
 
+    /// As [`Pool::large_room`], but not for longer than lanes are being added. Who opens files for others, that may leave them open for
+    /// long, has none of them wait for another; what comes before there are several lanes would else all stay on the first.
+    pub async fn large_room_or_lanes(&self, size: u64) -> Option<OwnedSemaphorePermit> {
+        let mut widened = self.widened.subscribe();
+        tokio::select! {
+            biased;
+            room = self.large_room(size) => room,
+            _ = widened.wait_for(|widened| *widened) => None,
+        }
+    }
+
+    pub fn is_widened(&self, widened: bool) {
+        self.widened.send_replace(widened);
+    }
+
     /// Lanes in use.
     pub fn lanes(&self) -> u32 {
         self.lanes.load(Ordering::Relaxed)

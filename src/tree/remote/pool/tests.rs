@@ -86,6 +86,7 @@ async fn pool(most: usize, connections: usize) -> (Arc<Pool>, Arc<Memory>, Arc<L
         traffic: Arc::default(),
         habit: Arc::default(),
         known: 0,
+        crowd: false,
     };
     let pool = Pool::start(link.clone(), settings).await.expect("the first channel opens");
     (pool, link, ledger)
@@ -145,6 +146,30 @@ async fn whoever_waits_for_room_on_a_full_channel_takes_one_that_is_opened_meanw
     assert!(futures::poll!(&mut waiting).is_pending(), "there is no room");
     drop((full, other));
     soon(waiting).await;
+    pool.close().await;
+}
+
+#[tokio::test]
+async fn whoever_opens_files_for_others_waits_for_room_only_while_lanes_are_added() {
+    let (pool, _, _) = pool(1, 1).await;
+    pool.is_widened(false);
+    let mut taken = Vec::new();
+    let last = loop {
+        let mut waiting = Box::pin(pool.large_room_or_lanes(u64::MAX));
+        match futures::poll!(&mut waiting) {
+            std::task::Poll::Ready(room) => taken.push(room.expect("there is room")),
+            std::task::Poll::Pending => break waiting,
+        }
+        assert!(taken.len() < 1000, "it has an end");
+    };
+    taken.pop();
+    let room = tokio::time::timeout(Duration::from_secs(10), last).await.expect("it ends");
+    assert!(room.is_some(), "room that is given back is taken");
+    let mut waiting = Box::pin(pool.large_room_or_lanes(1));
+    assert!(futures::poll!(&mut waiting).is_pending());
+    pool.is_widened(true);
+    let none = tokio::time::timeout(Duration::from_secs(10), waiting).await.expect("it ends");
+    assert!(none.is_none(), "nobody who is slow keeps others waiting");
     pool.close().await;
 }
 
