@@ -149,7 +149,7 @@ pub(super) async fn send_proven(
     from: u64,
 ) -> Result<Proof, Fault> {
     let algorithm = &Chosen(OnceCell::new());
-    let begin = Begin { from, over: parts::over(run, item, meta, number, from) };
+    let begin = Begin { from, over: parts::over(run, item, meta, number, from), number };
     let (sent, there) = if run.pull {
         // What comes is hashed at its source meanwhile.
         let there = async { Ok(at_source(run, item, meta, number, algorithm).await) };
@@ -193,6 +193,8 @@ fn large(run: &Run, meta: &Meta) -> bool {
 pub(super) struct Sent {
     pub digest: Option<Digest>,
     pub size: u64,
+    /// The hash of what lies at the far end, where it was made meanwhile.
+    pub there: Option<(Digest, &'static str)>,
 }
 
 async fn send(
@@ -206,7 +208,7 @@ async fn send(
 ) -> Result<Sent, Fault> {
     let started = tokio::time::Instant::now();
     if large(run, meta) || begin.from > 0 || run.job.options.inplace || sparse::concerns(run, meta.size) {
-        let from = begin.from;
+        let Begin { from, number, .. } = begin;
         let fault = match Box::pin(pump(run, item, meta, to, trace, begin, algorithm)).await {
             Err(fault) if trace.refused => fault,
             done => return done,
@@ -219,7 +221,7 @@ async fn send(
             Err(fault) if fault.cause != Cause::NotFound => return Err(fault),
             _ => {}
         }
-        return Box::pin(pump(run, item, meta, to, trace, Begin { from, over: None }, algorithm)).await;
+        return Box::pin(pump(run, item, meta, to, trace, Begin { from, over: None, number }, algorithm)).await;
     }
     let _held = run.budget.bytes(meta.size as usize).await;
     trace.waited += started.elapsed();
@@ -235,7 +237,7 @@ async fn send(
     }
     trace.bytes = size;
     let digest = stored.or_else(|| algorithm.map(|algorithm| Digest::of(algorithm, &data)));
-    Ok(Sent { digest, size })
+    Ok(Sent { digest, size, there: None })
 }
 
 /// The source must be what it was when it was listed: else what was read may be half of one version and half of another.
@@ -273,9 +275,10 @@ async fn prove(
     if sent.size == 0 {
         return Ok(Proof::By(EMPTY));
     }
-    let (end, there) = match there {
-        Some(there) => (&item.source, there),
-        None => (dest, dest.digest(temp, sent.size, how(run, here.algorithm, number)).await),
+    let (end, there) = match (there, sent.there) {
+        (Some(there), _) => (&item.source, there),
+        (None, Some(there)) => (dest, Ok(there)),
+        (None, None) => (dest, dest.digest(temp, sent.size, how(run, here.algorithm, number)).await),
     };
     let (there, by) = there?;
     same(end.as_ref(), item, here, there)?;

@@ -41,6 +41,7 @@ mod owners;
 mod partial;
 mod parts;
 mod progress;
+mod proving;
 mod prune;
 mod pump;
 mod referents;

@@ -20,6 +20,7 @@ use crate::verify::parts::PART;
 use super::copy::{Chosen, Sent, To, Trace, unchanged};
 use super::deliver::FileItem;
 use super::parts::{Over, Parts};
+use super::proving::Proving;
 use super::run::Run;
 use super::{sparse, sums};
 
@@ -39,6 +40,8 @@ pub struct Begin {
     /// What lies below is at the destination already, or may be: it is hashed, but not written.
     pub from: u64,
     pub over: Option<Over>,
+    /// Which try it is, from 1.
+    pub number: u32,
 }
 
 /// What is read, and decided about, together: a piece, or a part in its pieces.
@@ -83,7 +86,12 @@ pub async fn pump(
     let (mut sink, parts) = future::try_join(opening, asking).await?;
     trace.used = if sink.used().channel.is_some() { sink.used() } else { source.used() };
     let mut parts = parts.filter(|_| inplace || sink.copies());
-    let algorithm = algorithm.of(run).await;
+    let mut algorithm = algorithm.of(run).await;
+    // What is there already, in place or of an earlier try, may be other than zeros.
+    let holes = run.job.options.sparse && from == 0 && !inplace;
+    // Holes are not acknowledged.
+    let proving = if holes { None } else { Proving::begin(run, (dest, temp), size, begin.number, algorithm).await };
+    algorithm = proving.as_ref().map(Proving::algorithm).or(algorithm);
     // What is pulled is hashed as it lies here, anything else as it is read.
     match algorithm {
         Some(algorithm) if run.pull => sink.hash_behind(algorithm),
@@ -96,9 +104,8 @@ pub async fn pump(
         (None, true) => (run.chunk(), READ_AHEAD_REMOTE),
         (None, false) => (run.chunk(), READ_AHEAD),
     };
-    // What is there already, in place or of an earlier try, may be other than zeros.
-    let holes = run.job.options.sparse && from == 0 && !inplace;
-    let mut out = Writing { run, trace, sink, writes: FuturesUnordered::new(), runs: Runs::default(), holes, end: 0 };
+    let (writes, runs) = (FuturesUnordered::new(), Runs::default());
+    let mut out = Writing { run, trace, sink, writes, runs, holes, end: 0, proving };
     let mut units = VecDeque::new();
     let (mut asked, mut written) = (0u64, 0u64);
     while written < size {
@@ -129,6 +136,7 @@ pub async fn pump(
             data.push(piece);
         }
         if written <= from {
+            out.arrived(at, len as u64);
             continue;
         }
         let same = match &mut parts {
@@ -143,7 +151,7 @@ pub async fn pump(
     }
     out.copy_run().await?;
     out.catch_up(1).await?;
-    let Writing { sink, end, .. } = out;
+    let Writing { sink, end, proving, .. } = out;
     let (found, read) = source.finish().await?;
     unchanged(item, meta, &found, written)?;
     if holes && end < size {
@@ -151,6 +159,10 @@ pub async fn pump(
     }
     let stored = sink.finish(size).await?;
     sums::done(item, sum);
+    let there = match proving {
+        Some(proving) => proving.finish().await?,
+        None => None,
+    };
     let digest = match (stored.or(read), algorithm) {
         (Some(digest), _) => Some(digest),
         (None, Some(algorithm)) if run.pull => Some(dest.digest(temp, size, How::Readback(algorithm)).await?.0),
@@ -160,7 +172,7 @@ pub async fn pump(
         }
         (None, None) => None,
     };
-    Ok(Sent { digest, size })
+    Ok(Sent { digest, size, there })
 }
 
 /// Room for so many bytes. With `--bwlimit` a piece waits for its turn before it is read; a part, which may not have to be sent,
@@ -186,11 +198,11 @@ async fn read(run: &Run, source: &dyn Source, at: u64, len: usize, held: OwnedSe
     Ok(Unit { held: Arc::new(held), len, pieces })
 }
 
-/// What became of some bytes.
+/// What became of some bytes: where they are, and how many.
 #[derive(Clone, Copy)]
 enum Done {
-    Written(u64),
-    Copied(u64),
+    Written(u64, u64),
+    Copied(u64, u64),
 }
 
 /// A write or a copy that is under way.
@@ -207,6 +219,7 @@ struct Writing<'a> {
     holes: bool,
     /// Where the last bytes that were written end.
     end: u64,
+    proving: Option<Proving>,
 }
 
 impl Writing<'_> {
@@ -215,7 +228,7 @@ impl Writing<'_> {
         self.end = at + len;
         if !self.sink.copies() {
             // They are where they have to be.
-            self.took(Done::Copied(len));
+            self.took(Done::Copied(at, len));
             return Ok(());
         }
         match self.runs.same(at, len) {
@@ -234,7 +247,7 @@ impl Writing<'_> {
 
     async fn copy(&mut self, run: plan::Run) -> Result<(), Fault> {
         if let Some(copied) = self.sink.copy_at(run.at, run.len).await? {
-            self.writes.push(Box::pin(async move { (Done::Copied(run.len), copied.await) }));
+            self.writes.push(Box::pin(async move { (Done::Copied(run.at, run.len), copied.await) }));
         }
         Ok(())
     }
@@ -260,7 +273,7 @@ impl Writing<'_> {
                         zeros -= piece.len() as u64;
                         self.write_at(offset, piece, held).await?;
                     }
-                    self.took(Done::Written(zeros));
+                    self.took(Done::Written(at, zeros));
                 }
                 false => self.write_at(at, piece, held).await?,
             }
@@ -273,7 +286,7 @@ impl Writing<'_> {
         let len = data.len() as u64;
         let acknowledged = self.sink.write_at(at, data, Box::new(held.clone())).await?;
         self.end = at + len;
-        self.writes.push(Box::pin(async move { (Done::Written(len), acknowledged.await) }));
+        self.writes.push(Box::pin(async move { (Done::Written(at, len), acknowledged.await) }));
         Ok(())
     }
 
@@ -284,30 +297,42 @@ impl Writing<'_> {
                 true => self.writes.next().await,
                 false => self.writes.next().now_or_never().flatten(),
             };
-            let Some((done, result)) = next else { return Ok(()) };
+            let Some((done, result)) = next else { break };
             if let Err(fault) = result {
-                self.trace.refused = matches!(done, Done::Copied(_))
+                self.trace.refused = matches!(done, Done::Copied(..))
                     && !matches!(fault.cause, Cause::Lost | Cause::Cancelled | Cause::Timeout);
                 return Err(fault);
             }
             self.took(done);
         }
+        match &mut self.proving {
+            Some(proving) => proving.ask().await,
+            None => Ok(()),
+        }
+    }
+
+    /// These bytes are at the destination.
+    fn arrived(&mut self, at: u64, len: u64) {
+        if let Some(proving) = &mut self.proving {
+            proving.arrived(at, len);
+        }
     }
 
     fn took(&mut self, done: Done) {
-        let bytes = match done {
-            Done::Written(bytes) => {
+        let (at, bytes) = match done {
+            Done::Written(at, bytes) => {
                 self.trace.bytes += bytes;
-                bytes
+                (at, bytes)
             }
-            Done::Copied(bytes) => {
+            Done::Copied(at, bytes) => {
                 self.trace.matched += bytes;
                 if let Some(remote) = &self.run.remote {
                     remote.traffic().spare(bytes);
                 }
-                bytes
+                (at, bytes)
             }
         };
+        self.arrived(at, bytes);
         self.run.moved(bytes);
     }
 }

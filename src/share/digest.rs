@@ -27,6 +27,8 @@ pub async fn ask(session: &Session, path: &[u8], size: u64) -> Result<Result<Dig
 pub fn encode(answer: &Result<Digest, NoHash>) -> Bytes {
     let mut out = BytesMut::new();
     match answer {
+        // It is asked for whole files only.
+        Ok(Digest { algorithm: Algorithm::Parts(_), .. }) => out.put_u8(SKIPPED),
         Ok(digest) => {
             match digest.algorithm {
                 Algorithm::Blake3 => out.put_u8(BLAKE3),
@@ -35,6 +37,7 @@ pub fn encode(answer: &Result<Digest, NoHash>) -> Bytes {
                     out.put_u8(GMAC);
                     out.put_slice(&key);
                 }
+                Algorithm::Parts(_) => {}
             }
             out.put_slice(&digest.bytes);
         }

@@ -142,6 +142,11 @@ pub trait Tree: Send + Sync {
         self.open_write(path, size, mode, true)
     }
 
+    /// What tells the hashes of a file's parts by this algorithm, if anything does.
+    fn tells_parts(&self, _algorithm: Algorithm) -> BoxFuture<'_, Option<&'static str>> {
+        Box::pin(std::future::ready(None))
+    }
+
     /// Asks for the hashes of a file's parts from part `first` on, as [`crate::verify::parts`] has them; when it returns, the
     /// question is on its way. `None` where the end does not tell them by this algorithm. Of a file that cannot be read there
     /// are none.

@@ -5,6 +5,7 @@ use std::fmt;
 use sha2::Digest as _;
 
 use super::gmac::{Gmac, Key};
+use super::parts::InParts;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Algorithm {
@@ -12,6 +13,50 @@ pub enum Algorithm {
     Sha256,
     /// Tags of a file's blocks under a key: [`super::gmac`].
     Gmac(Key),
+    /// BLAKE3 of the hashes of a file's parts ([`super::parts`]), one after the other.
+    Parts(OfPart),
+}
+
+/// How the hash of a part is made.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum OfPart {
+    Blake3,
+    Sha256,
+    Gmac(Key),
+}
+
+impl Algorithm {
+    /// The same of a file's parts.
+    pub fn in_parts(self) -> OfPart {
+        match self {
+            Algorithm::Blake3 => OfPart::Blake3,
+            Algorithm::Sha256 => OfPart::Sha256,
+            Algorithm::Gmac(key) => OfPart::Gmac(key),
+            Algorithm::Parts(of) => of,
+        }
+    }
+}
+
+impl From<OfPart> for Algorithm {
+    /// That of one part, by itself.
+    fn from(of: OfPart) -> Algorithm {
+        match of {
+            OfPart::Blake3 => Algorithm::Blake3,
+            OfPart::Sha256 => Algorithm::Sha256,
+            OfPart::Gmac(key) => Algorithm::Gmac(key),
+        }
+    }
+}
+
+impl fmt::Display for Algorithm {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Algorithm::Blake3 => write!(f, "blake3"),
+            Algorithm::Sha256 => write!(f, "sha256"),
+            Algorithm::Gmac(key) => write!(f, "gmac-85k-{key}"),
+            Algorithm::Parts(of) => write!(f, "blake3-of-1020k-{}", Algorithm::from(*of)),
+        }
+    }
 }
 
 /// A hash and how it was made; two are equal only if both are.
@@ -23,11 +68,7 @@ pub struct Digest {
 
 impl fmt::Display for Digest {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self.algorithm {
-            Algorithm::Blake3 => write!(f, "blake3:")?,
-            Algorithm::Sha256 => write!(f, "sha256:")?,
-            Algorithm::Gmac(key) => write!(f, "gmac-85k-{key}:")?,
-        }
+        write!(f, "{}:", self.algorithm)?;
         self.bytes.iter().try_for_each(|byte| write!(f, "{byte:02x}"))
     }
 }
@@ -65,6 +106,7 @@ pub enum Hasher {
     Blake3(Box<blake3::Hasher>),
     Sha256(Box<sha2::Sha256>),
     Gmac(Box<Gmac>),
+    Parts(Box<InParts>),
 }
 
 impl Hasher {
@@ -73,6 +115,7 @@ impl Hasher {
             Algorithm::Blake3 => Hasher::Blake3(Box::new(blake3::Hasher::new())),
             Algorithm::Sha256 => Hasher::Sha256(Box::new(sha2::Sha256::new())),
             Algorithm::Gmac(key) => Hasher::Gmac(Box::new(Gmac::new(key))),
+            Algorithm::Parts(of) => Hasher::Parts(Box::new(InParts::new(of))),
         }
     }
 
@@ -83,6 +126,7 @@ impl Hasher {
             }
             Hasher::Sha256(hasher) => hasher.update(data),
             Hasher::Gmac(hasher) => hasher.update(data),
+            Hasher::Parts(hasher) => hasher.update(data),
         }
     }
 
@@ -91,6 +135,7 @@ impl Hasher {
             Hasher::Blake3(hasher) => Digest { algorithm: Algorithm::Blake3, bytes: *hasher.finalize().as_bytes() },
             Hasher::Sha256(hasher) => Digest { algorithm: Algorithm::Sha256, bytes: hasher.finalize().into() },
             Hasher::Gmac(hasher) => Digest { algorithm: Algorithm::Gmac(hasher.key()), bytes: hasher.finish() },
+            Hasher::Parts(hasher) => hasher.finish(),
         }
     }
 }

@@ -6,8 +6,11 @@
 //! whole question and [`UNREADABLE`](super::ladder::UNREADABLE) for a hash. A hasher of before there were such questions takes it
 //! for a name that it cannot read, and so tells of no parts.
 //!
-//! A part's hash is that of a file with these bytes and no others. Nothing rests on it but what is sent: the file that is made
-//! of parts is proven whole, as any other.
+//! A part's hash is that of a file with these bytes and no others. Where an old file is asked about, nothing rests on it but what is
+//! sent: the file that is made of parts is proven whole, as any other. And a large file can be proven by its parts
+//! ([`Algorithm::Parts`]): they are asked about as soon as they have arrived, while the rest is on its way.
+
+use super::digest::{Algorithm, Digest, Hasher, OfPart};
 
 /// Bytes of a part; the last one of a file is shorter. Four of the largest WRITEs that OpenSSH takes (255 KiB), and twelve blocks
 /// of [`super::gmac`]: a part is sent in whole requests, and hashed in whole blocks. Measured, Python with GMAC, 500 MB of which five
@@ -31,9 +34,90 @@ pub fn asked(name: &[u8]) -> Option<(u64, &[u8])> {
     Some((first, &rest[at + 1..]))
 }
 
+/// The hash of a file, of those of its parts in their order.
+pub struct Fold {
+    of: OfPart,
+    all: blake3::Hasher,
+}
+
+impl Fold {
+    pub fn new(of: OfPart) -> Fold {
+        Fold { of, all: blake3::Hasher::new() }
+    }
+
+    pub fn part(&mut self, digest: &Digest) {
+        self.all.update(&digest.bytes);
+    }
+
+    pub fn finish(self) -> Digest {
+        Digest { algorithm: Algorithm::Parts(self.of), bytes: *self.all.finalize().as_bytes() }
+    }
+}
+
+/// Makes it of the bytes themselves.
+pub struct InParts {
+    fold: Fold,
+    part: Hasher,
+    /// Bytes that the part has yet to get.
+    left: usize,
+}
+
+impl InParts {
+    pub fn new(of: OfPart) -> InParts {
+        InParts { fold: Fold::new(of), part: Hasher::new(of.into()), left: PART as usize }
+    }
+
+    pub fn update(&mut self, mut data: &[u8]) {
+        while !data.is_empty() {
+            let (now, later) = data.split_at(self.left.min(data.len()));
+            self.part.update(now);
+            self.left -= now.len();
+            data = later;
+            if self.left == 0 {
+                self.end_part();
+            }
+        }
+    }
+
+    fn end_part(&mut self) {
+        let next = Hasher::new(self.fold.of.into());
+        self.fold.part(&std::mem::replace(&mut self.part, next).finish());
+        self.left = PART as usize;
+    }
+
+    pub fn finish(mut self) -> Digest {
+        if self.left < PART as usize {
+            self.end_part();
+        }
+        self.fold.finish()
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::verify::gmac::Key;
+
+    #[test]
+    fn the_hash_by_parts_is_that_of_the_parts_hashes_however_the_bytes_come() {
+        let part = PART as usize;
+        let data: Vec<u8> = (0..2 * part as u32 + 7).map(|n| (n.wrapping_mul(2_654_435_761) >> 24) as u8).collect();
+        for of in [OfPart::Blake3, OfPart::Sha256, OfPart::Gmac(Key([7; 16]))] {
+            for len in [0, 1, part - 1, part, part + 1, 2 * part, data.len()] {
+                let mut fold = Fold::new(of);
+                data[..len].chunks(part).for_each(|data| fold.part(&Digest::of(of.into(), data)));
+                let expected = fold.finish();
+                for piece in [len.max(1), 255 * 1024, 100_003] {
+                    let mut hasher = Hasher::new(Algorithm::Parts(of));
+                    data[..len].chunks(piece).for_each(|piece| hasher.update(piece));
+                    assert_eq!(hasher.finish(), expected, "{len} in {piece}");
+                }
+            }
+        }
+        let [there, here] =
+            [1, 2].map(|last| Digest::of(Algorithm::Parts(OfPart::Blake3), &[vec![0; part], vec![last]].concat()));
+        assert_ne!(there, here);
+    }
     use crate::verify::ladder::handed_over;
 
     #[test]

@@ -26,6 +26,7 @@ mod limits;
 mod live;
 mod oracle;
 mod parts;
+mod proving;
 mod size;
 mod stops;
 mod sum;

@@ -7,12 +7,12 @@ use tokio::sync::Semaphore;
 use crate::fault::{Cause, Fault, Stage};
 use crate::sftp::packet::open;
 use crate::sftp::{Attrs, Handle, Pending, Request};
-use crate::verify::remote::NoHash;
+use crate::verify::remote::{NoHash, RemoteHasher};
 use crate::verify::{Algorithm, Digest};
 
 use super::super::{Answer, Result};
 use super::RemoteTree;
-use super::pool::Channel;
+use super::pool::{Channel, Pool};
 
 /// Copies asked for and not done, of one file: enough to keep the server busy over a round trip, and no more, for it does nothing
 /// else on that channel until they are done. Measured, 500 MB over 50 ms: 2.98 s with four, 2.75 s with eight (of 16 MiB;
@@ -80,6 +80,14 @@ impl Drop for Old {
     }
 }
 
+/// The one that tells parts by this algorithm. One that somebody else drives is asked for whole files only.
+pub async fn hasher(pool: &Pool, algorithm: Algorithm) -> Option<RemoteHasher> {
+    let usable = |hasher: &RemoteHasher| {
+        hasher.rung.algorithm() == algorithm && hasher.rung.tells_parts() && !hasher.is_shared()
+    };
+    pool.far().await.hasher.filter(usable)
+}
+
 /// As [`super::super::Tree::parts`]; `path` is the server's.
 pub async fn ask(
     tree: &RemoteTree,
@@ -88,10 +96,7 @@ pub async fn ask(
     algorithm: Algorithm,
 ) -> Result<Option<Answer<Vec<Digest>>>> {
     let pool = tree.remote.pool().await?;
-    // One that somebody else drives is asked for whole files only.
-    let usable =
-        |hasher: &crate::verify::remote::RemoteHasher| hasher.rung.algorithm() == algorithm && !hasher.is_shared();
-    let Some(hasher) = pool.far().await.hasher.filter(usable) else { return Ok(None) };
+    let Some(hasher) = hasher(&pool, algorithm).await else { return Ok(None) };
     let Ok(asked) = hasher.parts(path, first).await else { return Ok(None) };
     let hop = tree.remote.hop();
     let answer: Answer<Vec<Digest>> = Box::pin(async move {

@@ -270,6 +270,12 @@ impl Tree for RemoteTree {
         Box::pin(self.create(path, size, mode, true, Some(join(other.root(), old))))
     }
 
+    fn tells_parts(&self, algorithm: Algorithm) -> BoxFuture<'_, Option<&'static str>> {
+        Box::pin(
+            async move { Some(parts::hasher(self.remote.pool().await.ok()?.as_ref(), algorithm).await?.rung.name()) },
+        )
+    }
+
     fn parts<'a>(
         &'a self,
         path: &'a [u8],
