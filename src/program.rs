@@ -62,7 +62,8 @@ fn hash_server(arguments: &[OsString]) -> Option<ExitCode> {
             let open = |name: &[u8]| {
                 crate::tree::local::open_to_hash(name).map(|file| Box::new(file) as Box<dyn server::Hashed>)
             };
-            server::serve(io::stdin().lock(), io::stdout().lock(), io::stderr(), open)
+            let directories = crate::tree::local::directories_below;
+            server::serve(io::stdin().lock(), io::stdout().lock(), io::stderr(), open, directories)
         }
         _ => return None,
     };

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use hopsync::tree::remote::link::{CommandConnector, Connector};
 use hopsync::verify::Digest;
+use hopsync::verify::below::ENTRIES;
 use hopsync::verify::gmac::{BLOCK, Key};
 use hopsync::verify::ladder::{self, Rung};
 use hopsync::verify::parts::{ASKED, PART};
@@ -49,6 +50,13 @@ async fn thousands_of_files_asked_for_at_once_are_hashed_by_each_of_the_scripts_
             path
         })
         .collect();
+    // Directories, and what is not told of: one of too many entries, one whose name would be two lines, a link.
+    let tree = dir.path().join("tree");
+    for below in ["a/b c/d", "large", "two\nlines"] {
+        std::fs::create_dir_all(tree.join(below)).unwrap();
+    }
+    (0..=ENTRIES).for_each(|n| std::fs::write(tree.join(format!("large/{n}")), "").unwrap());
+    std::os::unix::fs::symlink("a", tree.join("link")).unwrap();
     // The one that is tested, before any that is installed.
     let program = std::path::Path::new(env!("CARGO_BIN_EXE_hopsync"));
     let ours = format!("PATH='{}':$PATH; export PATH", program.parent().unwrap().display());
@@ -99,6 +107,26 @@ async fn thousands_of_files_asked_for_at_once_are_hashed_by_each_of_the_scripts_
                 }
             }
             assert_eq!(parts(dir.path().join("is not there"), 0).await, Ok(Vec::new()));
+        }
+        let below = |path: std::path::PathBuf| {
+            let hasher = hasher.clone();
+            async move {
+                let told = hasher.below(path.to_str().unwrap().as_bytes()).await;
+                told.map(|mut told| {
+                    told.sort();
+                    told
+                })
+            }
+        };
+        match rung.tells_parts() {
+            true => {
+                assert_eq!(
+                    below(tree.clone()).await,
+                    Ok(["a", "a/b c", "a/b c/d"].map(|p| p.as_bytes().to_vec()).into())
+                );
+                assert_eq!(below(tree.join("is not there")).await, Ok(Vec::new()));
+            }
+            false => assert_eq!(below(tree.clone()).await, Err(NoHash::Skipped)),
         }
         let gone = dir.path().join("is not there");
         assert_eq!(hasher.digest(gone.to_str().unwrap().as_bytes(), 1).await, Err(NoHash::Skipped));

@@ -1,4 +1,5 @@
-//! One try at one file: temp → all writes acknowledged → size → close → hash of the temp → attributes → rename.
+//! One try at one file: temp → all writes acknowledged → size → close → hash of the temp ([`super::proving`]: some of it sooner) →
+//! attributes → rename.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -13,6 +14,7 @@ use crate::tree::{How, Tree, Used};
 use crate::verify::{Algorithm, Digest};
 
 use super::deliver::FileItem;
+use super::proving::Proving;
 use super::pump::{Begin, pump};
 use super::run::Run;
 use super::{parts, sparse, stage};
@@ -193,8 +195,8 @@ fn large(run: &Run, meta: &Meta) -> bool {
 pub(super) struct Sent {
     pub digest: Option<Digest>,
     pub size: u64,
-    /// The hash of what lies at the far end, where it was made meanwhile.
-    pub there: Option<(Digest, &'static str)>,
+    /// Where what lies at the far end was hashed meanwhile.
+    pub proving: Option<Proving>,
 }
 
 async fn send(
@@ -237,7 +239,7 @@ async fn send(
     }
     trace.bytes = size;
     let digest = stored.or_else(|| algorithm.map(|algorithm| Digest::of(algorithm, &data)));
-    Ok(Sent { digest, size, there: None })
+    Ok(Sent { digest, size, proving: None })
 }
 
 /// The source must be what it was when it was listed: else what was read may be half of one version and half of another.
@@ -275,7 +277,11 @@ async fn prove(
     if sent.size == 0 {
         return Ok(Proof::By(EMPTY));
     }
-    let (end, there) = match (there, sent.there) {
+    let proven = match sent.proving {
+        Some(proving) => proving.finish(here).await?,
+        None => None,
+    };
+    let (end, there) = match (there, proven) {
         (Some(there), _) => (&item.source, there),
         (None, Some(there)) => (dest, Ok(there)),
         (None, None) => (dest, dest.digest(temp, sent.size, how(run, here.algorithm, number)).await),

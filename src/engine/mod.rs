@@ -27,6 +27,7 @@ mod deletions;
 mod deliver;
 mod directory;
 mod duplicate;
+mod early;
 mod ends;
 mod far_links;
 mod finish;

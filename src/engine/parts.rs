@@ -25,6 +25,7 @@ use super::run::Run;
 const AHEAD: usize = 3;
 
 /// An old file, and why it pays to look at it.
+#[derive(Clone)]
 pub struct Over {
     pub path: Vec<u8>,
     case: Case,

@@ -2,9 +2,12 @@
 //! ([`crate::verify::parts`]) as soon as all of their bytes are acknowledged. Asked for at the end, a hash takes its time after the
 //! last byte (0.4 s for 2 GB from memory, minutes for what must come from a disk again).
 //!
-//! Each byte is read again there after it was acknowledged, as ever; that all of it is in one file, of this size, is told after the close.
-//! Nobody else writes to that file, for its name is ours: so what is changed in place is not proven in this way. Nor is a second
-//! try, for which bytes are read back ([`super::copy`]).
+//! Each byte is read again there after it was acknowledged, as ever; and the file's size is looked at when all of it is there. Nobody
+//! else writes to that file, which is new and has a name of ours: so what is changed in place, or goes on from an earlier run's file, is
+//! not proven in this way. Nor is a second try, for which bytes are read back ([`super::copy`]).
+//!
+//! What comes of it is only ever a proof. Where an answer is missing, or is not what was sent, all is asked once more after the close,
+//! as of any other file.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -18,13 +21,16 @@ use crate::tree::{Answer, Tree};
 use crate::verify::parts::{ASKED, Fold, PART};
 use crate::verify::{Algorithm, Digest};
 
+use super::pump::Begin;
 use super::run::Run;
 
 /// Bytes that one question asks about. What has no more is hashed in one go.
 const SPAN: u64 = ASKED * PART;
 
-/// Questions under way. Others' files wait behind them at the hasher.
+/// Questions under way: others' files wait behind them at the hasher. Fewer where an old file's parts are asked about as well, for which
+/// the sending waits.
 const AHEAD: usize = 2;
+const AHEAD_OF_PARTS: usize = 1;
 
 /// A question: for the hashes of the parts from this one on ([`Tree::parts`]).
 type Ask = dyn Fn(u64) -> BoxFuture<'static, Result<Option<Answer<Vec<Digest>>>, Fault>> + Send + Sync;
@@ -36,6 +42,10 @@ pub struct Proving {
     /// How a part is hashed, and what does it.
     algorithm: Algorithm,
     by: &'static str,
+    /// Questions under way at most.
+    ahead: usize,
+    /// Bytes acknowledged in all.
+    total: u64,
     /// Bytes acknowledged of each question's span, from `next` on.
     arrived: VecDeque<u64>,
     /// The first span that was not asked about.
@@ -53,11 +63,12 @@ impl Proving {
         run: &Run,
         (tree, path): (&Arc<dyn Tree>, &[u8]),
         size: u64,
-        number: u32,
+        begin: &Begin,
         algorithm: Option<Algorithm>,
     ) -> Option<Proving> {
         let options = &run.job.options;
-        if !run.push() || number > 1 || size <= SPAN || options.inplace || options.verify != Verify::Auto {
+        let first = begin.number == 1 && begin.from == 0;
+        if !run.push() || !first || size <= SPAN || options.inplace || options.verify != Verify::Auto {
             return None;
         }
         let algorithm = algorithm?;
@@ -67,7 +78,11 @@ impl Proving {
             let (tree, path) = (tree.clone(), path.clone());
             Box::pin(async move { tree.parts(&path, first, algorithm).await })
         };
-        Some(Proving::of(Box::new(ask), size, algorithm, by))
+        let mut proving = Proving::of(Box::new(ask), size, algorithm, by);
+        if begin.over.is_some() {
+            proving.ahead = AHEAD_OF_PARTS;
+        }
+        Some(proving)
     }
 
     fn of(ask: Box<Ask>, size: u64, algorithm: Algorithm, by: &'static str) -> Proving {
@@ -76,6 +91,8 @@ impl Proving {
             size,
             algorithm,
             by,
+            ahead: AHEAD,
+            total: 0,
             arrived: VecDeque::new(),
             next: 0,
             asked: VecDeque::new(),
@@ -90,6 +107,7 @@ impl Proving {
 
     /// The destination has acknowledged these bytes, each of which comes once.
     pub fn arrived(&mut self, mut at: u64, mut len: u64) {
+        self.total += len;
         while len > 0 {
             let here = len.min(SPAN - at % SPAN);
             let index = (at / SPAN).saturating_sub(self.next) as usize;
@@ -101,7 +119,7 @@ impl Proving {
         }
     }
 
-    /// Asks about what has arrived whole, without waiting for an answer.
+    /// Asks about what has arrived whole, without waiting for the answer. (It waits for a connection that is made anew, as a write does.)
     pub async fn ask(&mut self) -> Result<(), Fault> {
         while let Some((parts, answer)) = self.asked.front_mut()
             && let Some(told) = answer.now_or_never()
@@ -110,7 +128,7 @@ impl Proving {
             self.asked.pop_front();
             self.take(parts, told);
         }
-        while self.asked.len() < AHEAD && self.told.is_some() {
+        while self.asked.len() < self.ahead && self.told.is_some() {
             let len = SPAN.min(self.size.saturating_sub(self.next * SPAN));
             if len == 0 || self.arrived.front().is_none_or(|arrived| *arrived < len) {
                 return Ok(());
@@ -136,8 +154,22 @@ impl Proving {
         }
     }
 
-    /// The hash of all of it as it lies there, and what made it; all has arrived. `None` where it has to be found in another way.
-    pub async fn finish(mut self) -> Result<Option<(Digest, &'static str)>, Fault> {
+    /// The hash of all of it as it lies there, and what made it; all has arrived, and is to be `wanted`. `None` where it has to be found
+    /// in another way.
+    pub async fn finish(mut self, wanted: Digest) -> Result<Option<(Digest, &'static str)>, Fault> {
+        let told = self.all().await?;
+        if told == Some(wanted) || self.total != self.size {
+            return Ok(told.map(|told| (told, self.by)));
+        }
+        tracing::debug!(?told, %wanted, "asked once more");
+        let spans = self.size.div_ceil(SPAN);
+        self.arrived = (0..spans).map(|index| SPAN.min(self.size - index * SPAN)).collect();
+        (self.next, self.told) = (0, Some(Fold::new(self.algorithm.in_parts())));
+        Ok(self.all().await?.map(|told| (told, self.by)))
+    }
+
+    /// What is told of all that has arrived, if that is the whole file.
+    async fn all(&mut self) -> Result<Option<Digest>, Fault> {
         loop {
             self.ask().await?;
             let Some((parts, answer)) = self.asked.pop_front() else { break };
@@ -145,7 +177,7 @@ impl Proving {
             self.take(parts, told);
         }
         let whole = self.next * SPAN >= self.size;
-        Ok(self.told.filter(|_| whole).map(|told| (told.finish(), self.by)))
+        Ok(self.told.take().filter(|_| whole).map(Fold::finish))
     }
 }
 
@@ -181,6 +213,15 @@ mod tests {
 
         fn asked(&self) -> Vec<u64> {
             self.0.lock().unwrap().iter().map(|(first, _)| *first).collect()
+        }
+
+        /// Answers what is asked of the whole file, from this question on, one after the other.
+        fn answers<T>(&self, finishing: &mut (impl Future<Output = T> + Unpin), from: u64) {
+            for first in (from..3).map(|question| question * ASKED) {
+                assert!((&mut *finishing).now_or_never().is_none());
+                assert_eq!(self.asked().first(), Some(&first));
+                self.tell(&parts(first, ASKED.min(2 * ASKED + 4 - first)));
+            }
         }
 
         /// Answers the oldest question.
@@ -223,7 +264,7 @@ mod tests {
         assert_eq!(far.asked(), [ASKED, 2 * ASKED]);
         far.tell(&parts(ASKED, ASKED));
         far.tell(&parts(2 * ASKED, 4));
-        assert_eq!(proving.finish().await.unwrap(), Some((whole(), "test")));
+        assert_eq!(proving.finish(whole()).await.unwrap(), Some((whole(), "test")));
     }
 
     #[tokio::test]
@@ -231,30 +272,44 @@ mod tests {
         let far = Far::default();
         let mut proving = far.prove();
         proving.arrived(0, SIZE);
-        let mut finishing = Box::pin(proving.finish());
-        for first in [0, ASKED, 2 * ASKED] {
-            assert!(futures::poll!(&mut finishing).is_pending());
-            far.tell(&parts(first, ASKED.min(2 * ASKED + 4 - first)));
-        }
+        let mut finishing = Box::pin(proving.finish(whole()));
+        far.answers(&mut finishing, 0);
         assert_eq!(finishing.await.unwrap(), Some((whole(), "test")));
     }
 
     #[tokio::test]
-    async fn an_answer_that_is_missing_or_too_short_proves_nothing() {
-        for told in [None, Some(ASKED - 1), Some(0), Some(ASKED + 1)] {
+    async fn an_answer_that_is_missing_or_wrong_is_asked_for_again_in_the_end() {
+        let wrong = || parts(1, ASKED);
+        for told in [None, Some(parts(0, ASKED - 1)), Some(Vec::new()), Some(parts(0, ASKED + 1)), Some(wrong())] {
             let far = Far::default();
             let mut proving = far.prove();
             proving.arrived(0, SIZE);
             proving.ask().await.unwrap();
-            match told {
-                Some(count) => far.tell(&parts(0, count)),
+            match &told {
+                Some(told) => far.tell(told),
                 None => drop(far.0.lock().unwrap().remove(0)),
             }
             far.tell(&parts(ASKED, ASKED));
             proving.ask().await.unwrap();
+            if told == Some(wrong()) {
+                far.tell(&parts(2 * ASKED, 4));
+            }
             assert_eq!(far.asked(), [0; 0], "no more is asked about");
-            assert_eq!(proving.finish().await.unwrap(), None, "{told:?}");
+            let mut finishing = Box::pin(proving.finish(whole()));
+            far.answers(&mut finishing, 0);
+            assert_eq!(finishing.await.unwrap(), Some((whole(), "test")), "{told:?}");
         }
+    }
+
+    #[tokio::test]
+    async fn what_is_told_twice_and_is_not_what_was_sent_is_told() {
+        let far = Far::default();
+        let mut proving = far.prove();
+        proving.arrived(0, SIZE);
+        let mut finishing = Box::pin(proving.finish(part(7)));
+        far.answers(&mut finishing, 0);
+        far.answers(&mut finishing, 0);
+        assert_eq!(finishing.await.unwrap(), Some((whole(), "test")));
     }
 
     #[tokio::test]
@@ -265,6 +320,7 @@ mod tests {
         proving.ask().await.unwrap();
         far.tell(&parts(0, ASKED));
         far.tell(&parts(ASKED, ASKED));
-        assert_eq!(proving.finish().await.unwrap(), None);
+        assert_eq!(proving.finish(whole()).await.unwrap(), None);
+        assert_eq!(far.asked(), [0; 0]);
     }
 }

@@ -68,15 +68,16 @@ pub async fn pump(
     trace.waited += started.elapsed();
     let mut source = item.source.open_read(&item.source_path, size, item.follow).await?;
     let inplace = run.job.options.inplace;
-    let old = begin.over.as_ref().filter(|_| !inplace).map(|over| over.path.clone());
+    let over = begin.over.as_ref();
+    let old = over.filter(|_| !inplace).map(|over| over.path.clone());
     let opening = match &old {
         Some(old) => dest.open_write_from(temp, size, 0o600, run.dest.as_ref(), old),
         None => dest.open_write(temp, size, 0o600, !inplace && from == 0),
     };
     let asking = async {
-        match begin.over {
+        match over {
             Some(over) => match algorithm.of(run).await {
-                Some(algorithm) => Parts::ask(run, over, algorithm).await,
+                Some(algorithm) => Parts::ask(run, over.clone(), algorithm).await,
                 None => Ok(None),
             },
             None => Ok(None),
@@ -90,7 +91,7 @@ pub async fn pump(
     // What is there already, in place or of an earlier try, may be other than zeros.
     let holes = run.job.options.sparse && from == 0 && !inplace;
     // Holes are not acknowledged.
-    let proving = if holes { None } else { Proving::begin(run, (dest, temp), size, begin.number, algorithm).await };
+    let proving = if holes { None } else { Proving::begin(run, (dest, temp), size, &begin, algorithm).await };
     algorithm = proving.as_ref().map(Proving::algorithm).or(algorithm);
     // What is pulled is hashed as it lies here, anything else as it is read.
     match algorithm {
@@ -136,7 +137,6 @@ pub async fn pump(
             data.push(piece);
         }
         if written <= from {
-            out.arrived(at, len as u64);
             continue;
         }
         let same = match &mut parts {
@@ -159,10 +159,6 @@ pub async fn pump(
     }
     let stored = sink.finish(size).await?;
     sums::done(item, sum);
-    let there = match proving {
-        Some(proving) => proving.finish().await?,
-        None => None,
-    };
     let digest = match (stored.or(read), algorithm) {
         (Some(digest), _) => Some(digest),
         (None, Some(algorithm)) if run.pull => Some(dest.digest(temp, size, How::Readback(algorithm)).await?.0),
@@ -172,7 +168,7 @@ pub async fn pump(
         }
         (None, None) => None,
     };
-    Ok(Sent { digest, size, there })
+    Ok(Sent { digest, size, proving })
 }
 
 /// Room for so many bytes. With `--bwlimit` a piece waits for its turn before it is read; a part, which may not have to be sent,

@@ -3,6 +3,8 @@
 
 use std::sync::Arc;
 
+use tokio::task::JoinHandle;
+
 use crate::fault::{Cause, Fault, Stage};
 use crate::plan::filter::{Contents, Filter, Side, Stop};
 use crate::tree::{Listing, Tree, split};
@@ -22,10 +24,22 @@ pub struct Dir<'a> {
     pub listing: &'a Listing,
 }
 
-/// Lists a directory of the source. What is returned with it has the rules that hold within it.
-pub async fn list(origin: Origin, shown: &[u8], follow: bool) -> (Origin, Result<Listing, Fault>) {
+/// Lists a directory of the source, unless that was begun. What is returned with it has the rules that hold within it.
+pub async fn list(
+    origin: Origin,
+    shown: &[u8],
+    follow: bool,
+    begun: Option<JoinHandle<Result<Listing, Fault>>>,
+) -> (Origin, Result<Listing, Fault>) {
     let listed = async {
-        let listing = origin.source.list(&origin.path, follow).await?;
+        let begun = match begun {
+            Some(begun) => begun.await.ok(),
+            None => None,
+        };
+        let listing = match begun {
+            Some(listed) => listed?,
+            None => origin.source.list(&origin.path, follow).await?,
+        };
         let filter = hide(&origin, shown, &listing).await?;
         Ok((listing, filter))
     };

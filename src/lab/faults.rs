@@ -78,6 +78,8 @@ pub enum Trouble {
     WrongHash { containing: &'static str },
     /// Command that contains this text: not run; prints bytes that are no hash, and exits 0.
     GarbageOutput { containing: &'static str },
+    /// Command: killed once it has printed this many lines.
+    KillCommand { lines: u64 },
     /// Command: run with an empty PATH, so no hasher is found.
     NoPath,
 }

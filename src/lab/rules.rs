@@ -25,6 +25,7 @@ Faults, each with a --fault of its own:
   target: corrupt copy [WHICH]                              the same in what copy-data copies
   target: answer hash wrongly [WHICH] [containing TEXT]     the first hash that a command prints
   target: answer hash with garbage [WHICH] [containing TEXT]
+  target: kill command [WHICH] after N lines                of its output; a hasher prints a few before its first hash
   target: hide hashers [WHICH]                              commands run with an empty PATH
 
 WHICH    14 or 14th: that one alone; from 14: it and all after it; every 5: each fifth; all (if nothing is said)
@@ -173,6 +174,14 @@ impl<'a> Words<'a> {
                 let requests = number(self.next())?;
                 self.expect("requests")?;
                 Ok((nth, Trouble::CloseChannel { requests }))
+            }
+            "kill" => {
+                self.expect("command")?;
+                let nth = self.which()?;
+                self.expect("after")?;
+                let lines = number(self.next())?;
+                self.expect("lines")?;
+                Ok((nth, Trouble::KillCommand { lines }))
             }
             "answer" if self.eat("hash") => {
                 let garbage = self.eat("with");
@@ -408,6 +417,7 @@ mod tests {
             ("target: answer hash wrongly", Target, Always, Trouble::WrongHash { containing: "" }),
             ("target: answer hash wrongly 1 containing a b", Target, Only(1), Trouble::WrongHash { containing: "a b" }),
             ("target: answer hash with garbage 1", Target, Only(1), Trouble::GarbageOutput { containing: "" }),
+            ("target: kill command 1 after 9 lines", Target, Only(1), Trouble::KillCommand { lines: 9 }),
             ("target: hide hashers", Target, Always, Trouble::NoPath),
         ] {
             assert_eq!(parsed(text), (hop, nth, trouble), "{text}");

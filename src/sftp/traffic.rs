@@ -10,6 +10,7 @@ pub struct Traffic {
     expected_out: AtomicU64,
     expected_in: AtomicU64,
     spared: AtomicU64,
+    promised: AtomicU64,
 }
 
 /// Which way bytes move, seen from here.
@@ -31,6 +32,14 @@ impl Traffic {
     pub fn spare(&self, bytes: u64) {
         self.spared.fetch_add(bytes, Ordering::Relaxed);
     }
+    /// Somebody is going to send so many bytes, perhaps: of a crowd, not all of which tells, what was sent is not held against it.
+    pub fn promise(&self, bytes: u64) {
+        self.promised.fetch_add(bytes, Ordering::Relaxed);
+    }
+    /// So many of them are on their way, or are not going to be sent.
+    pub fn keep(&self, bytes: u64) {
+        self.promised.fetch_sub(bytes, Ordering::Relaxed);
+    }
     /// Bytes that went out, or need not.
     pub fn settled(&self) -> u64 {
         self.sent().saturating_add(self.spared.load(Ordering::Relaxed))
@@ -38,7 +47,10 @@ impl Traffic {
     /// Bytes of files that were announced and have not moved yet, as far as the bytes on the wire tell.
     pub fn ahead(&self, flow: Flow) -> u64 {
         match flow {
-            Flow::Out => self.expected_out.load(Ordering::Relaxed).saturating_sub(self.settled()),
+            Flow::Out => {
+                let expected = self.expected_out.load(Ordering::Relaxed).saturating_sub(self.settled());
+                expected + self.promised.load(Ordering::Relaxed)
+            }
             Flow::In => self.expected_in.load(Ordering::Relaxed).saturating_sub(self.received()),
         }
     }

@@ -2,13 +2,14 @@
 
 use std::collections::HashSet;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Mutex, MutexGuard};
+use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
 use bytes::Bytes;
 
 use crate::fault::Stage;
 use crate::sftp::Request;
+use crate::sftp::traffic::Traffic;
 use crate::tree::remote::Remote;
 
 /// Names of temporary files remembered for one client. It has 512 files under way at most.
@@ -18,28 +19,54 @@ const TEMPS: usize = 4096;
 const CLEANING: Duration = Duration::from_secs(60);
 
 /// What all virtual channels of one client have in common.
-#[derive(Default)]
 pub struct Guest {
     /// Files that it created, exclusively and under a hidden name, and has neither renamed nor removed.
     temps: Mutex<HashSet<Bytes>>,
-    /// Bytes of files that it told it may send, and those that it has sent.
-    ahead: AtomicU64,
-    sent: AtomicU64,
+    /// What the holder sends, and is going to.
+    traffic: Arc<Traffic>,
+    /// Bytes of files that it told it may send, and those of them that it has not sent.
+    told: AtomicU64,
+    unsent: AtomicU64,
+    /// Held by each of its channels that has a place for files.
+    places: Arc<()>,
+}
+
+impl Drop for Guest {
+    /// What it has not sent it is not going to.
+    fn drop(&mut self) {
+        self.sends(u64::MAX);
+    }
 }
 
 impl Guest {
-    /// It tells so many bytes of files, which it tells with each of its channels. What nobody knew yet.
-    pub fn expect(&self, bytes: u64) -> u64 {
-        bytes.saturating_sub(self.ahead.fetch_max(bytes, Ordering::Relaxed))
+    pub fn new(traffic: Arc<Traffic>) -> Guest {
+        let (told, unsent) = (AtomicU64::new(0), AtomicU64::new(0));
+        Guest { temps: Mutex::default(), traffic, told, unsent, places: Arc::default() }
+    }
+
+    /// It tells how many bytes of files it may send, with each of its channels.
+    pub fn tells(&self, bytes: u64) {
+        let new = bytes.saturating_sub(self.told.fetch_max(bytes, Ordering::Relaxed));
+        self.unsent.fetch_add(new, Ordering::Relaxed);
+        self.traffic.promise(new);
     }
 
     /// What it told and has not sent.
     pub fn unsent(&self) -> u64 {
-        self.ahead.load(Ordering::Relaxed).saturating_sub(self.sent.load(Ordering::Relaxed))
+        self.unsent.load(Ordering::Relaxed)
     }
 
-    pub fn sends(&self, bytes: usize) {
-        self.sent.fetch_add(bytes as u64, Ordering::Relaxed);
+    pub fn sends(&self, bytes: u64) {
+        let less = |unsent: u64| Some(unsent.saturating_sub(bytes));
+        let before = self.unsent.fetch_update(Ordering::Relaxed, Ordering::Relaxed, less).unwrap_or(0);
+        self.traffic.keep(before.min(bytes));
+    }
+
+    /// Whether none of its channels has a place for files; from now on one has, until that goes.
+    pub fn first_place(&self) -> (bool, Arc<()>) {
+        let place = self.places.clone();
+        // The one kept here, and this one.
+        (Arc::strong_count(&place) == 2, place)
     }
 
     /// It creates a file, exclusively and under a hidden name.
@@ -80,15 +107,39 @@ impl Guest {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::sftp::traffic::Flow;
 
     #[test]
-    fn what_a_client_tells_with_each_of_its_channels_counts_once() {
-        let guest = Guest::default();
+    fn what_a_client_tells_with_each_of_its_channels_counts_once_and_until_it_is_sent() {
+        let traffic = Arc::new(Traffic::default());
+        let ahead = || traffic.ahead(Flow::Out);
+        let guest = Guest::new(traffic.clone());
         // Whoever only asks whether there is a connection tells nothing yet.
-        assert_eq!([0, 5, 5].map(|ahead| guest.expect(ahead)), [0, 5, 0]);
+        let told = [0, 5, 5].map(|bytes| {
+            guest.tells(bytes);
+            ahead()
+        });
+        assert_eq!(told, [0, 5, 5]);
+        // What others send without having told of it is no part of it.
+        traffic.has_sent(100);
         guest.sends(3);
-        assert_eq!(guest.unsent(), 2);
+        assert_eq!((guest.unsent(), ahead()), (2, 2));
         guest.sends(3);
-        assert_eq!(guest.unsent(), 0);
+        assert_eq!((guest.unsent(), ahead()), (0, 0));
+        let other = Guest::new(traffic.clone());
+        other.tells(9);
+        assert_eq!(ahead(), 9);
+        drop(other);
+        assert_eq!(ahead(), 0, "nobody is left to send it");
+    }
+
+    #[test]
+    fn only_the_first_place_of_a_client_is_waited_for() {
+        let guest = Guest::new(Arc::default());
+        let (first, place) = guest.first_place();
+        let (second, other) = guest.first_place();
+        assert!(first && !second);
+        drop((place, other));
+        assert!(guest.first_place().0);
     }
 }

@@ -19,7 +19,7 @@ use super::{facts, process};
 use crate::engine::retry::{Retry, Scope};
 use crate::fault::Fault;
 use crate::ledger::{self, Ledger};
-use crate::sftp::traffic::{Flow, Traffic};
+use crate::sftp::traffic::Traffic;
 use crate::ssh::connection::Context;
 use crate::tree::remote::link::{Connector, SshConnector};
 use crate::tree::remote::{Remote, pool};
@@ -248,13 +248,12 @@ impl Holder {
                 }
                 let guest = self.enter(client);
                 // While they wait for the connection, hundreds tell what lanes are worth.
-                self.traffic.expect(Flow::Out, guest.expect(ahead));
+                guest.tells(ahead);
                 let served = self.relay(stream, &guest).await;
-                if self.exit(client) {
-                    self.traffic.spare(guest.unsent());
-                    if let Ok(Some((remote, Ended::Left))) = &served {
-                        guest.clean(remote).await;
-                    }
+                if self.exit(client)
+                    && let Ok(Some((remote, Ended::Left))) = &served
+                {
+                    guest.clean(remote).await;
                 }
                 served.map(|_| ())
             }
@@ -309,7 +308,8 @@ impl Holder {
     /// Another channel of this client.
     fn enter(&self, client: u64) -> Arc<Guest> {
         let mut clients = self.clients();
-        let (channels, guest) = clients.entry(client).or_default();
+        let (channels, guest) =
+            clients.entry(client).or_insert_with(|| (0, Arc::new(Guest::new(self.traffic.clone()))));
         *channels += 1;
         guest.clone()
     }

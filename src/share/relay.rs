@@ -69,7 +69,7 @@ impl Shared {
 type Real = (Arc<Pool>, Arc<Lease>);
 
 /// The place of a client's files on the lane of its real channel, and among all.
-type Place = (Large, Option<OwnedSemaphorePermit>);
+type Place = (Large, Option<OwnedSemaphorePermit>, Arc<()>);
 
 /// What a file is taken to have where its client does not tell: it is not looked at, and only lanes are chosen by it.
 const FILE: u64 = 1 << 20;
@@ -210,13 +210,16 @@ impl Reader {
             Weight::Nothing => None,
             Weight::Read(len) => Some(Box::new(pool.read_budget(len).await)),
             Weight::Write(len) => {
-                self.shared.guest.sends(len);
+                self.shared.guest.sends(len as u64);
                 Some(Box::new(lease.write_budget(len).await))
             }
         };
         if let (request::Effect::Closes, Some(handle)) = (&relayed.effect, &relayed.handle) {
             self.shared.handles().remove(handle);
             self.names.forget(handle);
+            if self.shared.handles().is_empty() {
+                self.place = None;
+            }
         }
         self.shared.outstanding.fetch_add(1, Ordering::AcqRel);
         let carried = match relayed.weight {
@@ -266,11 +269,15 @@ impl Reader {
             return self.real().await;
         }
         self.leave();
-        let size = Some(self.shared.guest.unsent()).filter(|unsent| *unsent > 0).unwrap_or(FILE);
+        let guest = &self.shared.guest;
+        let size = Some(guest.unsent()).filter(|unsent| *unsent > 0).unwrap_or(FILE);
+        // A file in several stripes is opened on several of its client's channels, all of which have to be open before any of it moves.
+        let (first, mark) = guest.first_place();
+        let size = if first { size } else { 1 };
         let pool = self.shared.remote.pool().await.map_err(|fault| fault.to_string())?;
-        let room = pool.large_room_or_lanes(size).await;
+        let room = if first { pool.large_room_or_lanes(size).await } else { None };
         let Some((lease, large)) = pool.lease_large(size) else { return self.real().await };
-        self.place = Some((large, room));
+        self.place = Some((large, room, mark));
         Ok(self.enter(pool, lease))
     }
 
@@ -366,7 +373,7 @@ impl Reader {
 
     async fn put(&mut self, id: u32, path: Bytes, mode: u32, data: Bytes) -> Result<(), Why> {
         let room = self.take_room(data.len() + SMALL).await?;
-        self.shared.guest.sends(data.len());
+        self.shared.guest.sends(data.len() as u64);
         if request::is_hidden(&path) {
             // Before it is known to be there: whoever cleans up looks for it in vain, or not.
             self.shared.guest.makes(path.clone());

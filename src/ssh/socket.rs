@@ -130,8 +130,8 @@ fn handshake(stream: &TcpStream) -> Option<Duration> {
     (rtt > 0).then(|| Duration::from_micros(u64::from(rtt)))
 }
 
-/// From the handshake's end until the first bytes were there, by the kernel's clock too (and as fine as its ticks): a banner may
-/// have come long before we were let run to see it. For a stream that has not been written to, and read no more than that.
+/// From the handshake's end until the last bytes were there that have come, by the kernel's clock too (and as fine as its ticks): a
+/// banner may have come long before we were let run to see it. For a stream that has not been written to.
 #[cfg(target_os = "linux")]
 fn banner(stream: &TcpStream) -> Option<Duration> {
     let info = tcp_info(stream)?;

@@ -147,6 +147,11 @@ pub trait Tree: Send + Sync {
         Box::pin(std::future::ready(None))
     }
 
+    /// Directories below a directory, by their paths in it: hints, in no order, of some or none ([`crate::verify::below`]).
+    fn below<'a>(&'a self, _path: &'a [u8]) -> BoxFuture<'a, Vec<Vec<u8>>> {
+        Box::pin(std::future::ready(Vec::new()))
+    }
+
     /// Asks for the hashes of a file's parts from part `first` on, as [`crate::verify::parts`] has them; when it returns, the
     /// question is on its way. `None` where the end does not tell them by this algorithm. Of a file that cannot be read there
     /// are none.

@@ -76,10 +76,18 @@ pub const SCRIPT: &str = concat!(
     r"  if T and (i or k>B):\n   for j in range(0,k,B): h.update(T(i,j,min(B,k-j)));i+=1\n",
     r"  else: h.update(m[:k])\n",
     r" return h.hexdigest().encode()+bytes([32,32]),s\n",
+    // The directories below one (`verify::below`).
+    r"def below(r):\n r+=bytes([47]);q=[bytes()];c=0\n",
+    r" for d in q:\n  k=0\n  try:\n   for e in os.scandir(r+d):\n    k+=1\n    if k>1000: break\n",
+    r"    if e.is_dir(follow_symlinks=False) and n not in e.name: q.append(d+e.name+r[-1:])\n",
+    r"  except OSError: continue\n",
+    r"  if d and k<1001: yield bytes([61])*64+bytes([32,32])+d[:-1]+n\n",
+    r"  c+=k\n  if c>50000 or len(q)>4096: break\n",
     r"while 1:\n d=os.read(0,1<<16)\n if not d: break\n *a,t=(t+d).split(bytes(1))\n o=[];s=0\n",
     r" for p in a:\n  x=bytes([45])*64+bytes([32,32]);w=bytes();q=p\n",
     // A question for parts (`verify::parts`): from which one on, and of what.
     r"  if p[:1]==bytes([98]): w,q=p[1:].split(bytes([32]),1)\n",
+    r"  if p[:1]==bytes([100]): o+=below(p[2:]);q=w\n",
     r"  try:\n   f=os.open(q,os.O_RDONLY|os.O_NONBLOCK)\n   try:\n",
     r"    if w:\n     os.lseek(f,int(w)*4*len(m),0)\n",
     r"     for j in range(64):\n      y,k=hash(f,4)\n      if k: o.append(y+n);s+=k\n      else: break\n",
@@ -138,7 +146,7 @@ impl Rung {
         !matches!(self, Rung::Own | Rung::Gmac(_) | Rung::Python)
     }
 
-    /// Whether it answers questions for parts ([`super::parts`]).
+    /// Whether it answers questions for parts ([`super::parts`]), and for directories ([`super::below`]).
     pub fn tells_parts(self) -> bool {
         !self.batches()
     }

@@ -5,6 +5,7 @@
 //! channel; [`digest`] is what both ends compare; [`in_order`]: of a file while it is read; [`parts`]: of an old file, part by part; [`server`] is `hopsync --hash-server`, the top rung. [`sums`]
 //! are checksums that are only shown.
 
+pub mod below;
 pub mod digest;
 pub mod gmac;
 pub mod in_order;

@@ -1,4 +1,4 @@
-//! The hashes of an old file's parts, which tell what of it the new one has at the same place.
+//! The hashes of a file's parts: of an old one, which tell what of it the new one has at the same place, and of one that is on its way.
 //!
 //! A hasher that answers each name as it comes ([`super::ladder::Rung::tells_parts`]) is asked with a name in front of which
 //! stands `bN ` (N: the number of the first part, from 0); no other name begins so, for all begin with `/` or `./`. It answers

@@ -11,6 +11,7 @@ use tokio::time::Instant;
 use crate::fault::{Cause, Fault, Stage};
 use crate::sftp::wire::{Receiver, Sender, Wire};
 
+use super::below;
 use super::digest::Digest;
 use super::gmac::Key;
 use super::ladder::{self, BATCH, FarEnd, Introduction, Rung, SENTINEL};
@@ -65,6 +66,8 @@ enum Answer {
     Whole(oneshot::Sender<Result<Digest, NoHash>>),
     /// With what has come so far.
     Parts(oneshot::Sender<Result<Vec<Digest>, NoHash>>, Vec<Digest>),
+    /// The same of directories.
+    Below(oneshot::Sender<Result<Vec<Vec<u8>>, NoHash>>, Vec<Vec<u8>>),
 }
 
 impl Answer {
@@ -77,6 +80,9 @@ impl Answer {
             Answer::Parts(waiter, parts) => {
                 let _ = waiter.send(Ok(parts));
             }
+            Answer::Below(waiter, directories) => {
+                let _ = waiter.send(Ok(directories));
+            }
         }
     }
 
@@ -86,6 +92,9 @@ impl Answer {
                 let _ = waiter.send(Err(why));
             }
             Answer::Parts(waiter, _) => {
+                let _ = waiter.send(Err(why));
+            }
+            Answer::Below(waiter, _) => {
                 let _ = waiter.send(Err(why));
             }
         }
@@ -189,6 +198,20 @@ impl RemoteHasher {
         let path = parts::question(first, &ladder::handed_over(path));
         self.ask(Ask { path, size: ASKED * PART, answer: Answer::Parts(answer, Vec::new()) }).await?;
         Ok(async { answered.await.unwrap_or_else(|_| Err(gone())) })
+    }
+
+    /// The directories below the far end's directory `path`, as [`below`] has them: some of them, in no order, or none.
+    ///
+    /// # Errors
+    /// [`NoHash::Skipped`]: this hasher does not tell them, or not of such a name.
+    pub async fn below(&self, path: &[u8]) -> Result<Vec<Vec<u8>>, NoHash> {
+        if !self.rung.tells_parts() || !ladder::is_plain(path) {
+            return Err(NoHash::Skipped);
+        }
+        let (answer, answered) = oneshot::channel();
+        let path = below::question(&ladder::handed_over(path));
+        self.ask(Ask { path, size: 0, answer: Answer::Below(answer, Vec::new()) }).await?;
+        answered.await.unwrap_or_else(|_| Err(gone()))
     }
 
     async fn ask(&self, ask: Ask) -> Result<(), NoHash> {
@@ -322,6 +345,10 @@ impl Driver {
             return Err("the hasher printed a line without end".to_owned());
         }
         while let Some(line) = self.lines.next() {
+            if let Some(directory) = below::told(&line) {
+                self.directory(directory)?;
+                continue;
+            }
             let Some((digest, name)) = ladder::parse_line(self.rung.algorithm(), &line) else {
                 return Err(format!("the hasher printed {:?}", String::from_utf8_lossy(&line[..line.len().min(80)])));
             };
@@ -347,6 +374,16 @@ impl Driver {
             }
         }
         Ok(())
+    }
+
+    fn directory(&mut self, path: &[u8]) -> Result<(), String> {
+        match self.waiting.front_mut() {
+            Some((_, Some(Answer::Below(_, directories)))) if directories.len() < below::MOST => {
+                directories.push(path.to_vec());
+                Ok(())
+            }
+            _ => Err("the hasher printed a directory that was not asked for".to_owned()),
+        }
     }
 
     /// A line without a name is the next part's of what was asked first.

@@ -2,10 +2,11 @@
 //!
 //! NUL-separated names on standard input; for each, at once and in order, `BLAKE3  NAME` on standard output. A file that
 //! cannot be read is complained about on standard error and has [`UNREADABLE`] for a hash. Questions for parts are answered as
-//! [`super::parts`] has it.
+//! [`super::parts`] has it, and those for directories as [`super::below`] has it.
 
 use std::io::{self, BufRead, Read, Seek, SeekFrom, Write};
 
+use super::below::{self, DIRECTORY};
 use super::digest::{Algorithm, Hasher};
 use super::ladder::UNREADABLE;
 use super::parts::{self, ASKED, PART};
@@ -26,6 +27,7 @@ pub fn serve(
     mut output: impl Write,
     mut complaints: impl Write,
     open: impl Fn(&[u8]) -> io::Result<Box<dyn Hashed>>,
+    directories: impl Fn(&[u8]) -> Vec<Vec<u8>>,
 ) -> io::Result<()> {
     let mut name = Vec::new();
     let mut buffer = vec![0; 256 * 1024];
@@ -37,9 +39,17 @@ pub fn serve(
         if name.last() == Some(&0) {
             name.pop();
         }
-        let hashed = match parts::asked(&name) {
-            Some((first, path)) => of_parts(open(path), first, &mut buffer, &mut output)?.map(|()| UNREADABLE.to_vec()),
-            None => open(&name).and_then(|mut file| Ok(hash(&mut file, &mut buffer)?.0)),
+        let hashed = match (parts::asked(&name), below::asked(&name)) {
+            (None, Some(path)) => {
+                for path in directories(path).iter().filter(|path| !path.contains(&b'\n')).take(below::MOST) {
+                    output.write_all(&[&DIRECTORY[..], b"  ", path, b"\n"].concat())?;
+                }
+                Ok(UNREADABLE.to_vec())
+            }
+            (Some((first, path)), _) => {
+                of_parts(open(path), first, &mut buffer, &mut output)?.map(|()| UNREADABLE.to_vec())
+            }
+            (None, None) => open(&name).and_then(|mut file| Ok(hash(&mut file, &mut buffer)?.0)),
         };
         match hashed {
             Ok(hash) => output.write_all(&hash)?,
@@ -114,12 +124,27 @@ mod tests {
             }
         };
         let (mut out, mut err) = (Vec::new(), Vec::new());
-        serve(&b"one\0bad\0two\0"[..], &mut out, &mut err, open).unwrap();
+        serve(&b"one\0bad\0two\0"[..], &mut out, &mut err, open, |_| Vec::new()).unwrap();
         let lines: Vec<_> = out.split(|b| *b == b'\n').filter_map(|line| parse_line(Algorithm::Blake3, line)).collect();
         let expected = [&b"one"[..], b"bad", b"two"]
             .map(|name| ((name != b"bad").then(|| Digest::of(Algorithm::Blake3, name)), name));
         assert_eq!(lines, expected);
         assert!(String::from_utf8(err).unwrap().contains("bad"));
+    }
+
+    #[test]
+    fn directories_are_told_of_but_for_those_that_would_be_two_lines() {
+        let open = |_: &[u8]| -> io::Result<Box<dyn Hashed>> { Err(io::ErrorKind::NotFound.into()) };
+        let directories = |path: &[u8]| match path {
+            b"/a" => vec![b"b".to_vec(), b"b\nc".to_vec(), b"b/d e".to_vec()],
+            _ => Vec::new(),
+        };
+        let mut out = Vec::new();
+        serve(&b"d /a\0d /gone\0"[..], &mut out, &mut Vec::new(), open, directories).unwrap();
+        let lines: Vec<_> = out.split(|b| *b == b'\n').collect();
+        assert_eq!([below::told(lines[0]), below::told(lines[1])], [Some(&b"b"[..]), Some(b"b/d e")]);
+        let ends = [2, 3].map(|n| parse_line(Algorithm::Blake3, lines[n]));
+        assert_eq!(ends, [Some((None, &b"d /a"[..])), Some((None, &b"d /gone"[..]))]);
     }
 
     #[test]
@@ -133,7 +158,7 @@ mod tests {
             }
         };
         let (mut out, mut err) = (Vec::new(), Vec::new());
-        serve(&b"b0 /f\0b2 /f\0b3 /f\0b0 /gone\0"[..], &mut out, &mut err, open).unwrap();
+        serve(&b"b0 /f\0b2 /f\0b3 /f\0b0 /gone\0"[..], &mut out, &mut err, open, |_| Vec::new()).unwrap();
         let lines: Vec<_> = out.split(|b| *b == b'\n').filter_map(|line| parse_line(Algorithm::Blake3, line)).collect();
         let part =
             |n: usize| (data.chunks(PART as usize).nth(n).map(|part| Digest::of(Algorithm::Blake3, part)), &b""[..]);

@@ -7,6 +7,7 @@ use std::path::Path;
 
 use hopsync::lab::bed::{Bed, Embedded};
 use hopsync::lab::faults::{Faults, Nth, Trouble};
+use hopsync::lab::relay::Line;
 use std::time::Duration;
 
 use crate::deleting::stop_once;
@@ -40,6 +41,18 @@ impl Target {
         let given = faults.clone();
         // With no handle foreseen, an answer that does not come costs no channel.
         let bed = Embedded::target(|config| (config.faults, config.handles_again) = (given, 0))?;
+        Ok(Target { bed, faults })
+    }
+
+    /// The same behind a relay, so that it is known to be far.
+    fn afar(silent: Nth, request: u8) -> std::io::Result<Target> {
+        let request = Some(request);
+        let faults = Faults::new([
+            (silent, Trouble::Swallow { request }),
+            (Nth::Always, Trouble::Delay { request, by: Duration::ZERO }),
+        ]);
+        let (given, line) = (faults.clone(), Line { delay: Duration::from_millis(40), rate: None });
+        let bed = Embedded::with(|_| {}, |config| (config.faults, config.handles_again) = (given, 0), Some(line))?;
         Ok(Target { bed, faults })
     }
 
@@ -239,4 +252,36 @@ fn what_is_deleted_is_moved_to_a_directory_of_backups_together() -> Tried {
         assert!(target.bed.far().join(format!("kept/d{}/f{number}", number % 5)).exists(), "{number}");
     }
     Ok(())
+}
+
+/// A directory in a directory, so many deep.
+fn chain(top: &Path, deep: usize) -> std::io::Result<()> {
+    let levels = (0..deep).map(|level| format!("d{level}"));
+    fs::create_dir_all(levels.fold(top.to_owned(), |path, name| path.join(name)))
+}
+
+/// What a channel opens when it starts, to learn what handles look like.
+const LEARNS: u64 = 2;
+
+#[test]
+fn a_deep_tree_is_listed_at_once() -> Tried {
+    let target = Target::afar(Nth::Always, OPENDIR)?;
+    chain(&target.bed.far().join("there"), 12)?;
+    // One that a filter keeps from coming is not listed, nor what is in it.
+    chain(&target.bed.far().join("there/out"), 3)?;
+    let options = ["-a", "--channels=1", "--exclude=out"];
+    let near = target.near()?;
+    target.asks(LEARNS + 13, &args(&options, [target.bed.operand("there/"), near]))?;
+    assert_eq!(target.asked(), LEARNS + 13);
+    Ok(())
+}
+
+#[test]
+fn a_deep_tree_that_goes_is_listed_at_once() -> Tried {
+    // Only the directory that it lies in is.
+    let target = Target::afar(Nth::From(LEARNS + 2), OPENDIR)?;
+    chain(&target.bed.far().join("there"), 12)?;
+    let near = target.near()?;
+    let ends = [near, target.bed.operand("there/")];
+    target.asks(LEARNS + 13, &args(&["-a", "--channels=1", "--delete"], ends))
 }

@@ -11,9 +11,40 @@ use crate::fault::{Cause, Fault, Stage};
 use crate::plan::filter::Filter;
 use crate::tree::{Listing, Tree};
 
+use crate::engine::early::Early;
 use crate::engine::finish::below;
+use crate::engine::run::Run;
 
 type Listed = Result<Listing, Fault>;
+
+/// Where the walk goes.
+pub struct Dest {
+    tree: Arc<dyn Tree>,
+    /// What is listed of it before it is known, where it is far.
+    early: Option<Arc<Early>>,
+}
+
+impl Dest {
+    pub fn of(run: &Run) -> Dest {
+        let early = run.push() && Early::pays(run);
+        Dest { tree: run.dest.clone(), early: early.then(|| Arc::new(Early::new(true))) }
+    }
+
+    /// The walk is going to empty these directories.
+    pub fn goes(&self, dirs: &VecDeque<Ahead>) {
+        if let Some(early) = &self.early {
+            dirs.iter().for_each(|dir| early.top(&self.tree, &dir.path, &dir.path, |_| false));
+        }
+    }
+
+    fn list(&self, path: &[u8]) -> JoinHandle<Listed> {
+        let begun = self.early.as_ref().and_then(|early| early.take(&self.tree, path));
+        begun.unwrap_or_else(|| {
+            let (tree, path) = (self.tree.clone(), path.to_vec());
+            tokio::spawn(async move { tree.list(&path, false).await })
+        })
+    }
+}
 
 /// A directory that the walk will come to.
 pub struct Ahead {
@@ -39,7 +70,7 @@ impl Ahead {
         matches!(self.state, State::Known(..))
     }
 
-    fn look(&mut self, dest: &Arc<dyn Tree>, filter: &Filter, room: &mut usize) {
+    fn look(&mut self, dest: &Dest, filter: &Filter, room: &mut usize) {
         self.ask(dest);
         if let State::Asked(listing) = &mut self.state
             && let Some(listed) = listing.now_or_never()
@@ -61,15 +92,14 @@ impl Ahead {
     }
 
     /// Asks for its listing, if nobody has.
-    pub fn ask(&mut self, dest: &Arc<dyn Tree>) {
+    pub fn ask(&mut self, dest: &Dest) {
         if let State::Unasked = self.state {
-            let (dest, path) = (dest.clone(), self.path.clone());
-            self.state = State::Asked(tokio::spawn(async move { dest.list(&path, false).await }));
+            self.state = State::Asked(dest.list(&self.path));
         }
     }
 
     /// Waits until it is known what is in it. May be given up and called again.
-    pub async fn listed(&mut self, dest: &Arc<dyn Tree>) {
+    pub async fn listed(&mut self, dest: &Dest) {
         self.ask(dest);
         if let State::Asked(listing) = &mut self.state {
             let listed = listing.await.unwrap_or_else(|_| Err(stopped()));
@@ -89,7 +119,7 @@ impl Ahead {
 
 /// Asks for the listings of directories, and where one has come for those of the directories in it: in the walk's order, and as
 /// long as there is `room`.
-pub fn look(dirs: &mut VecDeque<Ahead>, dest: &Arc<dyn Tree>, filter: &Filter, room: &mut usize) {
+pub fn look(dirs: &mut VecDeque<Ahead>, dest: &Dest, filter: &Filter, room: &mut usize) {
     for dir in dirs {
         if *room == 0 {
             return;

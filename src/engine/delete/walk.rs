@@ -12,7 +12,7 @@ use crate::entry::Entry;
 use crate::plan::filter::Filter;
 use crate::sftp::wire::BoxFuture;
 
-use super::ahead::{Ahead, look, may_go, subs};
+use super::ahead::{Ahead, Dest, look, may_go, subs};
 use super::line::{Line, within};
 use super::{Doomed, Why};
 use crate::engine::finish::below;
@@ -32,6 +32,7 @@ type Steps<'a> = FuturesOrdered<BoxFuture<'a, Vec<Line<'a>>>>;
 
 pub struct Walk<'a> {
     run: &'a Run,
+    dest: Dest,
     /// How many steps may be under way.
     width: usize,
     /// The directories that are being emptied, the innermost last.
@@ -73,7 +74,8 @@ impl<'a> Walk<'a> {
     pub fn new(run: &'a Run, one_by_one: bool) -> Walk<'a> {
         let one_by_one = one_by_one || run.job.options.max_delete.is_some();
         let width = if one_by_one { 1 } else { UNDER_WAY };
-        Walk { run, width, frames: Vec::new(), later: VecDeque::new(), steps: Steps::new(), looked: 0 }
+        let (frames, later, steps, dest) = (Vec::new(), VecDeque::new(), Steps::new(), Dest::of(run));
+        Walk { run, dest, width, frames, later, steps, looked: 0 }
     }
 
     /// Entries of a directory of the transfer, which stays.
@@ -87,6 +89,9 @@ impl<'a> Walk<'a> {
     ) {
         let (stays, _) = unbounded_channel();
         let subs = subs(&path, &shown, entries.iter());
+        if self.width > 1 {
+            self.dest.goes(&subs);
+        }
         let entries = entries.into_iter();
         self.later.push_back(Frame { path, shown, filter, entries, subs, stays, said, own: None, goes: false });
     }
@@ -148,13 +153,13 @@ impl<'a> Walk<'a> {
             while self.told().await {}
         } else if self.looked == 0 || !ahead.is_known() {
             self.looked = LOOKED_FOR;
-            ahead.ask(&run.dest);
+            ahead.ask(&self.dest);
             self.look_ahead();
         }
         self.looked = self.looked.saturating_sub(1);
         loop {
             tokio::select! {
-                () = ahead.listed(&run.dest) => break,
+                () = ahead.listed(&self.dest) => break,
                 Some(said) = self.steps.next(), if !self.steps.is_empty() => tell(run, said),
             }
         }
@@ -207,7 +212,7 @@ impl<'a> Walk<'a> {
             }
             // Looking costs something, too, where there are many directories in none of which one goes.
             room -= 1;
-            look(&mut frame.subs, &self.run.dest, &frame.filter, &mut room);
+            look(&mut frame.subs, &self.dest, &frame.filter, &mut room);
         }
     }
 

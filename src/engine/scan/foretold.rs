@@ -13,6 +13,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use tokio::sync::Semaphore;
 
 use super::*;
+use crate::engine::early::{self, Early, place};
 
 /// Directories that are listed, or being listed, before the turn of one that is begun.
 const MOST: usize = 512;
@@ -94,6 +95,8 @@ pub(in crate::engine) struct Foretold {
     pub bases: Vec<Arc<dyn Tree>>,
     /// Whether anything is listed before its turn.
     ahead: bool,
+    /// Of the source, where that is far.
+    early: Option<Arc<Early>>,
     /// For what is asked beside listings, in all directories together.
     pub questions: Semaphore,
     state: Mutex<State>,
@@ -124,17 +127,14 @@ impl Begun {
     }
 }
 
-/// A directory's place in the walk: within one, directories compare as if a `/` stood behind their names ([`crate::plan::order`]),
-/// and so do their paths.
-fn place(dest_path: &[u8]) -> Vec<u8> {
-    // The root comes before all that is in it, whatever its name begins with.
-    if dest_path.is_empty() { Vec::new() } else { [dest_path, b"/"].concat() }
-}
-
 impl Foretold {
     pub fn new(run: Arc<Run>, bases: Vec<Arc<dyn Tree>>) -> Foretold {
         let ahead = run.remote.is_some();
-        Foretold { run, bases, ahead, questions: Semaphore::new(crate::engine::AT_ONCE), state: Mutex::default() }
+        let questions = Semaphore::new(crate::engine::AT_ONCE);
+        // What links lead to is not told.
+        let early = run.pull && !run.job.options.copy_links && Early::pays(&run);
+        let early = early.then(|| Arc::new(Early::new(false)));
+        Foretold { run, bases, ahead, early, questions, state: Mutex::default() }
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
@@ -161,12 +161,29 @@ impl Foretold {
     pub fn passed(self: &Arc<Self>, dest_path: &[u8]) {
         let mut state = self.state();
         let at = place(dest_path);
+        if let Some(early) = &self.early {
+            early.passed(dest_path);
+        }
         state.known = state.known.split_off(&at);
         let stay = state.begun.split_off(&at);
         let gone = std::mem::replace(&mut state.begun, stay);
         gone.values().for_each(Begun::let_go);
         state.names -= gone.values().map(|begun| begun.names).sum::<usize>();
         self.pump(state);
+    }
+
+    /// The listing of a directory of the source, if one was begun. Of the first ones it is asked what is below.
+    pub(super) fn begun(&self, ask: &Ask, origin: &Origin) -> Option<early::Begun> {
+        let early = self.early.as_ref()?;
+        let begun = early.take(&origin.source, &origin.path);
+        if begun.is_none() {
+            let filter = origin.filter.clone();
+            let shown = if ask.shown == b"." { Vec::new() } else { ask.shown.clone() };
+            early.top(&origin.source, &origin.path, &ask.dest_path, move |path| {
+                filter.excludes(&below(&shown, path), true, Side::Sender)
+            });
+        }
+        begun
     }
 
     fn begin(self: &Arc<Self>, ask: Ask, unwanted: Arc<AtomicBool>) -> JoinHandle<Listings> {

@@ -76,7 +76,10 @@ pub(super) async fn list(foretold: &Foretold, ask: &Ask, unwanted: &AtomicBool) 
             (false, _) => None,
         }
     };
-    let here = origins.iter().map(|origin| rules::list(origin.clone(), shown, follow));
+    let here = origins.iter().map(|origin| {
+        let begun = foretold.begun(ask, origin);
+        rules::list(origin.clone(), shown, follow, begun)
+    });
     let (here, there, bases) =
         tokio::join!(futures::future::join_all(here), there, basis::list(trees.clone(), dest_path.clone()));
     let there = match there {

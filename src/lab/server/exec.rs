@@ -21,6 +21,7 @@ const NOT_FOUND: u32 = 127;
 /// What a rule does to a command.
 enum Spoil {
     Hash,
+    Kill(u64),
     Garbage,
     Path,
 }
@@ -32,6 +33,7 @@ pub async fn run(channel: Channel<Msg>, shared: &Arc<Shared>, command: &[u8], cl
     let spoil = shared.config.faults.choose(|t| match *t {
         Trouble::WrongHash { containing } if has(containing) => Some(Spoil::Hash),
         Trouble::GarbageOutput { containing } if has(containing) => Some(Spoil::Garbage),
+        Trouble::KillCommand { lines } => Some(Spoil::Kill(lines)),
         Trouble::NoPath => Some(Spoil::Path),
         _ => None,
     });
@@ -59,7 +61,7 @@ pub async fn run(channel: Channel<Msg>, shared: &Arc<Shared>, command: &[u8], cl
             return finish(&to_client, NOT_FOUND).await;
         }
     };
-    let _group = Group(child.id().and_then(|id| Pid::from_raw(id as i32)));
+    let group = Group(child.id().and_then(|id| Pid::from_raw(id as i32)));
     let (stdin, stdout, stderr) = (child.stdin.take(), child.stdout.take(), child.stderr.take());
 
     let feed = async {
@@ -76,7 +78,16 @@ pub async fn run(channel: Channel<Msg>, shared: &Arc<Shared>, command: &[u8], cl
         std::future::pending::<()>().await
     };
     let output = async {
-        tokio::join!(copy(stdout, &to_client, None, strike), copy(stderr, &to_client, Some(1), None));
+        let spoiling = match spoil {
+            Some(Spoil::Kill(lines)) => Spoiling::Kill(lines, strike),
+            _ => Spoiling::Hash(strike),
+        };
+        let printing = async {
+            if copy(stdout, &to_client, None, spoiling).await == Copied::Killed {
+                group.kill();
+            }
+        };
+        tokio::join!(printing, copy(stderr, &to_client, Some(1), Spoiling::Hash(None)));
         child.wait().await
     };
     let status = tokio::select! {
@@ -92,34 +103,62 @@ pub async fn run(channel: Channel<Msg>, shared: &Arc<Shared>, command: &[u8], cl
 /// A command and all that it started; they end with the channel, also when the server is taken down.
 struct Group(Option<Pid>);
 
-impl Drop for Group {
-    fn drop(&mut self) {
+impl Group {
+    fn kill(&self) {
         if let Some(group) = self.0 {
             let _ = kill_process_group(group, Signal::KILL);
         }
     }
 }
 
+impl Drop for Group {
+    fn drop(&mut self) {
+        self.kill();
+    }
+}
+
+/// What becomes of a command's output.
+enum Spoiling {
+    /// The first hash in it is changed, if at all.
+    Hash(Option<Strike>),
+    /// After so many lines the command is killed.
+    Kill(u64, Option<Strike>),
+}
+
+#[derive(PartialEq, Eq)]
+enum Copied {
+    Ended,
+    Killed,
+}
+
 async fn copy(
     from: Option<impl AsyncRead + Unpin>,
     to: &ChannelWriteHalf<Msg>,
     extended: Option<u32>,
-    mut spoil_first_digit: Option<Strike>,
-) {
-    let Some(mut from) = from else { return };
+    mut spoiling: Spoiling,
+) -> Copied {
+    let Some(mut from) = from else { return Copied::Ended };
     loop {
         let mut buffer = BytesMut::with_capacity(32 << 10);
         match from.read_buf(&mut buffer).await {
             Ok(n) if n > 0 => {}
-            _ => return,
+            _ => return Copied::Ended,
         }
-        if let Some(strike) = spoil_first_digit.take() {
-            match first_hash(&mut buffer) {
-                Some(digit) => {
+        match &mut spoiling {
+            Spoiling::Hash(strike) => {
+                if strike.is_some()
+                    && let Some(digit) = first_hash(&mut buffer)
+                {
                     *digit = if *digit == b'0' { b'1' } else { b'0' };
-                    strike.struck();
+                    strike.take().into_iter().for_each(Strike::struck);
                 }
-                None => spoil_first_digit = Some(strike),
+            }
+            Spoiling::Kill(lines, strike) => {
+                *lines = lines.saturating_sub(buffer.iter().filter(|byte| **byte == b'\n').count() as u64);
+                if *lines == 0 {
+                    strike.take().into_iter().for_each(Strike::struck);
+                    return Copied::Killed;
+                }
             }
         }
         let data: Bytes = buffer.freeze();
@@ -128,7 +167,7 @@ async fn copy(
             Some(code) => to.extended_data_bytes(code, data).await,
         };
         if sent.is_err() {
-            return;
+            return Copied::Ended;
         }
     }
 }

@@ -1,6 +1,6 @@
 //! What lies outside of every tree: operands as they are looked at first, reports, logs, the umask.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, VecDeque};
 use std::ffi::OsStr;
 use std::fs::File;
 use std::io;
@@ -16,6 +16,7 @@ use rustix::process;
 use crate::entry::Meta;
 use crate::fault::{Fault, Stage};
 use crate::tree::{Result, join};
+use crate::verify::below::{ENTRIES, MOST, SEEN};
 
 use super::blocking;
 use super::root::meta;
@@ -58,6 +59,28 @@ pub fn weigh(path: &Path, most: usize, most_bytes: u64, patience: Duration) -> O
         }
     }
     Some((entries, bytes))
+}
+
+/// The directories below one, level by level, as [`crate::verify::below`] tells them. By a caller who may wait for the disk.
+pub fn directories_below(top: &[u8]) -> Vec<Vec<u8>> {
+    let (mut queue, mut told, mut seen) = (VecDeque::from([Vec::new()]), Vec::new(), 0);
+    while let Some(dir) = queue.pop_front().filter(|_| seen <= SEEN && told.len() < MOST) {
+        let at = Path::new(OsStr::from_bytes(top)).join(OsStr::from_bytes(&dir));
+        let Ok(found) = std::fs::read_dir(at) else { continue };
+        let mut entries = 0;
+        for entry in found.flatten().take(ENTRIES + 1) {
+            entries += 1;
+            if queue.len() < MOST && entry.file_type().is_ok_and(|kind| kind.is_dir()) {
+                let name = entry.file_name();
+                queue.push_back(if dir.is_empty() { name.as_bytes().to_vec() } else { join(&dir, name.as_bytes()) });
+            }
+        }
+        seen += entries;
+        if !dir.is_empty() && entries <= ENTRIES {
+            told.push(dir);
+        }
+    }
+    told
 }
 
 /// What a directory has in it: names, those of directories with what they are.

@@ -1,4 +1,4 @@
-//! Hashes that the far end's own hasher makes.
+//! Hashes that the far end's own hasher makes, and what else it tells.
 
 use std::sync::Arc;
 
@@ -42,4 +42,10 @@ pub async fn by_hasher(
         }
     };
     tree.again(work).await
+}
+
+/// The directories below the server's directory `at`, if they are told.
+pub async fn below(tree: &RemoteTree, at: &[u8]) -> Option<Vec<Vec<u8>>> {
+    let hasher = tree.remote.pool().await.ok()?.far().await.hasher.filter(|hasher| !hasher.is_shared())?;
+    hasher.below(at).await.ok()
 }

@@ -89,18 +89,22 @@ async fn watch(pool: Weak<Pool>) {
     if !is_much(&pool).await {
         return;
     }
+    widened(&pool, false);
     let round_trip = widen(&pool, asked).await;
-    if let Some(living) = pool.upgrade() {
-        living.is_widened(true);
-    }
+    widened(&pool, true);
     if let Some(round_trip) = round_trip {
         follow(&pool, round_trip, asked).await;
     }
 }
 
+fn widened(pool: &Weak<Pool>, widened: bool) {
+    if let Some(living) = pool.upgrade() {
+        living.is_widened(widened);
+    }
+}
+
 /// Adds what lanes are worth their while for what is known to come. The round trip, if lanes may be worth it at all.
 async fn widen(pool: &Weak<Pool>, asked: u32) -> Option<Duration> {
-    pool.upgrade()?.is_widened(false);
     let round_trip = distance(pool).await?;
     let living = pool.upgrade()?;
     if !round_trip.is_zero() {
@@ -219,10 +223,16 @@ async fn follow(pool: &Weak<Pool>, round_trip: Duration, asked: u32) {
     loop {
         // A listing tells by and by how much is to come.
         let Some(living) = pool.upgrade().filter(|pool| !pool.is_over()) else { return };
-        let early = early(Flow::In, living.ahead(Flow::In), living.lanes(), round_trip, asked);
-        let early = if pulls { 0 } else { early };
+        let worth = |flow| early(flow, living.ahead(flow), living.lanes(), round_trip, asked);
+        let early = if pulls { 0 } else { worth(Flow::In) };
+        // A crowd may come at any time.
+        let crowd = if living.is_announced() { 0 } else { worth(Flow::Out) };
         drop(living);
-        if early > 0 {
+        if crowd > 0 {
+            widened(pool, false);
+            add(pool, crowd, STARTS).await;
+            widened(pool, true);
+        } else if early > 0 {
             pulls = true;
             (judge, start) = (None, None);
             add(pool, early, PULL_STARTS).await;

@@ -97,13 +97,30 @@ pub async fn ask(
 ) -> Result<Option<Answer<Vec<Digest>>>> {
     let pool = tree.remote.pool().await?;
     let Some(hasher) = hasher(&pool, algorithm).await else { return Ok(None) };
-    let Ok(asked) = hasher.parts(path, first).await else { return Ok(None) };
+    let asked = match hasher.parts(path, first).await {
+        Ok(asked) => asked,
+        Err(NoHash::Skipped) => return Ok(None),
+        Err(NoHash::Gone(why)) => {
+            forget(&pool, &why);
+            return Ok(None);
+        }
+    };
     let hop = tree.remote.hop();
     let answer: Answer<Vec<Digest>> = Box::pin(async move {
         asked.await.map_err(|why| match why {
             NoHash::Skipped => Fault::new(hop, Stage::Hash, Cause::Unsupported, "no hashes of parts"),
-            NoHash::Gone(why) => Fault::new(hop, Stage::Hash, Cause::Lost, why),
+            NoHash::Gone(why) => {
+                forget(&pool, &why);
+                Fault::new(hop, Stage::Hash, Cause::Lost, why)
+            }
         })
     });
     Ok(Some(answer))
+}
+
+/// It has failed, and not with its connection.
+fn forget(pool: &Pool, why: &str) {
+    if !pool.link.is_over() {
+        pool.forget_hasher(why);
+    }
 }

@@ -90,7 +90,7 @@ pub struct Pool {
     lane_states: Mutex<HashMap<u32, Arc<LaneState>>>,
     /// Room for large files that are open, all lanes together.
     large: Arc<Semaphore>,
-    /// False while lanes are added for what is known to come.
+    /// False while it is found out whether lanes are worth it for what is known to come, and while these are added.
     widened: watch::Sender<bool>,
     /// Lanes that were given back, and their channels, for as long as files are open on them.
     leaving: Mutex<Vec<(u32, u32)>>,

@@ -276,6 +276,10 @@ impl Tree for RemoteTree {
         )
     }
 
+    fn below<'a>(&'a self, path: &'a [u8]) -> BoxFuture<'a, Vec<Vec<u8>>> {
+        Box::pin(async move { hashes::below(self, &self.at(path)).await.unwrap_or_default() })
+    }
+
     fn parts<'a>(
         &'a self,
         path: &'a [u8],

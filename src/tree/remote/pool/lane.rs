@@ -33,6 +33,9 @@ const OPEN_DIRECT: usize = 64 << 20;
 /// What one file counts for at most.
 const SHARE: u64 = 8 << 20;
 
+/// For lanes that are being added to be there: they take some twenty round trips.
+const UNTIL_LANES: Duration = Duration::from_secs(2);
+
 /// How often it is looked whether the last file on a lane that was given back is done.
 const LEAVING: Duration = Duration::from_millis(50);
 
@@ -109,14 +112,16 @@ impl Pool {
         self.large.clone().acquire_many_owned(share(size) as u32).await.ok()
     }
 
-    /// As [`Pool::large_room`], but not for longer than lanes are being added. Who opens files for others, that may leave them open for
-    /// long, has none of them wait for another; what comes before there are several lanes would else all stay on the first.
+    /// As [`Pool::large_room`], but only while lanes are being added, and not for long: what comes before there are several lanes would
+    /// else all stay on the first. Whoever opens files for others, that may leave them open for as long as they like, has none of them
+    /// wait for another beyond that.
     pub async fn large_room_or_lanes(&self, size: u64) -> Option<OwnedSemaphorePermit> {
         let mut widened = self.widened.subscribe();
         tokio::select! {
             biased;
             room = self.large_room(size) => room,
             _ = widened.wait_for(|widened| *widened) => None,
+            () = tokio::time::sleep(UNTIL_LANES) => None,
         }
     }
 
