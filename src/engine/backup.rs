@@ -261,9 +261,17 @@ async fn prepare(tree: &dyn Tree, parent: &[u8], found: Found) -> Result<(), Fau
 }
 
 /// Whether it does not matter in which order things are moved to the backups: nothing that is deleted can be a backup, or lie
-/// where one goes (each goes under its own path), and nothing is told of them.
+/// where one goes (each goes under its own path), and nothing is told of them. Of backups beside what they are made of that depends on
+/// what else is in the directory ([`is_one`]).
 pub async fn in_any_order(run: &Run) -> bool {
-    run.job.options.info.backup == 0 && lies_apart(run).await
+    let beside = run.job.options.backup.as_ref().is_some_and(|backup| backup.dir.is_none());
+    run.job.options.info.backup == 0 && (beside && run.dest.as_local().is_none() || lies_apart(run).await)
+}
+
+/// Whether something has the name of a backup that is made beside it.
+pub fn is_one(run: &Run, name: &[u8]) -> bool {
+    let beside = run.job.options.backup.as_ref().filter(|backup| backup.dir.is_none());
+    beside.is_some_and(|backup| name.ends_with(&backup.suffix))
 }
 
 /// Whether the directory of `--backup-dir` is known to lie neither in the destination nor above it, nor to be going to.

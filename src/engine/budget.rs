@@ -18,6 +18,10 @@ const FILES: usize = 2048;
 const LARGE: usize = 256 << 20;
 const LARGE_SHARE: u64 = 8 << 20;
 
+/// A turn by `--bwlimit` that is waited for while pieces are under way: these come a round trip later than they are asked for, and one
+/// after the other they would take that long each.
+const SOON: Duration = Duration::from_millis(100);
+
 /// Shared by everything that holds data or works on files.
 pub struct Budget {
     large: Arc<Semaphore>,
@@ -73,10 +77,16 @@ impl Budget {
         }
     }
 
-    /// As [`Budget::bytes`], but only if nothing has to be waited for: for whoever holds bytes already, and would else wait
-    /// for others that do the same.
-    pub fn free_bytes(&self, len: usize) -> Option<OwnedSemaphorePermit> {
-        if self.rate.is_some() { None } else { self.free_memory(len) }
+    /// As [`Budget::bytes`], but only if there is room at once, and a turn soon: for whoever holds bytes already, and would else wait
+    /// for others that do the same, or leave what it holds lying.
+    pub async fn bytes_soon(&self, len: usize) -> Option<OwnedSemaphorePermit> {
+        let turn = self.rate.as_ref().map(|(_, next)| *next.lock().unwrap_or_else(|poisoned| poisoned.into_inner()));
+        if turn.is_some_and(|turn| turn > Instant::now() + SOON) {
+            return None;
+        }
+        let permit = self.free_memory(len)?;
+        self.pace(len).await;
+        Some(permit)
     }
 
     /// As [`Budget::memory`], but only if nothing has to be waited for.
@@ -106,6 +116,23 @@ mod tests {
         }
         // The first goes at once, the fifth after the four before it.
         assert_eq!(started.elapsed().as_millis(), 2000);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn who_holds_bytes_waits_only_for_a_turn_that_is_near() {
+        let budget = Budget::new(Some(10_000));
+        let started = Instant::now();
+        let first = budget.bytes(800).await;
+        let second = budget.bytes_soon(2_000).await.expect("in 80 ms");
+        assert_eq!(started.elapsed().as_millis(), 80);
+        assert!(budget.bytes_soon(1).await.is_none(), "in 200 ms");
+        assert_eq!(started.elapsed().as_millis(), 80);
+        drop((first, second));
+        let all = Budget::new(None);
+        let held = all.bytes(BYTES).await;
+        assert!(all.bytes_soon(1).await.is_none(), "others hold all");
+        drop(held);
+        assert!(all.bytes_soon(1).await.is_some());
     }
 
     #[tokio::test]

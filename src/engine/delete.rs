@@ -2,7 +2,8 @@
 //! something else.
 //!
 //! One walk goes through everything in rsync's order ([`walk`]). Each entry becomes a step, and steps do not wait for each other's
-//! answers; only a directory's own waits for those of what lies in it. Listings are asked for ahead of the walk ([`ahead`]).
+//! answers; only a directory's own waits for those of the files in it, and until the directories in it are asked for: a server removes
+//! them before it. Listings are asked for ahead of the walk ([`ahead`]).
 //! What there is to be told ([`mod@line`]) is told in the walk's order.
 
 mod ahead;
@@ -11,15 +12,17 @@ mod walk;
 
 use std::sync::Arc;
 
+use tokio::sync::mpsc::error::TryRecvError;
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 
 use crate::entry::Entry;
 use crate::fault::{Cause, Fault, Stage};
 use crate::ledger::Event;
 use crate::plan::filter::Filter;
-use crate::tree::Listing;
+use crate::tree::{Answer, Listing};
 
 use super::backup::Of;
+use super::deletions::Leave;
 use super::finish::{Extraneous, below, is_within};
 use super::run::Run;
 
@@ -74,17 +77,69 @@ enum Emptied {
     Unknown,
 }
 
-/// Waits until the last who may say why something stays is gone.
-async fn emptied(mut within: UnboundedReceiver<Why>) -> Emptied {
-    let mut emptied = Emptied::Yes;
-    while let Some(why) = within.recv().await {
-        emptied = match (why, emptied) {
+/// Where the entries of a directory tell it what becomes of them.
+#[derive(Clone)]
+struct Above {
+    /// Why something stays in it. All have one until they are gone, or stay.
+    stays: UnboundedSender<Why>,
+    /// Has whoever the directory's own removal must not be asked for before.
+    first: Option<UnboundedSender<()>>,
+}
+
+/// The directory's end of it.
+struct Within {
+    stays: UnboundedReceiver<Why>,
+    first: UnboundedReceiver<()>,
+    emptied: Emptied,
+}
+
+fn entries() -> (Above, Within) {
+    let ((stays, told), (first, waiting)) = (unbounded_channel(), unbounded_channel());
+    (Above { stays, first: Some(first) }, Within { stays: told, first: waiting, emptied: Emptied::Yes })
+}
+
+impl Above {
+    fn because(&self, why: Why) {
+        // Nobody asks for what lies in a directory of the transfer itself.
+        let _ = self.stays.send(why);
+    }
+}
+
+impl Within {
+    /// Waits until its removal may be asked for. Whether it is known by then what becomes of all in it; nothing if something stays.
+    async fn may_be_asked(&mut self) -> Option<bool> {
+        while self.first.recv().await.is_some() {}
+        let known = loop {
+            match self.stays.try_recv() {
+                Ok(why) => self.hear(why),
+                Err(silence) => break silence == TryRecvError::Disconnected,
+            }
+        };
+        (self.emptied == Emptied::Yes).then_some(known)
+    }
+
+    /// Waits until the last who may say why something stays is gone.
+    async fn emptied(mut self) -> Emptied {
+        while let Some(why) = self.stays.recv().await {
+            self.hear(why);
+        }
+        self.emptied
+    }
+
+    fn hear(&mut self, why: Why) {
+        self.emptied = match (why, self.emptied) {
             (Why::Unknown, _) | (_, Emptied::Unknown) => Emptied::Unknown,
             (Why::Stays, _) | (_, Emptied::No) => Emptied::No,
             (Why::KeptBeside, _) => Emptied::ButForBackups,
         };
     }
-    emptied
+}
+
+/// A directory that was asked for, and the answer.
+struct Asked {
+    fault: Fault,
+    /// All in it was gone by then. Else the answer may be due to what was still in it: not every server keeps the order.
+    known: bool,
 }
 
 /// An entry that is to be deleted.
@@ -92,44 +147,61 @@ struct Doomed {
     entry: Entry,
     path: Vec<u8>,
     shown: Vec<u8>,
-    /// Where is told why something stays in the directory that it lies in.
-    above: UnboundedSender<Why>,
+    above: Above,
 }
 
 impl Doomed {
     /// What is no directory.
     async fn remove(self, run: &Run) -> Vec<Line<'_>> {
         let mut said = Vec::new();
-        self.delete(run, Emptied::Yes, &mut said).await;
+        self.delete(run, Emptied::Yes, None, &mut said).await;
         said
     }
 
     /// A directory, once all within it is gone; `nested` in one that goes, too.
-    async fn remove_dir(self, run: &Run, within: UnboundedReceiver<Why>, nested: bool) -> Vec<Line<'_>> {
+    async fn remove_dir(mut self, run: &Run, mut within: Within, nested: bool) -> Vec<Line<'_>> {
         let mut said = Vec::new();
-        let emptied = emptied(within).await;
+        let mut asked = None;
+        if let Some(known) = within.may_be_asked().await
+            && let Some(answer) = self.ask(run).await
+        {
+            self.above.first = None;
+            match answer.await {
+                Ok(()) => {
+                    run.deletions.one(None).into_iter().for_each(Leave::used);
+                    self.tell_gone(run, true, &mut said);
+                    return said;
+                }
+                Err(fault) => asked = Some(Asked { fault, known }),
+            }
+        }
+        let emptied = within.emptied().await;
         if emptied == Emptied::No {
             said.push(Line::NotEmpty(self.shown.clone()));
         }
         // Of a directory within one that goes, rsync tells a second time that it stays, when its removal fails.
         match nested || matches!(emptied, Emptied::Yes | Emptied::ButForBackups) {
-            true => self.delete(run, emptied, &mut said).await,
+            true => self.delete(run, emptied, asked, &mut said).await,
             false => self.stays(),
         }
         said
     }
 
+    /// Has an empty directory removed after all that was asked for before. `None` where it is to be known first what came of that.
+    async fn ask(&self, run: &Run) -> Option<Answer<()>> {
+        let options = &run.job.options;
+        if options.dry_run || options.max_delete.is_some() {
+            return None;
+        }
+        run.dest.rmdir_next(&self.path).await.ok().flatten()
+    }
+
     fn stays(&self) {
-        self.because(Why::Stays);
+        self.above.because(Why::Stays);
     }
 
-    fn because(&self, why: Why) {
-        // Nobody asks for what lies in a directory of the transfer itself.
-        let _ = self.above.send(why);
-    }
-
-    /// Deletes it; a directory is known to be empty or not.
-    async fn delete<'a>(self, run: &'a Run, emptied: Emptied, said: &mut Vec<Line<'a>>) {
+    /// Deletes it; a directory is known to be empty or not, and may have been asked for already.
+    async fn delete<'a>(self, run: &'a Run, emptied: Emptied, asked: Option<Asked>, said: &mut Vec<Line<'a>>) {
         let Some(leave) = run.deletions.one(run.job.options.max_delete) else { return self.stays() };
         let dry_run = run.job.options.dry_run;
         let is_dir = self.entry.meta.is_dir();
@@ -141,12 +213,21 @@ impl Doomed {
         }
         let done = match is_dir {
             _ if dry_run => Ok(()),
-            true => run.dest.rmdir(&self.path).await,
+            true => match asked {
+                None => run.dest.rmdir(&self.path).await,
+                // It may have been us that it is gone.
+                Some(Asked { fault, .. }) if fault.cause == Cause::Lost => match run.dest.rmdir(&self.path).await {
+                    Err(fault) if fault.cause == Cause::NotFound => Ok(()),
+                    done => done,
+                },
+                Some(Asked { known: false, .. }) => run.dest.rmdir(&self.path).await,
+                Some(Asked { fault, .. }) => Err(fault),
+            },
             false => match super::backup::instead_of_removal(run, &self.path, Of::Deleted).await {
                 Ok(false) => run.dest.remove(&self.path).await,
                 Ok(true) => {
                     if run.job.options.backup.as_ref().is_some_and(|backup| backup.dir.is_none()) {
-                        self.because(Why::KeptBeside);
+                        self.above.because(Why::KeptBeside);
                     }
                     Ok(())
                 }
@@ -169,6 +250,12 @@ impl Doomed {
             super::backup::would_keep(run, &self.path, Of::Deleted);
         }
         leave.used();
+        self.tell_gone(run, done, said);
+    }
+
+    /// `done`: by us.
+    fn tell_gone<'a>(self, run: &'a Run, done: bool, said: &mut Vec<Line<'a>>) {
+        let (dry_run, is_dir) = (run.job.options.dry_run, self.entry.meta.is_dir());
         run.tally().stats.deleted.add(self.entry.meta.kind);
         // Counted now and not in its turn, so that a run that is stopped has counted what it did.
         if !dry_run && done {
@@ -226,13 +313,13 @@ pub async fn make_way(
 
 /// Empties a directory that is in the way, and says so if something stays in it.
 async fn empty(run: &Run, filter: &Arc<Filter>, path: &[u8], shown: &[u8]) -> Emptied {
-    let (stays, within) = unbounded_channel();
+    let (above, within) = entries();
     let mut walk = Walk::new(run, run.job.options.backup.is_some());
-    walk.enter(path.to_vec(), shown.to_vec(), filter, stays).await;
+    walk.enter(path.to_vec(), shown.to_vec(), filter, above).await;
     if !walk.through().await {
         return Emptied::Unknown;
     }
-    let emptied = emptied(within).await;
+    let emptied = within.emptied().await;
     if emptied == Emptied::No {
         run.printer.not_empty(shown);
     }
@@ -263,15 +350,35 @@ mod tests {
             (&[Why::KeptBeside, Why::Stays, Why::KeptBeside], Emptied::No),
             (&[Why::Unknown, Why::Stays], Emptied::Unknown),
         ] {
-            let (stays, within) = unbounded_channel();
-            let mut emptied = Box::pin(emptied(within));
+            let (above, within) = entries();
+            let mut emptied = Box::pin(within.emptied());
             for why in said {
                 assert!(futures::poll!(&mut emptied).is_pending(), "somebody has not said yet");
-                assert!(stays.send(*why).is_ok());
+                above.because(*why);
             }
             assert!(futures::poll!(&mut emptied).is_pending(), "somebody has not said yet");
-            drop(stays);
+            drop(above);
             assert_eq!(emptied.await, then);
         }
+    }
+
+    #[tokio::test]
+    async fn a_directory_is_asked_for_once_those_in_it_are_and_its_files_gone() {
+        let (above, mut within) = entries();
+        let (file, mut dir) = (above.clone(), above);
+        dir.first = None;
+        assert!(futures::poll!(std::pin::pin!(within.may_be_asked())).is_pending(), "a file is not gone");
+        drop(file);
+        assert_eq!(within.may_be_asked().await, Some(false), "as far as is known");
+        dir.because(Why::Stays);
+        drop(dir);
+        assert_eq!(within.emptied().await, Emptied::No);
+        let (above, mut within) = entries();
+        above.because(Why::Stays);
+        drop(above);
+        assert_eq!(within.may_be_asked().await, None);
+        let (above, mut within) = entries();
+        drop(above);
+        assert_eq!(within.may_be_asked().await, Some(true));
     }
 }

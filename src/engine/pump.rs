@@ -174,7 +174,7 @@ pub async fn pump(
 /// Room for so many bytes. With `--bwlimit` a piece waits for its turn before it is read; a part, which may not have to be sent,
 /// when its pieces are. `None`: there is none at once, and the caller, which holds some, must not wait for it.
 async fn hold(run: &Run, len: usize, part: bool, may_wait: bool) -> Option<OwnedSemaphorePermit> {
-    let free = if part { run.budget.free_memory(len) } else { run.budget.free_bytes(len) };
+    let free = if part { run.budget.free_memory(len) } else { run.budget.bytes_soon(len).await };
     match free {
         None if may_wait && part => Some(run.budget.memory(len).await),
         None if may_wait => Some(run.budget.bytes(len).await),

@@ -26,16 +26,21 @@ pub async fn keep_dirlinks(run: &Run, dir: &[u8], here: &mut Vec<Entry>, old: &m
     let directories: HashSet<Vec<u8>> =
         here.iter().filter(|entry| entry.meta.is_dir()).map(|entry| entry.name.clone()).collect();
     let (mut leads, mut refused) = (Vec::new(), HashSet::new());
-    for entry in old.iter_mut() {
-        if entry.meta.kind == Kind::Symlink && directories.contains(&entry.name) {
-            match keep_dirlink(run, &below(dir, &entry.name), entry).await {
-                Ok(led) => leads.extend(led),
-                Err(()) => {
-                    refused.insert(entry.name.clone());
-                }
+    let concerned = |entry: &&mut Entry| entry.meta.kind == Kind::Symlink && directories.contains(&entry.name);
+    let concerned: Vec<&mut Entry> = old.iter_mut().filter(concerned).collect();
+    // Looked at together, and told of in their turn.
+    let paths: Vec<Vec<u8>> = concerned.iter().map(|entry| below(dir, &entry.name)).collect();
+    let mut found = stream::iter(paths.iter().map(|path| dirlink(run, path))).buffered(super::AT_ONCE);
+    for (entry, path) in concerned.into_iter().zip(&paths) {
+        let Some(found) = found.next().await else { break };
+        match keep(run, path, entry, found) {
+            Ok(led) => leads.extend(led),
+            Err(()) => {
+                refused.insert(entry.name.clone());
             }
         }
     }
+    drop(found);
     for entries in [here, old] {
         entries.retain(|entry| !refused.contains(&entry.name));
     }
@@ -44,19 +49,33 @@ pub async fn keep_dirlinks(run: &Run, dir: &[u8], here: &mut Vec<Entry>, old: &m
 
 /// As [`keep_dirlinks`], of one. It is told if it leads out of the destination.
 pub async fn keep_dirlink(run: &Run, path: &[u8], old: &mut Entry) -> Result<Option<Vec<u8>>, ()> {
-    let found = async {
-        let meta = run.dest.stat(path, true).await?.filter(Meta::is_dir);
-        // One that leads to no directory is replaced like any other link.
-        let Some(meta) = meta else { return Ok(None) };
-        let Some(led) = run.dest.leads_to(path).await? else {
+    keep(run, path, old, dirlink(run, path).await)
+}
+
+/// The directory that a link leads to, and where that is. None if it leads to no directory: it is replaced like any other link.
+async fn dirlink(run: &Run, path: &[u8]) -> Result<Option<(Meta, Vec<u8>)>, Fault> {
+    let Some(meta) = run.dest.stat(path, true).await?.filter(Meta::is_dir) else { return Ok(None) };
+    match run.dest.leads_to(path).await? {
+        Some(led) => Ok(Some((meta, led))),
+        None => {
             let text = "the link leads out of the destination, and is not gone through (-K)";
-            return Err(Fault::new(run.dest.hop().clone(), Stage::List, Cause::Permission, text));
-        };
+            Err(Fault::new(run.dest.hop().clone(), Stage::List, Cause::Permission, text))
+        }
+    }
+}
+
+fn keep(
+    run: &Run,
+    path: &[u8],
+    old: &mut Entry,
+    found: Result<Option<(Meta, Vec<u8>)>, Fault>,
+) -> Result<Option<Vec<u8>>, ()> {
+    let found = found.map_err(|fault| run.trouble(&fault, Some(path)))?;
+    Ok(found.map(|(meta, led)| {
         // The target stays: it tells that this is reached by a link.
         old.meta = meta;
-        Ok(Some(led))
-    };
-    found.await.map_err(|fault| run.trouble(&fault, Some(path)))
+        led
+    }))
 }
 
 /// What links lead to, as it was looked at before their turn, by name.

@@ -102,7 +102,7 @@ impl Pending {
     /// Whether it is certain what will have to be listed: not where its place has to be made, or opened, first.
     fn is_sure(&self) -> bool {
         let walked = !self.place.contents.is_empty() || !self.place.given.is_empty();
-        let open = self.old.as_ref().is_none_or(|old| old.meta.is_dir() && old.meta.mode & 0o700 == 0o700);
+        let open = self.old.as_ref().is_none_or(|old| old.meta.is_dir() && old.meta.mode & 0o500 == 0o500);
         walked && open && !matches!(self.decision, Decision::Skip(_))
     }
 }

@@ -237,6 +237,12 @@ pub trait Tree: Send + Sync {
 
     fn remove<'a>(&'a self, path: &'a [u8]) -> BoxFuture<'a, Result<()>>;
 
+    /// Removes a directory after all that was asked for in this way before, and has to be gone first; when it returns, the request is on its
+    /// way behind those. `None` where that has to be waited for.
+    fn rmdir_next<'a>(&'a self, _path: &'a [u8]) -> BoxFuture<'a, Result<Option<Answer<()>>>> {
+        Box::pin(std::future::ready(Ok(None)))
+    }
+
     fn rmdir<'a>(&'a self, path: &'a [u8]) -> BoxFuture<'a, Result<()>>;
 
     fn identity(&self) -> BoxFuture<'_, Result<Identity>>;

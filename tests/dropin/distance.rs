@@ -285,3 +285,13 @@ fn a_deep_tree_that_goes_is_listed_at_once() -> Tried {
     let ends = [near, target.bed.operand("there/")];
     target.asks(LEARNS + 13, &args(&["-a", "--channels=1", "--delete"], ends))
 }
+
+#[test]
+fn what_is_deleted_becomes_backups_beside_itself_together() -> Tried {
+    // The first one asks for the server's limits.
+    let target = Target::new(Some(Nth::From(2)), EXTENDED)?;
+    (0..20).try_for_each(|number| file(&target.bed.far().join(format!("there/f{number}"))))?;
+    let near = target.near()?;
+    let ends = [near, target.bed.operand("there/")];
+    target.asks(21, &args(&["-ab", "--suffix=.old", "--delete", "--verify=off", "--channels=1"], ends))
+}

@@ -346,6 +346,7 @@ const DAMAGE: &[Case] = &[
     (Pull, "target: answer hash with garbage", 0, Channels(&["hash"], "protocol")),
     (Push, "target: answer hash wrongly 1 containing b3sum", 0, Files("hash", "mismatch")),
     (Pull, "target: answer hash with garbage 1 containing sha256", 0, Channels(&["hash"], "protocol")),
+    (Push, "target: kill command 1 after 8 lines", 0, Channels(&["hash"], "lost")),
     (Push, "target: hide hashers", 0, Nothing),
     (Pull, "target: hide hashers", 0, Nothing),
     (Pull, "target: shorten read every 3 to 1000", 0, Nothing),

@@ -6,7 +6,6 @@ use std::vec;
 
 use futures::StreamExt;
 use futures::stream::FuturesOrdered;
-use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 
 use crate::entry::Entry;
 use crate::plan::filter::Filter;
@@ -14,7 +13,7 @@ use crate::sftp::wire::BoxFuture;
 
 use super::ahead::{Ahead, Dest, look, may_go, subs};
 use super::line::{Line, within};
-use super::{Doomed, Why};
+use super::{Above, Doomed, Why, Within};
 use crate::engine::finish::below;
 use crate::engine::run::Run;
 
@@ -54,7 +53,7 @@ struct Frame<'a> {
     /// The directories among them.
     subs: VecDeque<Ahead>,
     /// Whoever is to remove an entry has one; when all are gone, so is what lay in it.
-    stays: UnboundedSender<Why>,
+    above: Above,
     /// What is told before anything else of it.
     said: Vec<Line<'a>>,
     own: Option<Own>,
@@ -65,7 +64,7 @@ struct Frame<'a> {
 /// A directory that goes itself once it is empty.
 struct Own {
     doomed: Doomed,
-    within: UnboundedReceiver<Why>,
+    within: Within,
     nested: bool,
 }
 
@@ -87,18 +86,19 @@ impl<'a> Walk<'a> {
         entries: Vec<Entry>,
         said: Vec<Line<'a>>,
     ) {
-        let (stays, _) = unbounded_channel();
+        let (above, _) = super::entries();
+        self.slow_down(&entries);
         let subs = subs(&path, &shown, entries.iter());
         if self.width > 1 {
             self.dest.goes(&subs);
         }
         let entries = entries.into_iter();
-        self.later.push_back(Frame { path, shown, filter, entries, subs, stays, said, own: None, goes: false });
+        self.later.push_back(Frame { path, shown, filter, entries, subs, above, said, own: None, goes: false });
     }
 
     /// A directory that is to be emptied.
-    pub async fn enter(&mut self, path: Vec<u8>, shown: Vec<u8>, filter: &Arc<Filter>, stays: UnboundedSender<Why>) {
-        self.open(Ahead::new(path, shown), filter, stays, None).await;
+    pub async fn enter(&mut self, path: Vec<u8>, shown: Vec<u8>, filter: &Arc<Filter>, above: Above) {
+        self.open(Ahead::new(path, shown), filter, above, None).await;
     }
 
     /// Deletes all, and tells it. False if the run was stopped before.
@@ -128,7 +128,7 @@ impl<'a> Walk<'a> {
             let doomed = Doomed {
                 path: below(&frame.path, &entry.name),
                 shown: below(&frame.shown, &entry.name),
-                above: frame.stays.clone(),
+                above: frame.above.clone(),
                 entry,
             };
             if !doomed.entry.meta.is_dir() {
@@ -139,15 +139,15 @@ impl<'a> Walk<'a> {
             let ahead = frame.subs.pop_front();
             let ahead = ahead.unwrap_or_else(|| Ahead::new(doomed.path.clone(), doomed.shown.clone()));
             let (nested, filter) = (frame.goes, frame.filter.clone());
-            let (stays, within) = unbounded_channel();
-            self.open(ahead, &filter, stays, Some(Own { doomed, within, nested })).await;
+            let (above, within) = super::entries();
+            self.open(ahead, &filter, above, Some(Own { doomed, within, nested })).await;
         }
         while self.told().await {}
         true
     }
 
     /// Lists a directory, and goes on in it.
-    async fn open(&mut self, mut ahead: Ahead, filter: &Arc<Filter>, stays: UnboundedSender<Why>, own: Option<Own>) {
+    async fn open(&mut self, mut ahead: Ahead, filter: &Arc<Filter>, above: Above, own: Option<Own>) {
         let run = self.run;
         if self.width == 1 {
             while self.told().await {}
@@ -172,7 +172,7 @@ impl<'a> Walk<'a> {
             said: Vec::new(),
             path,
             shown: shown.clone(),
-            stays,
+            above,
             own,
             goes: true,
         };
@@ -189,18 +189,26 @@ impl<'a> Walk<'a> {
                 let before = entries.len();
                 entries.retain(|entry| may_go(&filter, &shown, entry));
                 if entries.len() < before {
-                    frame.stays(Why::Stays);
+                    frame.above.because(Why::Stays);
                 }
                 entries.sort_by(|a, b| crate::plan::order::compare(b, a));
+                self.slow_down(&entries);
                 frame.subs = known.unwrap_or_else(|| subs(&frame.path, &shown, entries.iter()));
                 (frame.entries, frame.filter, frame.said) = (entries.into_iter(), filter, said);
             }
             Err(said) => {
-                frame.stays(Why::Unknown);
+                frame.above.because(Why::Unknown);
                 frame.said = said;
             }
         }
         self.frames.push(frame);
+    }
+
+    /// What may be another's backup is deleted in its turn, and so is all that comes after it.
+    fn slow_down(&mut self, entries: &[Entry]) {
+        if entries.iter().any(|entry| crate::engine::backup::is_one(self.run, &entry.name)) {
+            self.width = 1;
+        }
     }
 
     /// Asks for the listings of the directories that come next.
@@ -229,12 +237,6 @@ impl<'a> Walk<'a> {
         let Some(said) = self.steps.next().await else { return false };
         tell(self.run, said);
         true
-    }
-}
-
-impl Frame<'_> {
-    fn stays(&self, why: Why) {
-        let _ = self.stays.send(why);
     }
 }
 

@@ -1,6 +1,7 @@
 //! What is in a directory that is left alone: it is not transferred, but counts as found, as rsync's sender does it.
 
 use super::*;
+use crate::engine::early::place;
 
 impl Scan<'_> {
     /// Notes a directory that is left alone as one whose contents are to be counted.
@@ -37,6 +38,7 @@ impl Scan<'_> {
             self.run.judge(hide, &path, entry.meta.is_dir(), Side::Sender);
             safe_name(&entry.name).is_ok() && !hide.excludes(&path, entry.meta.is_dir(), Side::Sender)
         });
+        let first_new = self.waiting.len();
         for entry in entries {
             self.run.tally().stats.found(&entry.meta);
             let node = nodes.remove(&entry.name).or_else(|| first.map(|first| brought::found(first, entry.clone())));
@@ -49,6 +51,11 @@ impl Scan<'_> {
             (place.dest_path, place.protect) = (below(dest_dir, &entry.name), protect.clone());
             self.only_count(place);
         }
+        // In the order in which directories are listed ahead; the next one is last.
+        self.waiting[first_new..].sort_by_cached_key(|next| match next {
+            Next::Contents(waiting) => std::cmp::Reverse(place(&waiting.dest_path)),
+            Next::Entry(_) => std::cmp::Reverse(Vec::new()),
+        });
     }
 }
 

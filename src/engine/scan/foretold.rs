@@ -218,7 +218,7 @@ impl Foretold {
         // Whether the destination has it; not known where way has to be made for it, or into it, first.
         let exists = |name: &[u8]| match olds.get(name) {
             None => Some(false),
-            Some(old) if old.is_dir() && old.mode & 0o700 == 0o700 => Some(true),
+            Some(old) if old.is_dir() && old.mode & 0o500 == 0o500 => Some(true),
             Some(_) => None,
         };
         let shown_dir = if ask.shown == b"." { b"".as_slice() } else { &ask.shown };

@@ -319,13 +319,10 @@ impl Scan<'_> {
             _ => false,
         };
         let directory = if !new || options.dry_run {
-            if closed && !options.dry_run {
-                let open = Change { mode: Some(old_meta.map_or(0, |old| old.mode) | 0o700), ..Change::default() };
-                if let Err(fault) = run.dest.set(&place.dest_path, open, false).await {
-                    run.trouble(&fault, Some(&place.shown));
-                }
+            match old_meta.filter(|_| closed && !options.dry_run) {
+                Some(old) => self.open(&place, old).await,
+                None => Directory::there(),
             }
-            Directory::there()
         } else if place.made {
             Directory::there()
         } else {
@@ -386,6 +383,30 @@ impl Scan<'_> {
                 listings,
             })));
         }
+    }
+
+    /// A directory that is there, and in which nothing can be done yet.
+    async fn open(&mut self, place: &Place, old: &Meta) -> Directory {
+        let (run, path, shown) = (self.run.clone(), place.dest_path.clone(), place.shown.clone());
+        let (directory, mode) = (Directory::to_come(), old.mode);
+        let opened = directory.clone();
+        let open = async move {
+            let _making = opened.making();
+            let change = Change { mode: Some(mode | 0o700), ..Change::default() };
+            if let Err(fault) = run.dest.set(&path, change, false).await
+                && !run.is_over()
+            {
+                run.trouble(&fault, Some(&shown));
+            }
+            // What cannot be done in it then is told by whoever tries.
+            opened.made(Ok(()));
+        };
+        // One that can be listed as it is keeps only those waiting that work in it.
+        match self.run.push() && mode & 0o500 == 0o500 {
+            true => self.small_task(open).await,
+            false => open.await,
+        }
+        directory
     }
 
     /// `gate` is told how it went.

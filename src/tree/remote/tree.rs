@@ -345,6 +345,20 @@ impl Tree for RemoteTree {
         })
     }
 
+    fn rmdir_next<'a>(&'a self, path: &'a [u8]) -> BoxFuture<'a, Result<Option<Answer<()>>>> {
+        Box::pin(async move {
+            let path = self.at_change(path);
+            // In the order of one channel, as above.
+            let Some(lease) = self.remote.pool().await?.lease_first() else { return Ok(None) };
+            let asked = lease.session.submit(&Request::Rmdir { path: &path });
+            let answer: Answer<()> = Box::pin(async move {
+                let _lease = lease;
+                asked.done(Stage::Attributes, &path).await
+            });
+            Ok(Some(answer))
+        })
+    }
+
     fn mkdir<'a>(&'a self, path: &'a [u8], mode: u32) -> BoxFuture<'a, Result<()>> {
         let attrs = Attrs { permissions: Some(mode & 0o777), ..Attrs::default() };
         Box::pin(async move {
