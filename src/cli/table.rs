@@ -218,7 +218,7 @@ pub const ROWS: &[Row] = &[
     row("compare-dest", None, "also compare destination files relative to DIR", Meaning::Basis(BasisKind::Compare)).takes("DIR"),
     row("copy-dest", None, "... and include copies of unchanged files", Meaning::Basis(BasisKind::Copy)).takes("DIR"),
     row("link-dest", None, "hardlink to files in DIR when unchanged", Meaning::Basis(BasisKind::Link)).takes("DIR"),
-    row("compress", Some('z'), "compress file data during the transfer", On(|o| &mut o.compress)).no(&["compress", "z"]),
+    row("compress", Some('z'), "compress file data during the transfer where the connection leads far", On(|o| &mut o.compress)).no(&["compress", "z"]),
     row("compress-choice", None, "any but \"none\" is as -z", Meaning::CompressChoice).also(&["zc"]).takes("STR"),
     row("compress-level", None, "any but 0 is as -z", Meaning::CompressLevel).also(&["zl"]).takes("NUM"),
     row("compress-threads", None, "accepted: compression is the SSH connection's", Meaning::Number).also(&["zt"]).takes("NUM"),

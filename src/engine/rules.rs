@@ -11,6 +11,7 @@ use crate::tree::{Listing, Tree, split};
 
 use super::brought::Origin;
 use super::operands;
+use super::run::Run;
 
 /// The longest file of rules that is taken.
 const RULES_MAX: u64 = 1 << 20;
@@ -47,6 +48,12 @@ pub async fn list(
         Ok((listing, filter)) => (Origin { filter, ..origin }, Ok(listing)),
         Err(fault) => (origin, Err(fault)),
     }
+}
+
+/// Whether anything at the destination is deleted by rules: else rsync reads none there, be they as wrong as they like.
+pub fn matter_at_dest(run: &Run) -> bool {
+    let options = &run.job.options;
+    options.delete.enabled || options.force || options.prune_empty_dirs
 }
 
 /// The rules within a directory of the source.

@@ -287,6 +287,18 @@ fn a_deep_tree_that_goes_is_listed_at_once() -> Tried {
 }
 
 #[test]
+fn what_several_directories_bring_is_listed_together() -> Tried {
+    // Each has the same fifteen in it, which are silent; they are listed.
+    let target = Target::new(Some(Nth::From(LEARNS + 3)), OPENDIR)?;
+    for number in 0..30 {
+        file(&target.bed.far().join(format!("{}/d{}/f{number}", ["one", "other"][number % 2], number / 2)))?;
+    }
+    let mut all = args(&["-a", "--channels=1", "--verify=off"], [target.bed.operand("one/"), target.near()?]);
+    all.insert(all.len() - 1, target.bed.operand("other/"));
+    target.asks(LEARNS + 2 + 30, &all)
+}
+
+#[test]
 fn what_is_deleted_becomes_backups_beside_itself_together() -> Tried {
     // The first one asks for the server's limits.
     let target = Target::new(Some(Nth::From(2)), EXTENDED)?;

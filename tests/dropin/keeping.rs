@@ -439,3 +439,23 @@ fn an_unfinished_file_takes_no_name_before_the_end() -> Tried {
     assert_eq!(fs::read_dir(bed.far())?.count(), 1, "{}", ran.said());
     Ok(())
 }
+
+/// As rsync, which reads the destination's rules only where it deletes by them.
+#[test]
+fn rules_at_the_destination_are_read_only_where_something_is_deleted() -> Tried {
+    let bed = Embedded::start()?;
+    let (near, there) = (bed.client().dir().join("near"), bed.far().join("there"));
+    for dir in [&near, &there] {
+        fs::create_dir_all(dir.join("d"))?;
+    }
+    fs::write(near.join("d/file"), "new")?;
+    fs::write(there.join("d/.rules"), "no rule at all\n")?;
+    let ends = [slash(&near), bed.operand("there")];
+    let run = |options: &[&str]| go(&bed, options.iter().map(|arg| (*arg).to_owned()).chain(ends.clone()));
+    run(&["-a", "--filter=dir-merge .rules"])?.well()?;
+    assert_eq!(fs::read(there.join("d/file"))?, b"new");
+    fs::write(there.join("d/extra"), "")?;
+    let ran = run(&["-a", "--delete", "--filter=dir-merge .rules"])?;
+    assert!(ran.output.code != 0 && is_there(&there.join("d/extra")), "{}", ran.said());
+    Ok(())
+}

@@ -13,7 +13,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use tokio::sync::Semaphore;
 
 use super::*;
-use crate::engine::early::{self, Early, place};
+use crate::engine::early::{self, place};
 
 /// Directories that are listed, or being listed, before the turn of one that is begun.
 const MOST: usize = 512;
@@ -96,7 +96,7 @@ pub(in crate::engine) struct Foretold {
     /// Whether anything is listed before its turn.
     ahead: bool,
     /// Of the source, where that is far.
-    early: Option<Arc<Early>>,
+    early: Option<Arc<early::Early>>,
     /// For what is asked beside listings, in all directories together.
     pub questions: Semaphore,
     state: Mutex<State>,
@@ -132,8 +132,8 @@ impl Foretold {
         let ahead = run.remote.is_some();
         let questions = Semaphore::new(crate::engine::AT_ONCE);
         // What links lead to is not told.
-        let early = run.pull && !run.job.options.copy_links && Early::pays(&run);
-        let early = early.then(|| Arc::new(Early::new(false)));
+        let early = run.pull && !run.job.options.copy_links && early::Early::pays(&run);
+        let early = early.then(|| Arc::new(early::Early::new(false)));
         Foretold { run, bases, ahead, early, questions, state: Mutex::default() }
     }
 
@@ -244,37 +244,60 @@ impl Foretold {
             };
             know(name, child);
         }
-        if let ([(origin, Ok(listing))], true) = (here.as_slice(), self.run.job.options.recursive) {
-            // The walk does not enter another file system.
-            let crosses =
-                |entry: &Entry| self.run.job.options.one_file_system && ask.dev != 0 && ask.dev != entry.meta.dev;
-            // A link may come as what it leads to.
-            let referent = |entry: &Entry| match early.referents.get(&entry.name) {
-                Some(Ok(Some(meta))) => Entry { meta: meta.clone(), target: None, ..entry.clone() },
-                _ => entry.clone(),
-            };
-            let comes =
-                |entry: &Entry| entry.meta.is_dir() && !crosses(entry) && !ask.given.0.contains_key(&entry.name);
-            for entry in listing.entries.iter().map(referent).filter(comes) {
-                let shown = below(shown_dir, &entry.name);
-                if origin.filter.excludes(&shown, true, Side::Sender) {
-                    continue;
-                }
-                let Some(exists) = exists(&entry.name) else { continue };
-                let child = Ask {
-                    origins: brought::found(origin, entry.clone()).contents,
-                    names: None,
-                    exists,
-                    dest_path: below(&ask.dest_path, &entry.name),
-                    shown,
-                    protect: protect.clone(),
-                    dev: entry.meta.dev,
-                    given: Arc::default(),
-                };
-                know(&entry.name, child);
+        // The walk does not enter another file system.
+        let crosses = |entry: &Entry| self.run.job.options.one_file_system && ask.dev != 0 && ask.dev != entry.meta.dev;
+        for (entry, origins) in self.directories(here, early, shown_dir) {
+            if crosses(&entry) || ask.given.0.contains_key(&entry.name) {
+                continue;
             }
+            let Some(exists) = exists(&entry.name) else { continue };
+            let child = Ask {
+                origins,
+                names: None,
+                exists,
+                dest_path: below(&ask.dest_path, &entry.name),
+                shown: below(shown_dir, &entry.name),
+                protect: protect.clone(),
+                dev: entry.meta.dev,
+                given: Arc::default(),
+            };
+            know(&entry.name, child);
         }
         self.pump(state);
+    }
+
+    /// The directories that come of what was listed, and where what is in each comes from.
+    fn directories(
+        &self,
+        here: &[(Origin, Result<Listing, Fault>)],
+        early: &Early,
+        shown_dir: &[u8],
+    ) -> Vec<(Entry, Vec<Origin>)> {
+        // A link may come as what it leads to.
+        let referent = |entry: &Entry| match early.referents.get(&entry.name) {
+            Some(Ok(Some(meta))) => Entry { meta: meta.clone(), target: None, ..entry.clone() },
+            _ => entry.clone(),
+        };
+        let comes = |origin: &Origin, entry: &Entry| {
+            entry.meta.is_dir() && !origin.filter.excludes(&below(shown_dir, &entry.name), true, Side::Sender)
+        };
+        match here {
+            _ if !self.run.job.options.recursive => Vec::new(),
+            [(origin, Ok(listing))] => {
+                let entries = listing.entries.iter().map(referent).filter(|entry| comes(origin, entry));
+                entries.map(|entry| (entry.clone(), brought::found(origin, entry).contents)).collect()
+            }
+            // Several directories' contents, laid over each other.
+            several => {
+                let listed = several.iter().filter_map(|(origin, listing)| Some((origin, listing.as_ref().ok()?)));
+                let listed = listed.map(|(origin, listing)| {
+                    let entries = listing.entries.iter().filter(|entry| comes(origin, entry));
+                    (origin.clone(), entries.cloned().collect())
+                });
+                let (_, nodes) = brought::overlay(listed.collect(), Nodes::new());
+                nodes.into_values().map(|node| (node.entry, node.contents)).collect()
+            }
+        }
     }
 
     /// Begins what there is room for, the next ones first. Listings come in any order: what was found sooner, and comes later, must

@@ -83,6 +83,7 @@ pub(super) async fn list(foretold: &Foretold, ask: &Ask, unwanted: &AtomicBool) 
     let (here, there, bases) =
         tokio::join!(futures::future::join_all(here), there, basis::list(trees.clone(), dest_path.clone()));
     let there = match there {
+        Some(Ok(listing)) if !rules::matter_at_dest(run) => Some(Ok((listing, protect.clone()))),
         Some(Ok(listing)) => {
             let from = here.first().filter(|_| transferred);
             Some(protected(protect, dest.as_ref(), dest_path, shown, listing, from).await)
