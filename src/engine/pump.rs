@@ -168,7 +168,7 @@ pub async fn pump(
         }
         (None, None) => None,
     };
-    Ok(Sent { digest, size, proving })
+    Ok(Sent { digest, size, proving: proving.map(Box::new) })
 }
 
 /// Room for so many bytes. With `--bwlimit` a piece waits for its turn before it is read; a part, which may not have to be sent,
