@@ -23,8 +23,8 @@
 //! # What is shared
 //! After the greeting ([`protocol`]) the socket carries plain SFTP. A socket is a *virtual channel*; [`relay`] passes its
 //! requests on, under other ids, on one real channel for as long as it has a handle open or an answer to come, and on the
-//! least loaded one after that (a file on the lane that has the least of files open): so order is kept, and a handle only has to be one that this client opened. Fairness comes
-//! from the budgets, whose queues are first come, first served: a client waits with one WRITE at a time for room on its
+//! least loaded one after that (a file on the lane that has the least of files open): so order is kept, and a handle only has to be
+//! one that this client opened. Fairness comes from the budgets, whose queues are first come, first served: a client waits with one WRITE at a time for room on its
 //! real channel, and with one READ at a time for room in the window. What a client that does not read has asked for is
 //! bounded by [`relay::OUTSTANDING`]. A client that dies has its handles closed and its temporary files removed.
 //!
