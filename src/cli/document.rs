@@ -73,6 +73,9 @@ another name may lead to the same file; and nothing that a link on the way leads
 
 With `--delay-updates`, `--partial` keeps nothing, because no file takes its name before the end; `--partial-dir` keeps what is
 unfinished in its directory. What `--partial` puts under a name that something else had is kept by `--backup`, as what it replaces.
+
+A backup never takes the name of something that this run delivers, or has found as it should be: it goes under the next name (`f~~`
+where both `f` and `f~` come). rsync leaves the old `f` as `f~` there if `f~` itself needed nothing.
 ";
 
 #[test]

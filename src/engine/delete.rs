@@ -10,23 +10,27 @@ mod ahead;
 mod line;
 mod walk;
 
+use std::collections::HashSet;
 use std::sync::Arc;
 
+use tokio::sync::OnceCell;
 use tokio::sync::mpsc::error::TryRecvError;
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 
-use crate::entry::Entry;
+use crate::entry::{Entry, Meta};
 use crate::fault::{Cause, Fault, Stage};
 use crate::ledger::Event;
-use crate::plan::filter::Filter;
-use crate::tree::{Answer, Listing};
+use crate::plan::filter::{Filter, Side};
+use crate::plan::quick_check::MakeWay;
+use crate::tree::{Answer, Change};
 
 use super::backup::Of;
 use super::deletions::Leave;
 use super::finish::{Extraneous, below, is_within};
+use super::rules;
 use super::run::Run;
 
-use line::Line;
+pub use line::{Into, Line};
 use walk::Walk;
 
 /// Deletes what was found to be extraneous; not what was put behind a link (`led_to`) under the name that it has there.
@@ -34,11 +38,7 @@ pub async fn delete(run: &Run, extraneous: Vec<Extraneous>, led_to: &[Vec<u8>]) 
     if extraneous.is_empty() {
         return;
     }
-    // What is named may lie within something else that is named: that is nothing to be done at once. Nor is it where one thing may be
-    // another's backup.
-    let named = extraneous.iter().any(|extraneous| extraneous.named);
-    let ordered = run.job.options.backup.is_some() && !super::backup::in_any_order(run).await;
-    let mut walk = Walk::new(run, named || ordered);
+    let mut walk = Walk::new(run, ordered(run, &extraneous).await, Into::Told);
     for Extraneous { path, shown, mut entries, filter, .. } in extraneous {
         let mut said = Vec::new();
         entries.retain(|entry| {
@@ -52,6 +52,26 @@ pub async fn delete(run: &Run, extraneous: Vec<Extraneous>, led_to: &[Vec<u8>]) 
         walk.later(path, shown, filter, entries, said);
     }
     walk.through().await;
+}
+
+/// Whether nothing may be deleted before what comes before it in the walk is.
+async fn ordered(run: &Run, extraneous: &[Extraneous]) -> bool {
+    let paths =
+        || extraneous.iter().flat_map(|found| found.entries.iter().map(|entry| below(&found.path, &entry.name)));
+    // What is named may lie within something else that is named.
+    if extraneous.iter().any(|extraneous| extraneous.named) {
+        let mut all = HashSet::new();
+        let twice = !paths().all(|path| all.insert(path));
+        let within = |path: &Vec<u8>| {
+            let slashes = path.iter().enumerate().filter(|(_, byte)| **byte == b'/');
+            slashes.map(|(at, _)| &path[..at]).any(|above| all.contains(above))
+        };
+        if twice || all.iter().any(within) {
+            return true;
+        }
+    }
+    // One thing may be another's backup.
+    run.job.options.backup.is_some() && !super::backup::in_any_order(run, paths()).await
 }
 
 /// Why something stays in a directory that is being emptied. Nobody says so of what is gone.
@@ -148,27 +168,64 @@ struct Doomed {
     path: Vec<u8>,
     shown: Vec<u8>,
     above: Above,
+    /// The directory that it lies in, if nothing can be removed from that as it is.
+    shut: Option<Arc<Shut>>,
+}
+
+/// A directory that goes, and in which its owner may not write. It is opened for the first thing that is removed from it, as rsync does.
+struct Shut {
+    path: Vec<u8>,
+    mode: u32,
+    opened: OnceCell<()>,
+}
+
+impl Shut {
+    /// If this directory is one.
+    async fn of(run: &Run, path: &[u8], meta: &Meta) -> Option<Arc<Shut>> {
+        if meta.mode & 0o200 != 0 || run.job.options.dry_run {
+            return None;
+        }
+        let uid = run.identity().await.uid;
+        let ours = uid != Some(0) && uid.is_none_or(|uid| uid == meta.uid);
+        ours.then(|| Arc::new(Shut { path: path.to_vec(), mode: meta.mode, opened: OnceCell::new() }))
+    }
+
+    async fn open(&self, run: &Run) {
+        let open = async {
+            let change = Change { mode: Some(self.mode | 0o200), ..Change::default() };
+            // Where it cannot be opened, what is to be removed will tell.
+            let _ = run.dest.set(&self.path, change, false).await;
+        };
+        self.opened.get_or_init(|| open).await;
+    }
 }
 
 impl Doomed {
     /// What is no directory.
-    async fn remove(self, run: &Run) -> Vec<Line<'_>> {
+    async fn remove<'a>(self, run: &'a Run, leave: Option<Leave<'a>>) -> Vec<Line> {
         let mut said = Vec::new();
-        self.delete(run, Emptied::Yes, None, &mut said).await;
+        self.delete(run, leave, Emptied::Yes, None, &mut said).await;
         said
     }
 
     /// A directory, once all within it is gone; `nested` in one that goes, too.
-    async fn remove_dir(mut self, run: &Run, mut within: Within, nested: bool) -> Vec<Line<'_>> {
+    async fn remove_dir<'a>(
+        mut self,
+        run: &'a Run,
+        leave: Option<Leave<'a>>,
+        mut within: Within,
+        nested: bool,
+    ) -> Vec<Line> {
         let mut said = Vec::new();
         let mut asked = None;
         if let Some(known) = within.may_be_asked().await
+            && leave.is_some()
             && let Some(answer) = self.ask(run).await
         {
             self.above.first = None;
             match answer.await {
                 Ok(()) => {
-                    run.deletions.one(None).into_iter().for_each(Leave::used);
+                    leave.into_iter().for_each(Leave::used);
                     self.tell_gone(run, true, &mut said);
                     return said;
                 }
@@ -181,7 +238,7 @@ impl Doomed {
         }
         // Of a directory within one that goes, rsync tells a second time that it stays, when its removal fails.
         match nested || matches!(emptied, Emptied::Yes | Emptied::ButForBackups) {
-            true => self.delete(run, emptied, asked, &mut said).await,
+            true => self.delete(run, leave, emptied, asked, &mut said).await,
             false => self.stays(),
         }
         said
@@ -189,11 +246,18 @@ impl Doomed {
 
     /// Has an empty directory removed after all that was asked for before. `None` where it is to be known first what came of that.
     async fn ask(&self, run: &Run) -> Option<Answer<()>> {
-        let options = &run.job.options;
-        if options.dry_run || options.max_delete.is_some() {
+        if run.job.options.dry_run {
             return None;
         }
+        self.open(run).await;
         run.dest.rmdir_next(&self.path).await.ok().flatten()
+    }
+
+    /// Has the directory that it lies in opened, if need be.
+    async fn open(&self, run: &Run) {
+        if let Some(shut) = &self.shut {
+            shut.open(run).await;
+        }
     }
 
     fn stays(&self) {
@@ -201,8 +265,18 @@ impl Doomed {
     }
 
     /// Deletes it; a directory is known to be empty or not, and may have been asked for already.
-    async fn delete<'a>(self, run: &'a Run, emptied: Emptied, asked: Option<Asked>, said: &mut Vec<Line<'a>>) {
-        let Some(leave) = run.deletions.one(run.job.options.max_delete) else { return self.stays() };
+    async fn delete<'a>(
+        self,
+        run: &'a Run,
+        leave: Option<Leave<'a>>,
+        emptied: Emptied,
+        asked: Option<Asked>,
+        said: &mut Vec<Line>,
+    ) {
+        let Some(leave) = leave else {
+            run.deletions.skip();
+            return self.stays();
+        };
         let dry_run = run.job.options.dry_run;
         let is_dir = self.entry.meta.is_dir();
         if emptied != Emptied::Yes && !(dry_run && emptied == Emptied::ButForBackups) {
@@ -211,15 +285,18 @@ impl Doomed {
             }
             return self.stays();
         }
+        self.open(run).await;
         let done = match is_dir {
             _ if dry_run => Ok(()),
             true => match asked {
                 None => run.dest.rmdir(&self.path).await,
                 // It may have been us that it is gone.
-                Some(Asked { fault, .. }) if fault.cause == Cause::Lost => match run.dest.rmdir(&self.path).await {
-                    Err(fault) if fault.cause == Cause::NotFound => Ok(()),
-                    done => done,
-                },
+                Some(Asked { fault, .. }) if matches!(fault.cause, Cause::Lost | Cause::Timeout) => {
+                    match run.dest.rmdir(&self.path).await {
+                        Err(fault) if fault.cause == Cause::NotFound => Ok(()),
+                        done => done,
+                    }
+                }
                 Some(Asked { known: false, .. }) => run.dest.rmdir(&self.path).await,
                 Some(Asked { fault, .. }) => Err(fault),
             },
@@ -254,10 +331,13 @@ impl Doomed {
     }
 
     /// `done`: by us.
-    fn tell_gone<'a>(self, run: &'a Run, done: bool, said: &mut Vec<Line<'a>>) {
+    fn tell_gone(self, run: &Run, done: bool, said: &mut Vec<Line>) {
         let (dry_run, is_dir) = (run.job.options.dry_run, self.entry.meta.is_dir());
         run.tally().stats.deleted.add(self.entry.meta.kind);
         // Counted now and not in its turn, so that a run that is stopped has counted what it did.
+        if !dry_run && is_dir {
+            run.backups.gone(&self.path);
+        }
         if !dry_run && done {
             run.ledger.event(Event::Deleted { path: &self.shown, directory: is_dir });
         }
@@ -272,12 +352,18 @@ async fn is_filled(run: &Run, path: &[u8]) -> bool {
 }
 
 /// What rsync says (-vv) of the rules in a directory that it cannot remove.
-pub async fn tell_rules(run: &Run, filter: &Arc<Filter>, path: &[u8], shown: &[u8], listing: &Listing) {
+pub async fn tell_rules(run: &Run, filter: &Arc<Filter>, path: &[u8], shown: &[u8]) {
     if !run.printer.tells_filters() {
         return;
     }
-    match line::within(run, filter, path, shown, listing).await {
-        Ok((_, said)) => said.into_iter().for_each(|line| line.tell(run)),
+    let said = async {
+        let listing = run.dest.list(path, false).await?;
+        let dir = rules::Dir { tree: run.dest.as_ref(), path, listing: &listing };
+        let filter = rules::enter(filter, Side::Receiver, shown, &[dir]).await?;
+        Ok(line::judged(run, &filter, shown, &listing))
+    };
+    match said.await {
+        Ok(said) => said.into_iter().for_each(|line| line.tell(run)),
         Err(fault) => run.trouble(&fault, Some(shown)),
     }
 }
@@ -289,10 +375,21 @@ pub async fn make_way(
     filter: &Arc<Filter>,
     path: &[u8],
     shown: &[u8],
-    way: crate::plan::quick_check::MakeWay,
+    way: MakeWay,
     of: Of,
 ) -> Result<(), Fault> {
-    use crate::plan::quick_check::MakeWay;
+    make_way_for(run, filter, (path, shown), way, of, &Into::Told).await
+}
+
+/// As [`make_way`], telling of it `into`.
+pub async fn make_way_for(
+    run: &Run,
+    filter: &Arc<Filter>,
+    (path, shown): (&[u8], &[u8]),
+    way: MakeWay,
+    of: Of,
+    into: &Into,
+) -> Result<(), Fault> {
     let dry_run = run.job.options.dry_run;
     match way {
         MakeWay::Unlink if dry_run => {
@@ -301,36 +398,40 @@ pub async fn make_way(
         }
         MakeWay::Unlink if super::backup::instead_of_removal(run, path, of).await? => Ok(()),
         MakeWay::Unlink => run.dest.remove(path).await,
-        MakeWay::Tree => match Box::pin(empty(run, filter, path, shown)).await {
+        MakeWay::Tree => match Box::pin(empty(run, filter, path, shown, into)).await {
             Emptied::No | Emptied::Unknown => Err(no_way(run, shown)),
             _ if dry_run => Ok(()),
-            _ => rmdir(run, path, shown).await,
+            _ => rmdir(run, path, shown, into).await,
         },
         MakeWay::EmptyDir if dry_run => Ok(()),
-        MakeWay::EmptyDir => rmdir(run, path, shown).await,
+        MakeWay::EmptyDir => rmdir(run, path, shown, into).await,
     }
 }
 
 /// Empties a directory that is in the way, and says so if something stays in it.
-async fn empty(run: &Run, filter: &Arc<Filter>, path: &[u8], shown: &[u8]) -> Emptied {
+async fn empty(run: &Run, filter: &Arc<Filter>, path: &[u8], shown: &[u8], into: &Into) -> Emptied {
     let (above, within) = entries();
-    let mut walk = Walk::new(run, run.job.options.backup.is_some());
+    let ordered =
+        run.job.options.backup.is_some() && !super::backup::in_any_order(run, std::iter::once(path.to_vec())).await;
+    let mut walk = Walk::new(run, ordered, into.clone());
     walk.enter(path.to_vec(), shown.to_vec(), filter, above).await;
     if !walk.through().await {
         return Emptied::Unknown;
     }
     let emptied = within.emptied().await;
     if emptied == Emptied::No {
-        run.printer.not_empty(shown);
+        into.say(run, Line::NotEmpty(shown.to_vec()));
     }
     emptied
 }
 
-async fn rmdir(run: &Run, path: &[u8], shown: &[u8]) -> Result<(), Fault> {
+async fn rmdir(run: &Run, path: &[u8], shown: &[u8], into: &Into) -> Result<(), Fault> {
     run.dest.rmdir(path).await.map_err(|fault| {
-        run.printer.not_empty(shown);
+        into.say(run, Line::NotEmpty(shown.to_vec()));
         Fault { text: no_way(run, shown).text, ..fault }
-    })
+    })?;
+    run.backups.gone(path);
+    Ok(())
 }
 
 fn no_way(run: &Run, shown: &[u8]) -> Fault {

@@ -9,8 +9,9 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tokio::task::JoinHandle;
 
-use crate::fault::Fault;
+use crate::plan::names::safe_name;
 use crate::tree::{Listing, Tree};
+use crate::verify::below::ENTRIES;
 
 use super::finish::below;
 use super::run::Run;
@@ -21,8 +22,8 @@ const MOST: usize = 512;
 /// Directories below which it is asked what there is.
 const TOPS: usize = 16;
 
-/// A listing that was begun.
-pub type Begun = JoinHandle<Result<Listing, Fault>>;
+/// A listing that was begun; nothing if it failed: what was listed before it was known to be there may not have been there yet.
+pub type Begun = JoinHandle<Option<Listing>>;
 
 /// The listings of one walk.
 pub struct Early {
@@ -42,6 +43,11 @@ struct Top {
     begun: BTreeMap<Vec<u8>, Begun>,
     /// What was listed otherwise while the answer is on its way.
     asked: Option<HashSet<Vec<u8>>>,
+}
+
+/// A listing that is worth being kept: of as many entries as it was said to have at most.
+async fn list(tree: Arc<dyn Tree>, path: Vec<u8>) -> Option<Listing> {
+    tree.list(&path, false).await.ok().filter(|listing| listing.entries.len() <= ENTRIES)
 }
 
 /// A directory's place in the walk: within one, directories compare as if a `/` stood behind their names ([`crate::plan::order`]),
@@ -90,10 +96,10 @@ impl Early {
         });
         let (early, tree, path, index) = (self.clone(), tree.clone(), path.to_vec(), tops.len() - 1);
         tokio::spawn(async move {
-            let told = tree.below(&path).await;
+            let come = entered(tree.below(&path).await, stays);
             let mut tops = early.tops();
             if let Some(top) = tops.get_mut(index) {
-                top.told(told, stays);
+                top.told(come);
             }
             early.begin(&mut tops);
         });
@@ -132,7 +138,7 @@ impl Early {
                 && let Some((at, within)) = if self.backwards { top.known.pop_last() } else { top.known.pop_first() }
             {
                 let (tree, path) = (top.tree.clone(), below(&top.path, &within));
-                top.begun.insert(at, tokio::spawn(async move { tree.list(&path, false).await }));
+                top.begun.insert(at, tokio::spawn(list(tree, path)));
                 room -= 1;
             }
         }
@@ -145,23 +151,27 @@ impl Top {
         rest(&self.path, path).filter(|_| Arc::ptr_eq(&self.tree, tree))
     }
 
-    /// What is below, but for what stays.
-    fn told(&mut self, mut paths: Vec<Vec<u8>>, stays: impl Fn(&[u8]) -> bool) {
+    /// What the walk enters below it.
+    fn told(&mut self, come: HashSet<Vec<u8>>) {
         let asked = self.asked.take().unwrap_or_default();
-        // A directory behind the one that it lies in.
-        paths.sort();
-        let mut comes: HashSet<Vec<u8>> = HashSet::new();
-        for path in paths {
-            let above = path.iter().rposition(|byte| *byte == b'/').map(|at| &path[..at]);
-            if above.is_some_and(|above| !comes.contains(above)) || stays(&path) {
-                continue;
-            }
-            if !asked.contains(&path) {
-                self.known.insert(place(&path), path.clone());
-            }
-            comes.insert(path);
+        self.known = come.into_iter().filter(|path| !asked.contains(path)).map(|path| (place(&path), path)).collect();
+    }
+}
+
+/// The directories that a walk enters, of those that the far end tells: a path that no server may tell leads nowhere.
+fn entered(mut paths: Vec<Vec<u8>>, stays: impl Fn(&[u8]) -> bool) -> HashSet<Vec<u8>> {
+    // A directory behind the one that it lies in.
+    paths.sort();
+    let mut come: HashSet<Vec<u8>> = HashSet::new();
+    for path in paths {
+        let above = path.iter().rposition(|byte| *byte == b'/');
+        let name = &path[above.map_or(0, |at| at + 1)..];
+        let goes = above.is_none_or(|at| come.contains(&path[..at]));
+        if goes && safe_name(name).is_ok() && !stays(&path) {
+            come.insert(path);
         }
     }
+    come
 }
 
 /// What is left of a path below another one; nothing of that one itself.
@@ -205,7 +215,7 @@ mod tests {
     async fn what_is_told_is_listed_but_for_what_stays_or_was_listed_meanwhile() {
         let (root, mut top) = top();
         top.asked = Some(HashSet::from([b"a".to_vec()]));
-        top.told(paths(), |path| path == b"d");
+        top.told(entered(paths(), |path| path == b"d"));
         let tree = top.tree.clone();
         let early = Early { backwards: false, tops: Mutex::new(vec![top]) };
         early.begin(&mut early.tops());
@@ -218,6 +228,13 @@ mod tests {
         early.passed(b"elsewhere");
         assert_eq!(begun(&early).len(), 1);
         drop(root);
+    }
+
+    #[test]
+    fn no_path_that_is_told_leads_out_of_the_directory() {
+        let paths = ["..", "../x", "a", "a/..", "a/../b", "/etc", "", "a//b", "a/.", "a/c"];
+        let entered = entered(paths.iter().map(|path| path.as_bytes().to_vec()).collect(), |_| false);
+        assert_eq!(entered, HashSet::from([b"a".to_vec(), b"a/c".to_vec()]));
     }
 
     #[test]

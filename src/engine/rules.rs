@@ -3,13 +3,12 @@
 
 use std::sync::Arc;
 
-use tokio::task::JoinHandle;
-
 use crate::fault::{Cause, Fault, Stage};
 use crate::plan::filter::{Contents, Filter, Side, Stop};
 use crate::tree::{Listing, Tree, split};
 
 use super::brought::Origin;
+use super::early::Begun;
 use super::operands;
 use super::run::Run;
 
@@ -30,15 +29,15 @@ pub async fn list(
     origin: Origin,
     shown: &[u8],
     follow: bool,
-    begun: Option<JoinHandle<Result<Listing, Fault>>>,
+    begun: Option<Begun>,
 ) -> (Origin, Result<Listing, Fault>) {
     let listed = async {
         let begun = match begun {
-            Some(begun) => begun.await.ok(),
+            Some(begun) => begun.await.ok().flatten(),
             None => None,
         };
         let listing = match begun {
-            Some(listed) => listed?,
+            Some(listing) => listing,
             None => origin.source.list(&origin.path, follow).await?,
         };
         let filter = hide(&origin, shown, &listing).await?;

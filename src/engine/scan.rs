@@ -11,6 +11,8 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
+use tokio::sync::Semaphore;
+use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
 use tokio::task::{JoinHandle, JoinSet};
 
 use crate::entry::{Entry, Kind, Meta};
@@ -99,10 +101,10 @@ struct Pending {
 }
 
 impl Pending {
-    /// Whether it is certain what will have to be listed: not where its place has to be made, or opened, first.
+    /// Whether it is certain what will have to be listed: not where its place has to be opened first.
     fn is_sure(&self) -> bool {
         let walked = !self.place.contents.is_empty() || !self.place.given.is_empty();
-        let open = self.old.as_ref().is_none_or(|old| old.meta.is_dir() && old.meta.mode & 0o500 == 0o500);
+        let open = self.old.as_ref().is_none_or(|old| !old.meta.is_dir() || old.meta.mode & 0o500 == 0o500);
         walked && open && !matches!(self.decision, Decision::Skip(_))
     }
 }
@@ -138,6 +140,11 @@ pub async fn scan(run: &Arc<Run>, roots: Roots) -> Left {
             }
         }
     }
+    if options.backup.is_some() && !options.dry_run {
+        // Where backups lie is found out meanwhile.
+        let run = run.clone();
+        tokio::spawn(async move { backup::foresee(&run).await });
+    }
     let bases = basis::open(run).await;
     let mut scan = Scan {
         run,
@@ -148,7 +155,7 @@ pub async fn scan(run: &Arc<Run>, roots: Roots) -> Left {
         foretold: Arc::new(Foretold::new(run.clone(), bases.clone())),
         bases,
         links: Links::new(options.follows()),
-        lines: lines::Lines::new(run.printer.clone()),
+        lines: lines::Lines::new(run.clone()),
         tasks: JoinSet::new(),
         files: 0,
         bytes: 0,
@@ -306,6 +313,7 @@ impl Scan<'_> {
             let text = format!("listed {}: \"{}\"", refused.problem, String::from_utf8_lossy(&refused.name));
             run.trouble(&Fault::new(hop.clone(), Stage::List, Cause::Protocol, text), Some(&shown));
         }
+        run.backups.claims.claim(run, &dest_path, &mut plan.steps, &plan.delete).await;
         if !plan.delete.is_empty() {
             let (path, shown, filter) = (dest_path.clone(), shown_dir.clone(), protect.clone());
             self.left.extraneous.push(Extraneous { path, shown, entries: plan.delete, filter, named: false });
@@ -316,6 +324,7 @@ impl Scan<'_> {
             Some(dest) if writes && run.printer.tells_items() => !dest.may_write_in(&dest_path).await,
             _ => false,
         };
+        let mut in_way = self.look_in_way(&plan.steps, &dest_path, &shown_dir, &protect);
         let first_new = self.waiting.len();
         for step in plan.steps {
             if run.is_over() {
@@ -362,6 +371,7 @@ impl Scan<'_> {
                 made: false,
                 later: shut,
                 planned: None,
+                in_way: in_way.remove(name),
             };
             // Directories come after what is none, each followed at once by its contents.
             if step.entry.meta.is_dir() {
@@ -393,6 +403,14 @@ pub fn has_referent(run: &Run, hide: &Filter, hop: &Arc<str>, dir: &[u8], entry:
     false
 }
 
+/// A directory in the way of an entry.
+enum InWay {
+    /// Whether it is empty.
+    Looked(JoinHandle<Result<bool, Fault>>),
+    /// What making way would be, in a dry run, and what is told of it.
+    Tried(JoinHandle<Result<(), Fault>>, UnboundedReceiver<delete::Line>),
+}
+
 /// Where an entry is, at both ends.
 struct Place {
     origin: Origin,
@@ -418,4 +436,6 @@ struct Place {
     later: bool,
     /// A file that was announced already.
     planned: Option<FileId>,
+    /// What is in its way, where that was looked into before its turn.
+    in_way: Option<InWay>,
 }

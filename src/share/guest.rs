@@ -47,8 +47,9 @@ impl Guest {
     /// It tells how many bytes of files it may send, with each of its channels.
     pub fn tells(&self, bytes: u64) {
         let new = bytes.saturating_sub(self.told.fetch_max(bytes, Ordering::Relaxed));
-        self.unsent.fetch_add(new, Ordering::Relaxed);
+        // In this order: what is sent meanwhile takes back no more than was promised.
         self.traffic.promise(new);
+        self.unsent.fetch_add(new, Ordering::Relaxed);
     }
 
     /// What it told and has not sent.

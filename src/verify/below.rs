@@ -1,7 +1,8 @@
 //! Which directories lie below one: hints, which let a far source's directories be listed at once instead of a level at a time.
 //!
 //! A hasher that answers each name as it comes ([`super::ladder::Rung::tells_parts`]) is asked with a name in front of which stands
-//! `d `; no other name begins so, for all begin with `/` or `./`. It goes through the directory level by level, follows no links, and
+//! `d `; no other name begins so, for all begin with `/` or `./`. It goes through the directory level by level, follows no links, goes into
+//! no other file system (which may lie at a server that does not answer; where it cannot read which there are, it tells nothing), and
 //! answers with a line for each directory of at most [`ENTRIES`] entries that it has looked into, [`DIRECTORY`] and its path below the
 //! one asked about, and then with a line of the whole question and [`UNREADABLE`](super::ladder::UNREADABLE) for a hash. It tells no name
 //! with a newline. A hasher of before there were such questions takes it for a name that it cannot read, and so tells of none.
@@ -15,6 +16,9 @@ pub const ENTRIES: usize = 1000;
 /// Entries that are looked at for one question (some 50 ms of a local disk, measured with Python), and directories told of.
 pub const SEEN: usize = 50_000;
 pub const MOST: usize = 4096;
+
+/// The longest path that is kept, of those told (4,096 bytes are what Linux takes at all): some megabytes of one answer.
+pub const LONGEST: usize = 1024;
 
 /// What stands in place of a hash before a directory.
 pub const DIRECTORY: &[u8; 64] = &[b'='; 64];

@@ -379,7 +379,9 @@ impl Driver {
     fn directory(&mut self, path: &[u8]) -> Result<(), String> {
         match self.waiting.front_mut() {
             Some((_, Some(Answer::Below(_, directories)))) if directories.len() < below::MOST => {
-                directories.push(path.to_vec());
+                if path.len() <= below::LONGEST {
+                    directories.push(path.to_vec());
+                }
                 Ok(())
             }
             _ => Err("the hasher printed a directory that was not asked for".to_owned()),

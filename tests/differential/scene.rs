@@ -403,6 +403,8 @@ fn locked(at: &Path) -> Tried<()> {
         ("dst/open/listed/stays", "stays"),
         ("dst/theirs/shut/old", "old"),
         ("dst/theirs/shut/was dir/in", "in"),
+        ("dst/lower/gone/in", "in"),
+        ("dst/lower/gone/deep/in", "in"),
         ("list", "in\n"),
     ] {
         file(at, name, content, 1000, 0o644)?;
@@ -423,9 +425,15 @@ fn locked(at: &Path) -> Tried<()> {
             chown(at.join(name), Some(0), Some(0))?;
         }
     }
-    for (name, mode) in
-        [("dst", 0o711), ("dst/shut", 0o555), ("src/closed", 0), ("src/blind", 0o100), ("src/listed", 0o400)]
-    {
+    for (name, mode) in [
+        ("dst", 0o711),
+        ("dst/shut", 0o555),
+        ("dst/lower/gone/deep", 0o555),
+        ("dst/lower/gone", 0o555),
+        ("src/closed", 0),
+        ("src/blind", 0o100),
+        ("src/listed", 0o400),
+    ] {
         fs::set_permissions(at.join(name), fs::Permissions::from_mode(mode))?;
     }
     Ok(())

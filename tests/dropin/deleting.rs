@@ -1,14 +1,15 @@
 //! Many deletions under way at once: that they are, and that nobody sees it by what is told of them.
 
 use std::fs;
-use std::os::unix::fs::symlink;
+use std::os::unix::fs::{PermissionsExt, symlink};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use hopsync::lab::bed::{Bed, Embedded, TARGET};
 use hopsync::lab::faults::{Faults, Nth, Trouble};
 use hopsync::lab::run::run;
+use hopsync::lab::server::Commands;
 use hopsync::lab::trees::list;
 use rustix::process::{Pid, Signal, kill_process};
 
@@ -16,6 +17,7 @@ use crate::harness::*;
 
 /// SSH_FXP_*
 const REMOVE: u8 = 13;
+const SETSTAT: u8 = 9;
 const RMDIR: u8 = 15;
 const EXTENDED: u8 = 200;
 
@@ -74,17 +76,59 @@ fn no_removal_waits_for_the_answer_to_another() -> Tried {
 }
 
 #[test]
-fn one_after_the_other_is_deleted_where_a_limit_may_end_it() -> Tried {
-    let bed = silent_about(Nth::Always, REMOVE)?;
-    let there = bed.far().join("there");
-    fs::create_dir_all(&there)?;
-    for number in 0..20 {
-        fs::write(there.join(number.to_string()), "")?;
+fn as_much_as_a_limit_allows_is_deleted_at_once_and_no_more_before_it_is_known_what_went() -> Tried {
+    for (limit, stay) in [(30, 0), (12, 8)] {
+        let bed = silent_about(Nth::Always, REMOVE)?;
+        let there = bed.far().join("there");
+        fs::create_dir_all(&there)?;
+        for number in 0..20 {
+            fs::write(there.join(number.to_string()), "")?;
+        }
+        let files = || count(&there, fs::Metadata::is_file);
+        let limited = deleting(&bed, &[&format!("--max-delete={limit}")])?;
+        limited.run_with(|child| stop_once(child, || files() == stay))?.exits(20)?;
+        assert_eq!(files(), stay, "{limit}");
     }
-    let files = || count(&there, fs::Metadata::is_file);
-    let limited = deleting(&bed, &["--max-delete=30"])?;
-    limited.run_with(|child| stop_once(child, || files() < 20))?.exits(20)?;
-    assert_eq!(files(), 19, "the second may only go when the first is known to have gone");
+    Ok(())
+}
+
+/// What is not deleted after all leaves its place within the limit to the next one.
+#[test]
+fn a_limit_counts_what_was_deleted_and_not_what_was_tried() -> Tried {
+    let bed = Embedded::target(|config| {
+        let refuse = Trouble::Answer { request: REMOVE, status: 3, text: "" };
+        config.faults = Faults::new([(Nth::Only(3), refuse)]);
+    })?;
+    let there = bed.far().join("there");
+    fs::create_dir_all(there.join("d/e"))?;
+    for number in 0..20 {
+        fs::write(there.join(format!("d/{number:02}")), "")?;
+    }
+    let ran = deleting(&bed, &["--max-delete=12", "--channels=1"])?.run()?.exits(23)?;
+    let files = count(&there, fs::Metadata::is_file);
+    // The empty directory was one of the twelve: it goes first.
+    assert_eq!((files, there.join("d/e").exists()), (20 - 11, false), "{}", ran.said());
+    assert_eq!(ran.report.count("deleted"), 12);
+    Ok(())
+}
+
+#[test]
+fn a_directory_that_its_owner_may_not_write_in_is_opened_before_it_is_emptied() -> Tried {
+    // Who cannot be told who it is there may own what goes.
+    let faults = Faults::new([(Nth::Always, Trouble::Delay { request: Some(SETSTAT), by: Duration::ZERO })]);
+    let given = faults.clone();
+    let bed = Embedded::target(|config| (config.faults, config.commands) = (given, Commands::SftpOnly))?;
+    let there = bed.far().join("there");
+    for (dir, mode) in [("open", 0o755), ("shut", 0o555), ("shut/in", 0o555)] {
+        fs::create_dir_all(there.join(dir))?;
+        fs::write(there.join(dir).join("file"), "")?;
+        fs::set_permissions(there.join(dir), fs::Permissions::from_mode(mode))?;
+    }
+    fs::set_permissions(&there, fs::Permissions::from_mode(0o755))?;
+    let near = bed.client().dir().join("near");
+    fs::create_dir_all(&near)?;
+    deleting(&bed, &["--no-times", "--no-perms"])?.run()?.well()?;
+    assert_eq!((count(&there, |_| true), faults.fired(0)), (1, 2), "the two that were shut");
     Ok(())
 }
 

@@ -18,6 +18,7 @@ const OPEN: u8 = 3;
 const LSTAT: u8 = 7;
 const OPENDIR: u8 = 11;
 const REMOVE: u8 = 13;
+const RMDIR: u8 = 15;
 const STAT: u8 = 17;
 const READLINK: u8 = 19;
 const EXTENDED: u8 = 200;
@@ -239,17 +240,98 @@ fn what_is_in_the_way_of_files_is_removed_together() -> Tried {
 }
 
 #[test]
-fn what_is_deleted_is_moved_to_a_directory_of_backups_together() -> Tried {
+fn directories_in_the_way_of_files_are_looked_into_and_emptied_together() -> Tried {
+    let cases = [("-a", OPENDIR, false), ("-a", RMDIR, false), ("-ai", REMOVE, true), ("-ain", OPENDIR, true)];
+    for (option, request, filled) in cases {
+        let silent = if request == OPENDIR { Nth::From(LEARNS + 2) } else { Nth::Always };
+        let target = Target::new(Some(silent), request)?;
+        let near = target.near()?;
+        for number in 0..20 {
+            let there = target.bed.far().join(format!("there/{number}"));
+            fs::create_dir_all(&there)?;
+            if filled {
+                file(&there.join("in"))?;
+            }
+            file(&Path::new(&near).join(number.to_string()))?;
+        }
+        let before = if request == OPENDIR { LEARNS + 1 } else { 0 };
+        let options = if filled { vec![option, "--force", "--channels=1"] } else { vec![option, "--channels=1"] };
+        target.asks(before + 20, &args(&options, [near, target.bed.operand("there")]))?;
+    }
+    Ok(())
+}
+
+#[test]
+fn directories_that_take_the_place_of_something_are_listed_together() -> Tried {
+    // As links to them, which nothing foretells.
+    let target = Target::new(Some(Nth::From(LEARNS + 2)), OPENDIR)?;
+    let near = target.near()?;
+    for number in 0..20 {
+        file(&target.bed.far().join(format!("there/{number}/in")))?;
+        fs::create_dir_all(target.bed.far().join("from"))?;
+        symlink(format!("../there/{number}"), target.bed.far().join(format!("from/{number}")))?;
+        file(&Path::new(&near).join(number.to_string()))?;
+    }
+    let from = format!("{}/", target.bed.operand("from"));
+    target.asks(LEARNS + 1 + 20, &args(&["-ak", "--channels=1"], [from, near]))
+}
+
+#[test]
+fn rules_in_directories_that_go_are_read_together() -> Tried {
+    let target = Target::new(Some(Nth::Always), OPEN)?;
+    for number in 0..20 {
+        let dir = target.bed.far().join(format!("there/{number}"));
+        fs::create_dir_all(&dir)?;
+        fs::write(dir.join(".rules"), "P x\n")?;
+    }
+    let options = ["-a", "--delete", "--filter=dir-merge .rules", "--verify=off", "--channels=1"];
+    target.asks(20, &args(&options, [target.near()?, target.bed.operand("there")]))
+}
+
+#[test]
+fn what_makes_way_is_moved_to_the_backups_together() -> Tried {
     // The first one asks for the server's limits; the others rename.
     let target = Target::new(Some(Nth::From(2)), EXTENDED)?;
+    let near = target.near()?;
+    fs::create_dir_all(target.bed.far().join("there"))?;
     for number in 0..20 {
-        file(&target.bed.far().join(format!("there/d{}/f{number}", number % 5)))?;
+        file(&Path::new(&near).join(number.to_string()))?;
+        symlink("elsewhere", target.bed.far().join(format!("there/{number}")))?;
     }
-    let options = ["-a", "--delete", "--backup", "--backup-dir=../kept", "--channels=1"];
-    let all = args(&options, [target.near()?, target.bed.operand("there")]);
-    target.asks(21, &all)?;
-    for number in 0..20 {
-        assert!(target.bed.far().join(format!("kept/d{}/f{number}", number % 5)).exists(), "{number}");
+    target.asks(21, &args(&["-ab", "--channels=1"], [near, target.bed.operand("there")]))
+}
+
+#[test]
+fn what_is_deleted_is_moved_to_a_directory_of_backups_together() -> Tried {
+    for kept in ["../kept", "kept"] {
+        // The first one asks for the server's limits; the others rename.
+        let target = Target::new(Some(Nth::From(2)), EXTENDED)?;
+        for number in 0..20 {
+            file(&target.bed.far().join(format!("there/d{}/f{number}", number % 5)))?;
+        }
+        let dir = format!("--backup-dir={kept}");
+        let options = ["-a", "--delete", "--backup", &dir, "--channels=1"];
+        let all = args(&options, [target.near()?, target.bed.operand("there")]);
+        target.asks(21, &all)?;
+        for number in 0..20 {
+            let path = target.bed.far().join("there").join(kept).join(format!("d{}/f{number}", number % 5));
+            assert!(path.exists(), "{number}");
+        }
+    }
+    Ok(())
+}
+
+#[test]
+fn what_is_missing_here_and_goes_there_is_asked_for_and_removed_together() -> Tried {
+    for (silent, request) in [(Nth::Always, LSTAT), (Nth::Always, REMOVE)] {
+        let target = Target::new(Some(silent), request)?;
+        let (near, list) = (target.near()?, target.bed.client().dir().join("names"));
+        for number in 0..20 {
+            file(&target.bed.far().join(format!("there/{number}")))?;
+        }
+        fs::write(&list, (0..20).map(|number| format!("{number}\n")).collect::<String>())?;
+        let options = ["-a", "--delete-missing-args", &format!("--files-from={}", list.display()), "--channels=1"];
+        target.asks(20, &args(&options, [near, target.bed.operand("there")]))?;
     }
     Ok(())
 }

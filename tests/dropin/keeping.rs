@@ -440,6 +440,75 @@ fn an_unfinished_file_takes_no_name_before_the_end() -> Tried {
     Ok(())
 }
 
+/// Files are delivered in any order, and the backup of one may have the name of another.
+#[test]
+fn no_backup_takes_the_place_of_what_this_run_delivers_or_leaves() -> Tried {
+    for (first, second) in [(3 << 20, 10), (10, 3 << 20), (10, 10)] {
+        for options in [&["-ab"][..], &["-ab", "--inplace"], &["-ab", "--delay-updates"], &["-ab", "--delete"]] {
+            let bed = Embedded::start()?;
+            let (near, there) = (bed.client().dir().join("near"), bed.far().join("there"));
+            for dir in [&near, &there] {
+                fs::create_dir(dir)?;
+            }
+            for (name, size) in [("both", first), ("both~", second), ("one", first)] {
+                random_file(&near.join(name), size, name.as_bytes())?;
+                random_file(&there.join(name), size + 1, b"old")?;
+            }
+            // These are there as they should be.
+            for name in ["one~", "gone~"] {
+                random_file(&near.join(name), 100, name.as_bytes())?;
+                fs::copy(near.join(name), there.join(name))?;
+                hopsync::lab::trees::set_mtime(&near.join(name), 1_000_000)?;
+                hopsync::lab::trees::set_mtime(&there.join(name), 1_000_000)?;
+            }
+            fs::write(there.join("gone"), "goes")?;
+            let ends = [slash(&near), bed.operand("there")];
+            let ran = go(&bed, options.iter().map(|arg| (*arg).to_owned()).chain(ends))?.well()?;
+            for name in ["both", "both~", "one", "one~", "gone~"] {
+                assert!(fs::read(there.join(name))? == fs::read(near.join(name))?, "{options:?} {name} {}", ran.said());
+            }
+            // And what was there is there.
+            for (kept, size) in [("both~~", first + 1), ("both~~~", second + 1), ("one~~", first + 1)] {
+                assert_eq!(fs::metadata(there.join(kept))?.len(), size, "{options:?} {kept}");
+            }
+            if options.contains(&"--delete") {
+                assert_eq!(fs::read_to_string(there.join("gone~~"))?, "goes");
+            }
+        }
+    }
+    Ok(())
+}
+
+/// The same of a directory for backups that both ends have.
+#[test]
+fn no_backup_takes_the_place_of_what_is_delivered_into_the_directory_for_backups() -> Tried {
+    for far in [true, false] {
+        let bed = Embedded::start()?;
+        let (near, there) = (bed.client().dir().join("near"), bed.far().join("there"));
+        let (from, to) = if far { (&near, &there) } else { (&there, &near) };
+        for (dir, content) in [(from, "new"), (to, "an old one")] {
+            fs::create_dir_all(dir.join(".old/d"))?;
+            fs::create_dir_all(dir.join("d"))?;
+            for number in 0..20 {
+                fs::write(dir.join(format!("d/{number}")), content)?;
+                fs::write(dir.join(format!(".old/d/{number}")), format!("kept {content}"))?;
+            }
+        }
+        let ends = if far {
+            [slash(&near), bed.operand("there")]
+        } else {
+            [format!("{}/", bed.operand("there")), near.display().to_string()]
+        };
+        let ran = go(&bed, ["-ab", "--backup-dir=.old"].map(ToOwned::to_owned).into_iter().chain(ends))?.well()?;
+        for number in 0..20 {
+            let read = |path: String| fs::read_to_string(to.join(path));
+            assert_eq!(read(format!("d/{number}"))?, "new", "{}", ran.said());
+            assert_eq!(read(format!(".old/d/{number}"))?, "kept new", "{}", ran.said());
+        }
+    }
+    Ok(())
+}
+
 /// As rsync, which reads the destination's rules only where it deletes by them.
 #[test]
 fn rules_at_the_destination_are_read_only_where_something_is_deleted() -> Tried {

@@ -8,14 +8,16 @@ use tokio::task::JoinHandle;
 
 use crate::entry::Entry;
 use crate::fault::{Cause, Fault, Stage};
-use crate::plan::filter::Filter;
+use crate::plan::filter::{Filter, Side};
 use crate::tree::{Listing, Tree};
 
 use crate::engine::early::Early;
 use crate::engine::finish::below;
+use crate::engine::rules;
 use crate::engine::run::Run;
 
-type Listed = Result<Listing, Fault>;
+/// What is in a directory, and the rules that hold in it.
+type Listed = Result<(Listing, Arc<Filter>), Fault>;
 
 /// Where the walk goes.
 pub struct Dest {
@@ -31,17 +33,29 @@ impl Dest {
     }
 
     /// The walk is going to empty these directories.
-    pub fn goes(&self, dirs: &VecDeque<Ahead>) {
-        if let Some(early) = &self.early {
-            dirs.iter().for_each(|dir| early.top(&self.tree, &dir.path, &dir.path, |_| false));
+    pub fn goes(&self, dirs: &VecDeque<Ahead>, filter: &Arc<Filter>) {
+        for (early, dir) in self.early.iter().flat_map(|early| dirs.iter().map(move |dir| (early, dir))) {
+            let (filter, shown) = (filter.clone(), dir.shown.clone());
+            let stays = move |path: &[u8]| filter.protects_within_deletion(&below(&shown, path), true);
+            early.top(&self.tree, &dir.path, &dir.path, stays);
         }
     }
 
-    fn list(&self, path: &[u8]) -> JoinHandle<Listed> {
+    fn list(&self, path: &[u8], shown: &[u8], filter: &Arc<Filter>) -> JoinHandle<Listed> {
         let begun = self.early.as_ref().and_then(|early| early.take(&self.tree, path));
-        begun.unwrap_or_else(|| {
-            let (tree, path) = (self.tree.clone(), path.to_vec());
-            tokio::spawn(async move { tree.list(&path, false).await })
+        let (tree, path, shown, filter) = (self.tree.clone(), path.to_vec(), shown.to_vec(), filter.clone());
+        tokio::spawn(async move {
+            let begun = match begun {
+                Some(begun) => begun.await.ok().flatten(),
+                None => None,
+            };
+            let listing = match begun {
+                Some(listing) => listing,
+                None => tree.list(&path, false).await?,
+            };
+            let dir = rules::Dir { tree: tree.as_ref(), path: &path, listing: &listing };
+            let filter = rules::enter(&filter, Side::Receiver, &shown, &[dir]).await?;
+            Ok((listing, filter))
         })
     }
 }
@@ -70,15 +84,13 @@ impl Ahead {
         matches!(self.state, State::Known(..))
     }
 
-    fn look(&mut self, dest: &Dest, filter: &Filter, room: &mut usize) {
-        self.ask(dest);
+    fn look(&mut self, dest: &Dest, filter: &Arc<Filter>, room: &mut usize) {
+        self.ask(dest, filter);
         if let State::Asked(listing) = &mut self.state
             && let Some(listed) = listing.now_or_never()
         {
             let listed = listed.unwrap_or_else(|_| Err(stopped()));
-            // Which rules hold in it may depend on a file in it; then the walk has to come to it first.
-            let known = listed.as_ref().ok().filter(|_| !filter.has_lists());
-            let subs = known.map(|listing| {
+            let subs = listed.as_ref().ok().map(|(listing, filter)| {
                 let mut dirs: Vec<&Entry> = listing.entries.iter().filter(|entry| entry.meta.is_dir()).collect();
                 dirs.retain(|entry| may_go(filter, &self.shown, entry));
                 dirs.sort_by(|a, b| crate::plan::order::compare(b, a));
@@ -86,21 +98,21 @@ impl Ahead {
             });
             self.state = State::Known(listed, subs);
         }
-        if let State::Known(_, Some(subs)) = &mut self.state {
+        if let State::Known(Ok((_, filter)), Some(subs)) = &mut self.state {
             look(subs, dest, filter, room);
         }
     }
 
-    /// Asks for its listing, if nobody has.
-    pub fn ask(&mut self, dest: &Dest) {
+    /// Asks for its listing, if nobody has. `filter`: the rules where it lies.
+    pub fn ask(&mut self, dest: &Dest, filter: &Arc<Filter>) {
         if let State::Unasked = self.state {
-            self.state = State::Asked(dest.list(&self.path));
+            self.state = State::Asked(dest.list(&self.path, &self.shown, filter));
         }
     }
 
     /// Waits until it is known what is in it. May be given up and called again.
-    pub async fn listed(&mut self, dest: &Dest) {
-        self.ask(dest);
+    pub async fn listed(&mut self, dest: &Dest, filter: &Arc<Filter>) {
+        self.ask(dest, filter);
         if let State::Asked(listing) = &mut self.state {
             let listed = listing.await.unwrap_or_else(|_| Err(stopped()));
             self.state = State::Known(listed, None);
@@ -119,7 +131,7 @@ impl Ahead {
 
 /// Asks for the listings of directories, and where one has come for those of the directories in it: in the walk's order, and as
 /// long as there is `room`.
-pub fn look(dirs: &mut VecDeque<Ahead>, dest: &Dest, filter: &Filter, room: &mut usize) {
+pub fn look(dirs: &mut VecDeque<Ahead>, dest: &Dest, filter: &Arc<Filter>, room: &mut usize) {
     for dir in dirs {
         if *room == 0 {
             return;

@@ -2,16 +2,18 @@
 
 use std::sync::Arc;
 
+use tokio::sync::mpsc::UnboundedSender;
+
 use crate::fault::Fault;
+use crate::output::Printer;
 use crate::plan::filter::{Filter, Side, Verdict};
 use crate::tree::Listing;
 
 use crate::engine::finish::below;
-use crate::engine::rules;
 use crate::engine::run::Run;
 
-pub enum Line<'a> {
-    Gone(Gone<'a>),
+pub enum Line {
+    Gone(Gone),
     NotEmpty(Vec<u8>),
     Trouble(Fault, Vec<u8>),
     /// What the rules say of an entry (`-vv`).
@@ -19,21 +21,21 @@ pub enum Line<'a> {
 }
 
 /// Tells that something was deleted when it is dropped: in its turn, or when the run is stopped.
-pub struct Gone<'a> {
-    run: &'a Run,
+pub struct Gone {
+    printer: Arc<Printer>,
     shown: Vec<u8>,
     is_dir: bool,
 }
 
-impl Drop for Gone<'_> {
+impl Drop for Gone {
     fn drop(&mut self) {
-        self.run.printer.deleting(&self.shown, self.is_dir);
+        self.printer.deleting(&self.shown, self.is_dir);
     }
 }
 
-impl<'a> Line<'a> {
-    pub fn gone(run: &'a Run, shown: Vec<u8>, is_dir: bool) -> Line<'a> {
-        Line::Gone(Gone { run, shown, is_dir })
+impl Line {
+    pub fn gone(run: &Run, shown: Vec<u8>, is_dir: bool) -> Line {
+        Line::Gone(Gone { printer: run.printer.clone(), shown, is_dir })
     }
 
     pub fn tell(self, run: &Run) {
@@ -46,16 +48,34 @@ impl<'a> Line<'a> {
     }
 }
 
-/// The rules within a directory of the destination that is in the way of something, and what is told (-vv) of its entries.
-pub async fn within<'a>(
-    run: &Run,
-    filter: &Arc<Filter>,
-    path: &[u8],
-    shown: &[u8],
-    listing: &Listing,
-) -> Result<(Arc<Filter>, Vec<Line<'a>>), Fault> {
-    let dir = rules::Dir { tree: run.dest.as_ref(), path, listing };
-    let filter = rules::enter(filter, Side::Receiver, shown, &[dir]).await?;
+/// Where lines go.
+#[derive(Clone)]
+pub enum Into {
+    /// They are told at once.
+    Told,
+    /// They wait for the turn of what is made way for. At most what was deleted is kept.
+    Kept(UnboundedSender<Line>),
+}
+
+impl Into {
+    pub fn tell(&self, run: &Run, lines: Vec<Line>) {
+        lines.into_iter().for_each(|line| self.say(run, line));
+    }
+
+    pub fn say(&self, run: &Run, line: Line) {
+        let line = match self {
+            Into::Told => Some(line),
+            // Nobody keeps them any more: the run was stopped.
+            Into::Kept(kept) => kept.send(line).err().map(|unsent| unsent.0),
+        };
+        if let Some(line) = line {
+            line.tell(run);
+        }
+    }
+}
+
+/// What is told (-vv) of the entries of a directory of the destination that goes, or is in the way of something; `filter` holds in it.
+pub fn judged(run: &Run, filter: &Filter, shown: &[u8], listing: &Listing) -> Vec<Line> {
     // A far receiver of rsync's is given the rules only where it deletes or prunes by them.
     let options = &run.job.options;
     let tells = run.printer.tells_filters() && (!run.push() || options.delete.enabled || options.prune_empty_dirs);
@@ -66,5 +86,5 @@ pub async fn within<'a>(
             said.push(Line::Judged(path, is_dir, verdict));
         }
     }
-    Ok((filter, said))
+    said
 }

@@ -12,8 +12,9 @@ use crate::plan::filter::Filter;
 use crate::sftp::wire::BoxFuture;
 
 use super::ahead::{Ahead, Dest, look, may_go, subs};
-use super::line::{Line, within};
-use super::{Above, Doomed, Why, Within};
+use super::line::{Into, Line, judged};
+use super::{Above, Doomed, Shut, Why, Within};
+use crate::engine::deletions::Leave;
 use crate::engine::finish::below;
 use crate::engine::run::Run;
 
@@ -27,7 +28,7 @@ const LISTED_AHEAD: usize = 1024;
 /// Directories that the walk goes through before it is looked again what can be listed ahead of it.
 const LOOKED_FOR: usize = 32;
 
-type Steps<'a> = FuturesOrdered<BoxFuture<'a, Vec<Line<'a>>>>;
+type Steps<'a> = FuturesOrdered<BoxFuture<'a, Vec<Line>>>;
 
 pub struct Walk<'a> {
     run: &'a Run,
@@ -35,16 +36,17 @@ pub struct Walk<'a> {
     /// How many steps may be under way.
     width: usize,
     /// The directories that are being emptied, the innermost last.
-    frames: Vec<Frame<'a>>,
+    frames: Vec<Frame>,
     /// The directories of the transfer that come after them.
-    later: VecDeque<Frame<'a>>,
+    later: VecDeque<Frame>,
     steps: Steps<'a>,
+    into: Into,
     /// Directories that the walk may go through until it is looked ahead again.
     looked: usize,
 }
 
 /// A directory of which entries are deleted.
-struct Frame<'a> {
+struct Frame {
     path: Vec<u8>,
     shown: Vec<u8>,
     filter: Arc<Filter>,
@@ -54,8 +56,9 @@ struct Frame<'a> {
     subs: VecDeque<Ahead>,
     /// Whoever is to remove an entry has one; when all are gone, so is what lay in it.
     above: Above,
+    shut: Option<Arc<Shut>>,
     /// What is told before anything else of it.
-    said: Vec<Line<'a>>,
+    said: Vec<Line>,
     own: Option<Own>,
     /// It goes, or makes way: it is emptied for that.
     goes: bool,
@@ -69,31 +72,23 @@ struct Own {
 }
 
 impl<'a> Walk<'a> {
-    /// One after the other where it matters what was before, as it does to `--max-delete`.
-    pub fn new(run: &'a Run, one_by_one: bool) -> Walk<'a> {
-        let one_by_one = one_by_one || run.job.options.max_delete.is_some();
+    /// One after the other where it matters what was before.
+    pub fn new(run: &'a Run, one_by_one: bool, into: Into) -> Walk<'a> {
         let width = if one_by_one { 1 } else { UNDER_WAY };
         let (frames, later, steps, dest) = (Vec::new(), VecDeque::new(), Steps::new(), Dest::of(run));
-        Walk { run, dest, width, frames, later, steps, looked: 0 }
+        Walk { run, dest, width, frames, later, steps, into, looked: 0 }
     }
 
     /// Entries of a directory of the transfer, which stays.
-    pub fn later(
-        &mut self,
-        path: Vec<u8>,
-        shown: Vec<u8>,
-        filter: Arc<Filter>,
-        entries: Vec<Entry>,
-        said: Vec<Line<'a>>,
-    ) {
+    pub fn later(&mut self, path: Vec<u8>, shown: Vec<u8>, filter: Arc<Filter>, entries: Vec<Entry>, said: Vec<Line>) {
         let (above, _) = super::entries();
         self.slow_down(&entries);
         let subs = subs(&path, &shown, entries.iter());
         if self.width > 1 {
-            self.dest.goes(&subs);
+            self.dest.goes(&subs, &filter);
         }
-        let entries = entries.into_iter();
-        self.later.push_back(Frame { path, shown, filter, entries, subs, above, said, own: None, goes: false });
+        let (entries, shut, own) = (entries.into_iter(), None, None);
+        self.later.push_back(Frame { path, shown, filter, entries, subs, above, shut, said, own, goes: false });
     }
 
     /// A directory that is to be emptied.
@@ -120,8 +115,8 @@ impl<'a> Walk<'a> {
             let Some(entry) = frame.entries.next() else {
                 let own = self.frames.pop().and_then(|frame| frame.own);
                 if let Some(Own { doomed, within, nested }) = own {
-                    let run = self.run;
-                    self.step(doomed.remove_dir(run, within, nested)).await;
+                    let (run, leave) = (self.run, self.leave().await);
+                    self.step(doomed.remove_dir(run, leave, within, nested)).await;
                 }
                 continue;
             };
@@ -129,11 +124,12 @@ impl<'a> Walk<'a> {
                 path: below(&frame.path, &entry.name),
                 shown: below(&frame.shown, &entry.name),
                 above: frame.above.clone(),
+                shut: frame.shut.clone(),
                 entry,
             };
             if !doomed.entry.meta.is_dir() {
-                let run = self.run;
-                self.step(doomed.remove(run)).await;
+                let (run, leave) = (self.run, self.leave().await);
+                self.step(doomed.remove(run, leave)).await;
                 continue;
             }
             let ahead = frame.subs.pop_front();
@@ -153,17 +149,21 @@ impl<'a> Walk<'a> {
             while self.told().await {}
         } else if self.looked == 0 || !ahead.is_known() {
             self.looked = LOOKED_FOR;
-            ahead.ask(&self.dest);
+            ahead.ask(&self.dest, filter);
             self.look_ahead();
         }
         self.looked = self.looked.saturating_sub(1);
         loop {
             tokio::select! {
-                () = ahead.listed(&self.dest) => break,
-                Some(said) = self.steps.next(), if !self.steps.is_empty() => tell(run, said),
+                () = ahead.listed(&self.dest, filter) => break,
+                Some(said) = self.steps.next(), if !self.steps.is_empty() => self.into.tell(run, said),
             }
         }
         let (path, shown, listed, known) = ahead.into_known();
+        let shut = match &own {
+            Some(own) => Shut::of(run, &path, &own.doomed.entry.meta).await,
+            None => None,
+        };
         let trouble = |fault| Line::Trouble(fault, shown.clone());
         let mut frame = Frame {
             filter: filter.clone(),
@@ -173,15 +173,16 @@ impl<'a> Walk<'a> {
             path,
             shown: shown.clone(),
             above,
+            shut,
             own,
             goes: true,
         };
         let opened = match listed {
-            Ok(listing) if listing.faults.is_empty() => {
-                let opened = within(run, filter, &frame.path, &shown, &listing).await;
-                opened.map(|opened| (listing.entries, opened)).map_err(|fault| vec![trouble(fault)])
+            Ok((listing, inner)) if listing.faults.is_empty() => {
+                let said = judged(run, &inner, &shown, &listing);
+                Ok((listing.entries, (inner, said)))
             }
-            Ok(listing) => Err(listing.faults.into_iter().map(trouble).collect()),
+            Ok((listing, _)) => Err(listing.faults.into_iter().map(trouble).collect()),
             Err(fault) => Err(vec![trouble(fault)]),
         };
         match opened {
@@ -225,21 +226,30 @@ impl<'a> Walk<'a> {
     }
 
     /// One more, once there is room for it.
-    async fn step(&mut self, step: impl Future<Output = Vec<Line<'a>>> + Send + 'a) {
+    async fn step(&mut self, step: impl Future<Output = Vec<Line>> + Send + 'a) {
         while self.steps.len() >= self.width {
             self.told().await;
         }
         self.steps.push_back(Box::pin(step));
     }
 
+    /// Leave to delete one more, if there is any once it is known what became of those before.
+    async fn leave(&mut self) -> Option<Leave<'a>> {
+        let run = self.run;
+        let mut leave = std::pin::pin!(run.deletions.leave(run.job.options.max_delete));
+        loop {
+            tokio::select! {
+                biased;
+                leave = &mut leave => return leave,
+                Some(said) = self.steps.next(), if !self.steps.is_empty() => self.into.tell(run, said),
+            }
+        }
+    }
+
     /// Waits for the step whose turn it is, and tells of it. False if there is none.
     async fn told(&mut self) -> bool {
         let Some(said) = self.steps.next().await else { return false };
-        tell(self.run, said);
+        self.into.tell(self.run, said);
         true
     }
-}
-
-fn tell(run: &Run, said: Vec<Line<'_>>) {
-    said.into_iter().for_each(|line| line.tell(run));
 }

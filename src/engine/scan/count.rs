@@ -76,6 +76,7 @@ impl Place {
             made: false,
             later: false,
             planned: None,
+            in_way: None,
         }
     }
 }

@@ -167,7 +167,7 @@ impl Scan<'_> {
                 Name::Other(first) => return self.hard_link(place, entry, old, decision, first).await,
             }
         }
-        if decision == Decision::Replace(MakeWay::EmptyDir) && !self.is_empty_dir(&place, &entry).await {
+        if decision == Decision::Replace(MakeWay::EmptyDir) && !self.is_empty_dir(&mut place, &entry).await {
             return;
         }
         let creates = matches!(decision, Decision::Create | Decision::Replace(_)) && place.basis.is_none();
@@ -182,25 +182,23 @@ impl Scan<'_> {
         let of = if entry.meta.is_file() || entry.meta.is_dir() { Of::Deleted } else { Of::Replaced };
         let settles = place.basis.as_ref().is_some_and(|found| basis::settles(run, found).is_some());
         let decision = match decision {
-            Decision::Replace(way) if run.job.options.dry_run => {
-                match delete::make_way(run, &place.protect, &place.dest_path, &place.shown, way, of).await {
-                    Err(fault) if entry.meta.is_file() => return self.never_sent(&place, &entry, fault),
-                    Err(fault) => return run.trouble(&fault, Some(&place.shown)),
-                    Ok(()) => decision,
-                }
-            }
-            // A line that a file is sent means that there is room for it. What is done with a directory is told meanwhile, in the
-            // walk's order; nothing is told of what else is removed.
-            Decision::Replace(MakeWay::Unlink)
-                if entry.meta.is_file() && !settles && run.job.options.backup.is_none() =>
-            {
-                self.clear(&mut place, of).await;
+            Decision::Replace(way) if run.job.options.dry_run => match self.try_way(&mut place, way, of).await {
+                Err(fault) if entry.meta.is_file() => return self.never_sent(&place, &entry, fault),
+                Err(fault) => return run.trouble(&fault, Some(&place.shown)),
+                Ok(()) => decision,
+            },
+            // A line that a file is sent means that there is room for it.
+            Decision::Replace(way) if entry.meta.is_file() && !settles && !in_turn(run) => {
+                self.clear(&mut place, way, of).await;
                 Decision::Create
             }
             Decision::Replace(way) if entry.meta.is_file() && !settles => {
                 place.planned = Some(run.ledger.planned(&place.shown, entry.meta.size));
-                let made = delete::make_way(run, &place.protect, &place.dest_path, &place.shown, way, of).await;
-                if let Err(fault) = made {
+                let made = async {
+                    place.directory.ready().await?;
+                    delete::make_way(run, &place.protect, &place.dest_path, &place.shown, way, of).await
+                };
+                if let Err(fault) = made.await {
                     return self.never_sent(&place, &entry, fault);
                 }
                 Decision::Create
@@ -280,16 +278,21 @@ impl Scan<'_> {
     }
 
     /// Has what is in a file's way removed. The file waits for that, as for a directory that is made for it, and the walk does not.
-    async fn clear(&mut self, place: &mut Place, of: Of) {
+    async fn clear(&mut self, place: &mut Place, way: MakeWay, of: Of) {
         let run = self.run.clone();
         let cleared = Directory::to_come();
         let directory = std::mem::replace(&mut place.directory, cleared.clone());
         let (filter, path, shown) = (place.protect.clone(), place.dest_path.clone(), place.shown.clone());
+        // Of what is no directory, nothing is told.
+        let into = match way {
+            MakeWay::Unlink => delete::Into::Told,
+            MakeWay::EmptyDir | MakeWay::Tree => self.lines.deletions().await,
+        };
         self.small_task(async move {
             let _making = cleared.making();
             let way = async {
                 directory.ready().await?;
-                delete::make_way(&run, &filter, &path, &shown, MakeWay::Unlink, of).await
+                delete::make_way_for(&run, &filter, (&path, &shown), way, of, &into).await
             };
             cleared.made(way.await);
         })
@@ -338,13 +341,66 @@ impl Scan<'_> {
         }
     }
 
-    /// Whether the directory that is in an entry's way has nothing in it; else the entry has failed.
-    pub(super) async fn is_empty_dir(&self, place: &Place, entry: &Entry) -> bool {
+    /// Looks, before their turn, into the directories that are in the way of what may only take the place of an empty one: at a
+    /// distance each would else take a round trip.
+    pub(super) fn look_in_way(
+        &self,
+        steps: &[Step],
+        dir: &[u8],
+        shown: &[u8],
+        protect: &Arc<Filter>,
+    ) -> HashMap<Vec<u8>, InWay> {
         let run = self.run;
-        let fault = match run.dest.list(&place.dest_path, false).await {
-            Ok(listing) if listing.entries.is_empty() && listing.faults.is_empty() => return true,
-            Ok(listing) => {
-                delete::tell_rules(run, &place.protect, &place.dest_path, &place.shown, &listing).await;
+        let at_once = Arc::new(Semaphore::new(crate::engine::AT_ONCE));
+        let far = steps.iter().filter(|_| run.dest.as_local().is_none());
+        let in_way = far.filter_map(|step| {
+            let name = &step.entry.name;
+            let (run, path, at_once) = (run.clone(), below(dir, name), at_once.clone());
+            let in_way = match step.decision {
+                Decision::Replace(MakeWay::EmptyDir) => InWay::Looked(tokio::spawn(async move {
+                    let _asks = at_once.acquire().await;
+                    is_empty(&run, &path).await
+                })),
+                Decision::Replace(MakeWay::Tree) if run.job.options.dry_run && !in_turn(&run) => {
+                    let (filter, shown) = (protect.clone(), below(shown, name));
+                    let (kept, lines) = unbounded_channel();
+                    let tried = tokio::spawn(async move {
+                        let _asks = at_once.acquire().await;
+                        let (names, into) = ((&path[..], &shown[..]), delete::Into::Kept(kept));
+                        delete::make_way_for(&run, &filter, names, MakeWay::Tree, Of::Deleted, &into).await
+                    });
+                    InWay::Tried(tried, lines)
+                }
+                _ => return None,
+            };
+            Some((name.clone(), in_way))
+        });
+        in_way.collect()
+    }
+
+    /// What making way would be (a dry run).
+    async fn try_way(&mut self, place: &mut Place, way: MakeWay, of: Of) -> Result<(), Fault> {
+        let run = self.run;
+        let Some(InWay::Tried(tried, mut lines)) = place.in_way.take() else {
+            return delete::make_way(run, &place.protect, &place.dest_path, &place.shown, way, of).await;
+        };
+        while let Some(line) = lines.recv().await {
+            line.tell(run);
+        }
+        tried.await.unwrap_or_else(|_| Err(stopped()))
+    }
+
+    /// Whether the directory that is in an entry's way has nothing in it; else the entry has failed.
+    pub(super) async fn is_empty_dir(&self, place: &mut Place, entry: &Entry) -> bool {
+        let run = self.run;
+        let looked = match place.in_way.take() {
+            Some(InWay::Looked(look)) => look.await.unwrap_or_else(|_| Err(stopped())),
+            _ => is_empty(run, &place.dest_path).await,
+        };
+        let fault = match looked {
+            Ok(true) => return true,
+            Ok(false) => {
+                delete::tell_rules(run, &place.protect, &place.dest_path, &place.shown).await;
                 run.printer.not_empty(&place.shown);
                 let text = format!("could not make way for \"{}\"", String::from_utf8_lossy(&place.shown));
                 Fault::new(run.dest.hop().clone(), Stage::Attributes, Cause::Io, text)
@@ -370,6 +426,22 @@ impl Scan<'_> {
         }
         run.ledger.class(id, &place.shown, class);
     }
+}
+
+/// Whether way is made in the walk itself: where it matters what was deleted before, and where it is told what is kept.
+fn in_turn(run: &Run) -> bool {
+    let options = &run.job.options;
+    options.max_delete.is_some() || options.backup.is_some() && options.info.backup > 0
+}
+
+/// Whether there is nothing in a directory of the destination.
+pub(super) async fn is_empty(run: &Run, path: &[u8]) -> Result<bool, Fault> {
+    let listing = run.dest.list(path, false).await?;
+    Ok(listing.entries.is_empty() && listing.faults.is_empty())
+}
+
+fn stopped() -> Fault {
+    Fault::new("local", Stage::List, Cause::Cancelled, "the run was stopped")
 }
 
 fn reason_name(reason: Reason) -> &'static str {

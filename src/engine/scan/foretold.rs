@@ -215,11 +215,12 @@ impl Foretold {
         }
         let olds: HashMap<&[u8], &Meta> =
             dest.iter().flat_map(|(listing, _)| &listing.entries).map(|old| (&old.name[..], &old.meta)).collect();
-        // Whether the destination has it; not known where way has to be made for it, or into it, first.
+        // Whether the destination has it; not known where it has to be opened first, or may be what a link leads to (-K).
         let exists = |name: &[u8]| match olds.get(name) {
             None => Some(false),
-            Some(old) if old.is_dir() && old.mode & 0o500 == 0o500 => Some(true),
-            Some(_) => None,
+            Some(old) if old.is_dir() => (old.mode & 0o500 == 0o500).then_some(true),
+            Some(old) if old.kind == Kind::Symlink && self.run.job.options.keep_dirlinks => None,
+            Some(_) => Some(false),
         };
         let shown_dir = if ask.shown == b"." { b"".as_slice() } else { &ask.shown };
         let protect = dest.map_or(&ask.protect, |(_, filter)| filter);

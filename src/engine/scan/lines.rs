@@ -4,46 +4,82 @@
 use std::collections::VecDeque;
 use std::sync::Arc;
 
-use crate::output::{Item, Kept, Printer};
+use tokio::sync::mpsc::error::TryRecvError;
+use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
 
+use crate::output::{Item, Kept};
+
+use super::super::delete;
 use super::super::directory::Directory;
+use super::super::run::Run;
 
 /// Lines that wait at most; then the walk does.
 const WAITING: usize = 1024;
 
 pub struct Lines {
-    printer: Arc<Printer>,
-    waiting: VecDeque<(Directory, Kept)>,
+    run: Arc<Run>,
+    waiting: VecDeque<Waiting>,
+}
+
+enum Waiting {
+    /// An entry's line, told once the directory is made.
+    Entry(Directory, Box<Kept>),
+    /// What is told of deletions, as it comes.
+    Deletions(UnboundedReceiver<delete::Line>),
 }
 
 impl Lines {
-    pub fn new(printer: Arc<Printer>) -> Lines {
-        Lines { printer, waiting: VecDeque::new() }
+    pub fn new(run: Arc<Run>) -> Lines {
+        Lines { run, waiting: VecDeque::new() }
     }
 
     /// Prints the line once all before it are printed, and `gate` is made; not if that fails.
     pub async fn say(&mut self, gate: &Directory, item: &Item<'_>) {
-        let printer = &self.printer;
+        let printer = &self.run.printer;
         if !printer.shows(item) && !printer.tells_uptodate() {
             return;
         }
         self.catch_up();
         if self.waiting.is_empty() && gate.is_there() {
-            return self.printer.item(item);
+            return self.run.printer.item(item);
         }
-        self.waiting.push_back((gate.clone(), Kept::new(item)));
-        while self.waiting.len() > WAITING {
+        self.wait(Waiting::Entry(gate.clone(), Box::new(Kept::new(item)))).await;
+    }
+
+    /// Where lines about deletions go whose turn is now.
+    pub async fn deletions(&mut self) -> delete::Into {
+        let (kept, lines) = unbounded_channel();
+        self.wait(Waiting::Deletions(lines)).await;
+        delete::Into::Kept(kept)
+    }
+
+    /// Whoever waits for room here waits for what was begun before.
+    async fn wait(&mut self, waiting: Waiting) {
+        while self.waiting.len() >= WAITING {
             self.next().await;
         }
+        self.waiting.push_back(waiting);
     }
 
     /// Prints what need not wait any more.
     pub fn catch_up(&mut self) {
-        while self.waiting.front().is_some_and(|(gate, _)| gate.is_there() || gate.has_failed()) {
-            if let Some((gate, kept)) = self.waiting.pop_front()
+        while let Some(first) = self.waiting.front_mut() {
+            let over = match first {
+                Waiting::Entry(gate, _) => gate.is_there() || gate.has_failed(),
+                Waiting::Deletions(lines) => loop {
+                    match lines.try_recv() {
+                        Ok(line) => line.tell(&self.run),
+                        Err(silence) => break silence == TryRecvError::Disconnected,
+                    }
+                },
+            };
+            if !over {
+                return;
+            }
+            if let Some(Waiting::Entry(gate, kept)) = self.waiting.pop_front()
                 && gate.is_there()
             {
-                self.printer.item(&kept.item());
+                self.run.printer.item(&kept.item());
             }
         }
     }
@@ -56,9 +92,14 @@ impl Lines {
     }
 
     async fn next(&mut self) {
-        let Some((gate, kept)) = self.waiting.pop_front() else { return };
-        if gate.known().await.is_ok() {
-            self.printer.item(&kept.item());
+        match self.waiting.pop_front() {
+            Some(Waiting::Entry(gate, kept)) if gate.known().await.is_ok() => self.run.printer.item(&kept.item()),
+            Some(Waiting::Entry(..)) | None => {}
+            Some(Waiting::Deletions(mut lines)) => {
+                while let Some(line) = lines.recv().await {
+                    line.tell(&self.run);
+                }
+            }
         }
     }
 }
@@ -66,9 +107,16 @@ impl Lines {
 impl Drop for Lines {
     /// A run that is stopped tells what it has done by then.
     fn drop(&mut self) {
-        for (gate, kept) in self.waiting.drain(..) {
-            if gate.is_there() {
-                self.printer.item(&kept.item());
+        for waiting in self.waiting.drain(..) {
+            match waiting {
+                Waiting::Entry(gate, kept) if gate.is_there() => self.run.printer.item(&kept.item()),
+                Waiting::Entry(..) => {}
+                Waiting::Deletions(mut lines) => {
+                    lines.close();
+                    while let Ok(line) = lines.try_recv() {
+                        line.tell(&self.run);
+                    }
+                }
             }
         }
     }

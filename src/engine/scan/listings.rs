@@ -42,7 +42,8 @@ impl Scan<'_> {
                 Next::Entry(pending) => {
                     let Pending { place, entry, old, listings, .. } = pending.as_mut();
                     let Place { contents, given, dest_path, shown, protect, .. } = place;
-                    (listings, &*contents, &*given, old.is_some(), &*dest_path, &*shown, &*protect, entry.meta.dev)
+                    let exists = old.as_ref().is_some_and(|old| old.meta.is_dir());
+                    (listings, &*contents, &*given, exists, &*dest_path, &*shown, &*protect, entry.meta.dev)
                 }
             };
             if listings.is_none() {

@@ -19,7 +19,7 @@ impl Scan<'_> {
         let run = self.run.clone();
         let id = run.ledger.planned(&place.shown, entry.meta.size);
         place.planned = Some(id);
-        if decision == Decision::Replace(MakeWay::EmptyDir) && !self.is_empty_dir(&place, &entry).await {
+        if decision == Decision::Replace(MakeWay::EmptyDir) && !self.is_empty_dir(&mut place, &entry).await {
             return;
         }
         let dry_run = run.job.options.dry_run;

@@ -1,5 +1,8 @@
 //! Where the walk begins: what the operands bring to the top of the destination.
 
+use futures::StreamExt;
+
+use super::entry::is_empty;
 use super::*;
 
 /// One operand: what is walked, and where it goes.
@@ -39,30 +42,29 @@ impl Scan<'_> {
     /// What is missing at the source and is to go at the destination; a directory with something in it only if deletion is
     /// asked for.
     pub(super) async fn absent(&mut self, names: Vec<Vec<u8>>) {
-        let deletes = self.run.job.options.delete.enabled || self.run.job.options.force;
-        for path in names {
-            match self.run.dest.stat(&path, false).await {
-                Ok(Some(meta)) => {
-                    if meta.is_dir() && !deletes {
-                        match self.run.dest.list(&path, false).await {
-                            Ok(listing) if listing.entries.is_empty() && listing.faults.is_empty() => {}
-                            Ok(_) => {
-                                self.run.printer.not_empty(&path);
-                                continue;
-                            }
-                            Err(fault) => {
-                                self.run.trouble(&fault, Some(&path));
-                                continue;
-                            }
-                        }
-                    }
+        let run = self.run;
+        let deletes = run.job.options.delete.enabled || run.job.options.force;
+        let look = |path: Vec<u8>| async move {
+            let looked = async {
+                let Some(meta) = run.dest.stat(&path, false).await? else { return Ok(None) };
+                let goes = !meta.is_dir() || deletes || is_empty(run, &path).await?;
+                Ok(Some((meta, goes)))
+            };
+            (looked.await, path)
+        };
+        let looks = futures::stream::iter(names.into_iter().map(look));
+        let mut looks = std::pin::pin!(looks.buffered(crate::engine::AT_ONCE));
+        while let Some((looked, path)) = looks.next().await {
+            match looked {
+                Ok(Some((_, false))) => run.printer.not_empty(&path),
+                Ok(Some((meta, true))) => {
                     let (dir, name) = crate::tree::split(&path);
                     let entry = Entry { name: name.to_vec(), meta, target: None };
                     let (path, shown, filter) = (dir.to_vec(), dir.to_vec(), self.protect.clone());
                     self.left.extraneous.push(Extraneous { path, shown, entries: vec![entry], filter, named: true });
                 }
                 Ok(None) => {}
-                Err(fault) => self.run.trouble(&fault, Some(&path)),
+                Err(fault) => run.trouble(&fault, Some(&path)),
             }
         }
     }
@@ -199,6 +201,7 @@ impl Scan<'_> {
             made,
             later: false,
             planned: None,
+            in_way: None,
         };
         self.entry(place, entry, old_entry, decision).await;
     }

@@ -1,6 +1,6 @@
 //! What lies outside of every tree: operands as they are looked at first, reports, logs, the umask.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::{HashMap, HashSet, VecDeque};
 use std::ffi::OsStr;
 use std::fs::File;
 use std::io;
@@ -64,13 +64,16 @@ pub fn weigh(path: &Path, most: usize, most_bytes: u64, patience: Duration) -> O
 /// The directories below one, level by level, as [`crate::verify::below`] tells them. By a caller who may wait for the disk.
 pub fn directories_below(top: &[u8]) -> Vec<Vec<u8>> {
     let (mut queue, mut told, mut seen) = (VecDeque::from([Vec::new()]), Vec::new(), 0);
+    let top = Path::new(OsStr::from_bytes(top));
+    let (Ok(real), Some(mounts)) = (std::fs::canonicalize(top), mount_points()) else { return told };
     while let Some(dir) = queue.pop_front().filter(|_| seen <= SEEN && told.len() < MOST) {
-        let at = Path::new(OsStr::from_bytes(top)).join(OsStr::from_bytes(&dir));
+        let (at, real) = (top.join(OsStr::from_bytes(&dir)), real.join(OsStr::from_bytes(&dir)));
         let Ok(found) = std::fs::read_dir(at) else { continue };
         let mut entries = 0;
         for entry in found.flatten().take(ENTRIES + 1) {
             entries += 1;
-            if queue.len() < MOST && entry.file_type().is_ok_and(|kind| kind.is_dir()) {
+            let mounted = || mounts.contains(real.join(entry.file_name()).as_os_str().as_bytes());
+            if queue.len() < MOST && !mounted() && entry.file_type().is_ok_and(|kind| kind.is_dir()) {
                 let name = entry.file_name();
                 queue.push_back(if dir.is_empty() { name.as_bytes().to_vec() } else { join(&dir, name.as_bytes()) });
             }
@@ -81,6 +84,13 @@ pub fn directories_below(top: &[u8]) -> Vec<Vec<u8>> {
         }
     }
     told
+}
+
+/// Where file systems are mounted (proc(5), mountinfo: the fifth field; one with a blank in its name is not known).
+fn mount_points() -> Option<HashSet<Vec<u8>>> {
+    let table = std::fs::read("/proc/self/mountinfo").ok()?;
+    let points = table.split(|byte| *byte == b'\n').filter_map(|line| line.split(|byte| *byte == b' ').nth(4));
+    Some(points.map(<[u8]>::to_vec).collect())
 }
 
 /// What a directory has in it: names, those of directories with what they are.

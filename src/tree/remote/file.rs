@@ -76,6 +76,9 @@ pub(super) fn check_size(channel: &Channel, path: &[u8], found: Option<Attrs>, s
     }
 }
 
+/// A channel that a file is open on. Whoever has not heard all that it asked for there holds the handle.
+type Stripe = (Arc<Channel>, Arc<Handle>);
+
 /// The answer to a CLOSE, and its channel.
 type Closing = (Arc<Channel>, Pending);
 
@@ -83,7 +86,7 @@ type Closing = (Arc<Channel>, Pending);
 pub struct RemoteFile {
     pool: Arc<Pool>,
     /// The first is the one that created it.
-    stripes: Mutex<Vec<(Arc<Channel>, Handle)>>,
+    stripes: Mutex<Vec<Stripe>>,
     /// How it is opened on other lanes, and of how many it has been; `None` if it is not striped.
     again: Option<(u32, AtomicU32)>,
     /// The lanes that it is, or was, open on.
@@ -122,7 +125,7 @@ impl RemoteFile {
                 (vec![held], opening.handle(Stage::Open, path).await?, None)
             }
         };
-        let mut stripes = vec![(Arc::clone(&lease), first)];
+        let mut stripes = vec![(Arc::clone(&lease), Arc::new(first))];
         if size >= STRIPED {
             // It exists by now; who opens it again must neither create nor empty it.
             let flags = flags & !(open::CREATE | open::EXCLUSIVE | open::TRUNCATE);
@@ -135,7 +138,7 @@ impl RemoteFile {
             // A channel that does not open it is simply not used for it.
             for (channel, handle) in others.iter().zip(future::join_all(opened).await) {
                 if let Ok(handle) = handle {
-                    stripes.push((channel.clone(), handle));
+                    stripes.push((channel.clone(), Arc::new(handle)));
                 }
             }
         }
@@ -148,7 +151,7 @@ impl RemoteFile {
         Ok(RemoteFile { pool, stripes, again, lanes, left, old, path, used, _lease: lease, _open: held })
     }
 
-    fn stripes(&self) -> MutexGuard<'_, Vec<(Arc<Channel>, Handle)>> {
+    fn stripes(&self) -> MutexGuard<'_, Vec<Stripe>> {
         self.stripes.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
     }
 
@@ -161,7 +164,7 @@ impl RemoteFile {
     }
 
     /// The stripe with the least under way, on lanes that were added meanwhile too.
-    async fn next(&self) -> Result<(Arc<Channel>, Handle)> {
+    async fn next(&self) -> Result<Stripe> {
         if let Some((flags, seen)) = &self.again {
             let added = self.pool.lanes_added();
             if added > seen.swap(added, Ordering::Relaxed) {
@@ -172,8 +175,8 @@ impl RemoteFile {
                 });
                 let opened = future::join_all(opened).await;
                 // A channel that does not open it is simply not used for it.
-                let opened =
-                    fresh.into_iter().zip(opened).filter_map(|(channel, handle)| Some((channel, handle.ok()?)));
+                let opened = fresh.into_iter().zip(opened);
+                let opened = opened.filter_map(|(channel, handle)| Some((channel, Arc::new(handle.ok()?))));
                 self.stripes().extend(opened);
             }
         }
@@ -184,13 +187,16 @@ impl RemoteFile {
         least.ok_or_else(|| Fault::new(self.pool.hop(), Stage::Open, Cause::Lost, "the file was closed"))
     }
 
-    /// Closes what is open on lanes that were given back, once nothing is under way there.
-    fn leave_retired(&self, stripes: &mut Vec<(Arc<Channel>, Handle)>) {
+    /// Closes what is open on lanes that were given back, once nobody waits for anything there: whoever was sent less than it asked for
+    /// asks again.
+    fn leave_retired(&self, stripes: &mut Vec<Stripe>) {
         // The one that parts are copied on stays to the end.
         let copies = |channel: &Arc<Channel>| self.old.as_ref().is_some_and(|old| Arc::ptr_eq(&old.channel, channel));
-        let over = |channel: &Arc<Channel>| channel.lane.is_retired() && channel.outstanding() == 0 && !copies(channel);
+        let over = |(channel, handle): &Stripe| {
+            channel.lane.is_retired() && Arc::strong_count(handle) == 1 && !copies(channel)
+        };
         while stripes.len() > 1
-            && let Some(at) = stripes.iter().position(|(channel, _)| over(channel))
+            && let Some(at) = stripes.iter().position(over)
         {
             let (channel, handle) = stripes.swap_remove(at);
             let closing = channel.session.submit(&Request::Close { handle: &handle });
@@ -265,7 +271,10 @@ impl Sink for RemoteFile {
             let request = Request::Write { handle: &handle, offset, data };
             let writing = channel.session.submit_holding(&request, (budget, carried, held));
             let path = self.path.clone();
-            let answer: Answer<()> = Box::pin(async move { writing.done(Stage::Write, &path).await });
+            let answer: Answer<()> = Box::pin(async move {
+                let _open = handle;
+                writing.done(Stage::Write, &path).await
+            });
             Ok(answer)
         })
     }

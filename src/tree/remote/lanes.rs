@@ -219,18 +219,19 @@ async fn follow(pool: &Weak<Pool>, round_trip: Duration, asked: u32) {
     let period = (round_trip * PERIOD).max(LEAST);
     let mut judge: Option<(Flow, Judge)> = None;
     let mut start = None;
-    let mut pulls = false;
+    let (mut pulls, mut crowds) = (false, true);
     loop {
         // A listing tells by and by how much is to come.
         let Some(living) = pool.upgrade().filter(|pool| !pool.is_over()) else { return };
         let worth = |flow| early(flow, living.ahead(flow), living.lanes(), round_trip, asked);
         let early = if pulls { 0 } else { worth(Flow::In) };
         // A crowd may come at any time.
-        let crowd = if living.is_announced() { 0 } else { worth(Flow::Out) };
+        let crowd = if living.is_announced() || !crowds { 0 } else { worth(Flow::Out) };
         drop(living);
         if crowd > 0 {
             widened(pool, false);
-            add(pool, crowd, STARTS).await;
+            // A server that has refused one is not asked for more again and again.
+            crowds = add(pool, crowd, STARTS).await;
             widened(pool, true);
         } else if early > 0 {
             pulls = true;

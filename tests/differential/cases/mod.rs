@@ -43,6 +43,23 @@ fn backups() -> Scene {
     ])
 }
 
+/// Files of which some have the names of others' backups.
+fn named_alike() -> Scene {
+    let old = |path: &str| lines(path, "this was there");
+    Scene::Made(vec![
+        file("src/both"),
+        old("dst/both"),
+        file("src/both~"),
+        file("src/same"),
+        old("dst/same"),
+        lines("src/same~", "same"),
+        lines("dst/same~", "same"),
+        old("dst/gone"),
+        lines("src/gone~", "same"),
+        lines("dst/gone~", "same"),
+    ])
+}
+
 /// What cannot be removed, and what can, in the place of files.
 fn in_the_way() -> Scene {
     Scene::Made(vec![file("src/dir"), file("dst/dir/full"), file("src/link"), link("dst/link", "y")])
@@ -167,10 +184,12 @@ pub fn table() -> Vec<Case> {
         (Scene::Locked, ALL, operands::LOCKED),
         (Scene::Locked, ALL, operands::THEIRS),
         (Scene::Locked, HERE, &["-ai src/shut dst/theirs"]),
+        (Scene::Locked, ALL, &["-ai --delete src/open/ dst/lower", "-aib --delete src/open/ dst/lower"]),
         (Scene::Locked, FROM, &["-r src/closed/", "-r src/closed", "-r src/closed/in src/f"]),
         (Scene::Plain, BACK, operands::GLOBS),
         (Scene::Plain, HERE, lines::REFUSED),
         (backups(), ALL, writing::BACKED_UP),
+        (named_alike(), ALL, &["-aib src/ dst", "-aib --delete src/ dst", "-aib --inplace src/ dst"]),
         (in_the_way(), ALL, writing::IN_THE_WAY),
         (led(), ALL, writing::REMOVAL_OF_LED),
         (led(), ALL, operands::THROUGH_LINKS),

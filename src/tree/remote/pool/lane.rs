@@ -146,6 +146,7 @@ impl Pool {
             ledger.event(Event::LimitFound { hop, sessions: files, files, hashing: 0, refused });
         }
         if none {
+            self.link.drop_lane(lane).await;
             return Ok(false);
         }
         self.reads.add_permits(self.read_budget);
