@@ -31,6 +31,9 @@ pub struct Budget {
     rate: Option<(u64, Mutex<Instant>)>,
 }
 
+/// Files that a walk begins in one go.
+const SEVERAL: usize = 64;
+
 impl Budget {
     /// `bwlimit` in bytes per second.
     pub fn new(bwlimit: Option<u64>) -> Budget {
@@ -45,6 +48,12 @@ impl Budget {
     /// Waits until another file may be under way.
     pub async fn file(&self) -> OwnedSemaphorePermit {
         hold(&self.files, 1).await
+    }
+
+    /// Waits until so many more files may be under way as a walk begins in one go: where each began as another ended, somebody would be
+    /// woken for each.
+    pub async fn several_files(&self) -> OwnedSemaphorePermit {
+        hold(&self.files, SEVERAL).await
     }
 
     /// Waits until a file of `size` bytes may be opened to move in pieces; held until its last piece has moved.

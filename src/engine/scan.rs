@@ -11,8 +11,8 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
-use tokio::sync::Semaphore;
 use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::task::{JoinHandle, JoinSet};
 
 use crate::entry::{Entry, Kind, Meta};
@@ -123,6 +123,8 @@ struct Scan<'a> {
     links: Links,
     lines: lines::Lines,
     tasks: JoinSet<()>,
+    /// For files that are begun next.
+    room: Option<OwnedSemaphorePermit>,
     files: u64,
     bytes: u64,
 }
@@ -157,6 +159,7 @@ pub async fn scan(run: &Arc<Run>, roots: Roots) -> Left {
         links: Links::new(options.follows()),
         lines: lines::Lines::new(run.clone()),
         tasks: JoinSet::new(),
+        room: None,
         files: 0,
         bytes: 0,
     };

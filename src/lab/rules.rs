@@ -168,19 +168,11 @@ impl<'a> Words<'a> {
                 other => Err(wanted("tunnel or session after refuse", other)),
             },
             "close" => {
-                self.expect("channel")?;
-                let nth = self.which()?;
-                self.expect("after")?;
-                let requests = number(self.next())?;
-                self.expect("requests")?;
+                let (nth, requests) = self.which_after("channel", "requests")?;
                 Ok((nth, Trouble::CloseChannel { requests }))
             }
             "kill" => {
-                self.expect("command")?;
-                let nth = self.which()?;
-                self.expect("after")?;
-                let lines = number(self.next())?;
-                self.expect("lines")?;
+                let (nth, lines) = self.which_after("command", "lines")?;
                 Ok((nth, Trouble::KillCommand { lines }))
             }
             "answer" if self.eat("hash") => {
@@ -259,6 +251,16 @@ impl<'a> Words<'a> {
         };
         let text = self.text("saying").map_or(words, |text| leak(text.to_owned()));
         Ok((nth, Trouble::RefuseTunnel { reason, text }))
+    }
+
+    /// `WHAT [WHICH] after N OF`.
+    fn which_after(&mut self, what: &str, of: &str) -> Parsed<(Nth, u64)> {
+        self.expect(what)?;
+        let nth = self.which()?;
+        self.expect("after")?;
+        let many = number(self.next())?;
+        self.expect(of)?;
+        Ok((nth, many))
     }
 
     fn which(&mut self) -> Parsed<Nth> {

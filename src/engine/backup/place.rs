@@ -208,7 +208,7 @@ async fn prepare(tree: &dyn Tree, parent: &[u8], found: Found) -> Result<(), Fau
 
 /// Whether it does not matter in which order the things at these paths are moved to the backups: none of them can be a backup, or
 /// lie where one goes (each goes under its own path), and nothing is told of them. Of backups beside what they are made of that depends
-/// on what else is in the directory ([`is_one`]).
+/// on what else is in the directory ([`super::is_one`]).
 pub async fn in_any_order(run: &Run, mut paths: impl Iterator<Item = Vec<u8>>) -> bool {
     if run.job.options.info.backup > 0 || run.dest.as_local().is_some() {
         return false;

@@ -2,6 +2,8 @@
 
 use std::sync::atomic::AtomicU64;
 
+use tokio::sync::OwnedSemaphorePermit;
+
 use super::*;
 use crate::engine::backup::Of;
 use crate::sftp::traffic::Flow;
@@ -284,7 +286,7 @@ impl Scan<'_> {
             follow: run.job.options.copy_links || run.job.options.copy_unsafe_links,
             decision,
         };
-        let permit = run.budget.file().await;
+        let permit = self.room_for_one().await;
         let run = run.clone();
         self.tasks.spawn(async move {
             run.under_way.fetch_add(1, Ordering::Relaxed);
@@ -293,6 +295,16 @@ impl Scan<'_> {
             drop(permit);
         });
         self.reap();
+    }
+
+    /// Waits until one more file may be under way.
+    async fn room_for_one(&mut self) -> OwnedSemaphorePermit {
+        loop {
+            if let Some(one) = self.room.as_mut().and_then(|room| room.split(1)) {
+                return one;
+            }
+            self.room = Some(self.run.budget.several_files().await);
+        }
     }
 
     /// Takes out tasks that have ended, so that the set holds only what is under way.

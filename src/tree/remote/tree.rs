@@ -125,6 +125,18 @@ impl RemoteTree {
         self.at(path)
     }
 
+    /// Asks for something behind all that was asked for so on the first channel: a server does what comes on one channel in its order
+    /// (OpenSSH's does; any other says that it cannot be done yet). Nothing where there is no channel.
+    async fn next(&self, request: &Request<'_>, path: &[u8]) -> Result<Option<Answer<()>>> {
+        let Some(lease) = self.remote.pool().await?.lease_first() else { return Ok(None) };
+        let (asked, path) = (lease.session.submit(request), path.to_vec());
+        let answer: Answer<()> = Box::pin(async move {
+            let _lease = lease;
+            asked.done(Stage::Attributes, &path).await
+        });
+        Ok(Some(answer))
+    }
+
     /// A path as the server resolves it, links and all.
     async fn real_path(&self, path: &[u8]) -> Result<Vec<u8>> {
         let path = &self.at(path);
@@ -334,28 +346,14 @@ impl Tree for RemoteTree {
         let attrs = Attrs { permissions: Some(mode & 0o777), ..Attrs::default() };
         Box::pin(async move {
             let path = self.at_change(path);
-            // A server does what comes on one channel in its order (OpenSSH's does; any other says that there is no such directory).
-            let Some(lease) = self.remote.pool().await?.lease_first() else { return Ok(None) };
-            let asked = lease.session.submit(&Request::Mkdir { path: &path, attrs });
-            let answer: Answer<()> = Box::pin(async move {
-                let _lease = lease;
-                asked.done(Stage::Attributes, &path).await
-            });
-            Ok(Some(answer))
+            self.next(&Request::Mkdir { path: &path, attrs }, &path).await
         })
     }
 
     fn rmdir_next<'a>(&'a self, path: &'a [u8]) -> BoxFuture<'a, Result<Option<Answer<()>>>> {
         Box::pin(async move {
             let path = self.at_change(path);
-            // In the order of one channel, as above.
-            let Some(lease) = self.remote.pool().await?.lease_first() else { return Ok(None) };
-            let asked = lease.session.submit(&Request::Rmdir { path: &path });
-            let answer: Answer<()> = Box::pin(async move {
-                let _lease = lease;
-                asked.done(Stage::Attributes, &path).await
-            });
-            Ok(Some(answer))
+            self.next(&Request::Rmdir { path: &path }, &path).await
         })
     }
 
