@@ -3,6 +3,7 @@
 
 use std::sync::Arc;
 
+use crate::entry::Meta;
 use crate::fault::{Cause, Fault, Stage};
 use crate::plan::filter::{Contents, Filter, Side, Stop};
 use crate::tree::{Listing, Tree, split};
@@ -97,22 +98,36 @@ async fn read(dir: &Dir<'_>, shown: &[u8], path: &[u8]) -> Result<Option<Vec<u8>
     if let Some(name) = here
         && !name.contains(&b'/')
     {
-        let listed = dir.listing.entries.iter().any(|entry| entry.name == name);
-        return if listed { content(dir.tree, &super::finish::below(dir.path, name)).await } else { Ok(None) };
+        let Some(listed) = dir.listing.entries.iter().find(|entry| entry.name == name) else { return Ok(None) };
+        return content(dir.tree, &super::finish::below(dir.path, name), Some(&listed.meta)).await;
     }
     if !path.starts_with(b"/") {
-        return content(dir.tree, path).await;
+        return content(dir.tree, path, None).await;
     }
     let (above, name) = split(path);
     match dir.tree.beside(if above.is_empty() { b"/" } else { above }).await {
-        Ok(tree) => content(tree.as_ref(), name).await,
+        Ok(tree) => content(tree.as_ref(), name, None).await,
         Err(fault) => unless_lost(fault),
     }
 }
 
-async fn content(tree: &dyn Tree, path: &[u8]) -> Result<Option<Vec<u8>>, Fault> {
+/// `listed`: what a listing says of it.
+async fn content(tree: &dyn Tree, path: &[u8], listed: Option<&Meta>) -> Result<Option<Vec<u8>>, Fault> {
     let read = async {
-        let Some(meta) = tree.stat(path, true).await?.filter(crate::entry::Meta::is_file) else { return Ok(None) };
+        let looked = match listed.filter(|meta| meta.is_file()) {
+            Some(meta) => Some(meta.clone()),
+            None => tree.stat(path, true).await?.filter(Meta::is_file),
+        };
+        let Some(mut meta) = looked else { return Ok(None) };
+        if (1..=tree.chunk() as u64).contains(&meta.size) {
+            // In one flight. One that has become another meanwhile is read again.
+            match tree.read_small(path, meta.size, true).await {
+                Ok((data, after, _)) if after.size == data.len() as u64 => return Ok(Some(data.to_vec())),
+                Ok((_, after, _)) => meta = after,
+                Err(fault) if matches!(fault.cause, Cause::Lost | Cause::Timeout) => {}
+                Err(fault) => return Err(fault),
+            }
+        }
         if meta.size > RULES_MAX {
             let text = format!("\"{}\": more than {} KiB of rules", String::from_utf8_lossy(path), RULES_MAX >> 10);
             return Err(Fault::new(tree.hop().clone(), Stage::List, Cause::Config, text));

@@ -138,7 +138,8 @@ pub async fn target(run: &Run, path: &[u8]) -> Result<Option<Target>, Fault> {
     let tree = run.backups.dir.get_or_try_init(|| async {
         make(run, run.dest.beside(b"").await?.as_ref(), dir).await?;
         let tree = run.dest.beside(dir).await?;
-        if backup.suffix.is_empty() && is_dest(run, tree.as_ref()).await? {
+        let may_be = run.dest.as_local().is_some() || matches!(lies, Lies::Above(_) | Lies::Elsewhere);
+        if backup.suffix.is_empty() && may_be && is_dest(run, tree.as_ref()).await? {
             // A file would be its own backup, and make way for itself.
             let text = "--backup-dir leads to the destination itself: give another one, or a --suffix";
             return Err(Fault::new(run.dest.hop().clone(), Stage::Rename, Cause::Io, text));
