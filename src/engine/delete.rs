@@ -43,6 +43,9 @@ pub async fn delete(run: &Run, extraneous: Vec<Extraneous>, led_to: &[Vec<u8>]) 
         let mut said = Vec::new();
         entries.retain(|entry| {
             let path = below(&path, &entry.name);
+            if run.backups.claims.has_taken(&path) {
+                return false;
+            }
             let concerned = led_to.iter().any(|led| is_within(led, &path) || is_within(&path, led));
             if concerned {
                 said.push(Line::NotEmpty(below(&shown, &entry.name)));

@@ -112,6 +112,20 @@ fn a_limit_counts_what_was_deleted_and_not_what_was_tried() -> Tried {
     Ok(())
 }
 
+/// A link that is left out makes no way for itself.
+#[test]
+fn a_dry_run_tells_of_no_deletion_for_what_does_not_come() -> Tried {
+    let bed = Embedded::start()?;
+    let near = bed.client().dir().join("near");
+    fs::create_dir_all(&near)?;
+    symlink("/outside", near.join("x"))?;
+    fs::create_dir_all(bed.far().join("there/x"))?;
+    fs::write(bed.far().join("there/x/in"), "")?;
+    let ran = deleting(&bed, &["-nv", "--safe-links"])?.run()?.well()?;
+    assert!(ran.said().contains("ignoring unsafe symlink") && !ran.said().contains("deleting"), "{}", ran.said());
+    Ok(())
+}
+
 #[test]
 fn a_directory_that_its_owner_may_not_write_in_is_opened_before_it_is_emptied() -> Tried {
     // Who cannot be told who it is there may own what goes.

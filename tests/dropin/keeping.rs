@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use hopsync::lab::bed::{Bed, Embedded, SshdPair, TARGET};
 use hopsync::lab::faults::{Faults, Nth, Trouble};
 use hopsync::lab::server::{Commands, Extensions};
-use hopsync::lab::trees::{Aspects, random_file};
+use hopsync::lab::trees::{Aspects, list, random_file};
 
 use crate::harness::*;
 
@@ -450,12 +450,12 @@ fn no_backup_takes_the_place_of_what_this_run_delivers_or_leaves() -> Tried {
             for dir in [&near, &there] {
                 fs::create_dir(dir)?;
             }
-            for (name, size) in [("both", first), ("both~", second), ("one", first)] {
+            for (name, size) in [("both", first), ("both~", second), ("one", first), ("chain", first)] {
                 random_file(&near.join(name), size, name.as_bytes())?;
                 random_file(&there.join(name), size + 1, b"old")?;
             }
             // These are there as they should be.
-            for name in ["one~", "gone~"] {
+            for name in ["one~", "gone~", "chain~", "chain~~"] {
                 random_file(&near.join(name), 100, name.as_bytes())?;
                 fs::copy(near.join(name), there.join(name))?;
                 hopsync::lab::trees::set_mtime(&near.join(name), 1_000_000)?;
@@ -464,11 +464,12 @@ fn no_backup_takes_the_place_of_what_this_run_delivers_or_leaves() -> Tried {
             fs::write(there.join("gone"), "goes")?;
             let ends = [slash(&near), bed.operand("there")];
             let ran = go(&bed, options.iter().map(|arg| (*arg).to_owned()).chain(ends))?.well()?;
-            for name in ["both", "both~", "one", "one~", "gone~"] {
+            for name in ["both", "both~", "one", "one~", "gone~", "chain", "chain~", "chain~~"] {
                 assert!(fs::read(there.join(name))? == fs::read(near.join(name))?, "{options:?} {name} {}", ran.said());
             }
             // And what was there is there.
-            for (kept, size) in [("both~~", first + 1), ("both~~~", second + 1), ("one~~", first + 1)] {
+            let kept = [("both~~", first), ("both~~~", second), ("one~~", first), ("chain~~~", first)];
+            for (kept, size) in kept.map(|(kept, size)| (kept, size + 1)) {
                 assert_eq!(fs::metadata(there.join(kept))?.len(), size, "{options:?} {kept}");
             }
             if options.contains(&"--delete") {
@@ -479,19 +480,71 @@ fn no_backup_takes_the_place_of_what_this_run_delivers_or_leaves() -> Tried {
     Ok(())
 }
 
+/// The same where it is not known beforehand that anything will be kept.
+#[test]
+fn no_backup_of_another_name_or_of_what_is_missing_takes_the_place_of_what_stays() -> Tried {
+    let bed = Embedded::start()?;
+    let (near, there) = (bed.client().dir().join("near"), bed.far().join("there"));
+    fs::create_dir(&near)?;
+    for name in ["a", "b~", "gone", "gone~"] {
+        fs::write(near.join(name), format!("content of {name}"))?;
+    }
+    fs::hard_link(near.join("a"), near.join("b"))?;
+    let ends = [slash(&near), bed.operand("there")];
+    // The second time, nobody can tell that the names are of one file at the far end already, and they are linked again.
+    for options in ["-aH", "-aHb"] {
+        go(&bed, [options.to_owned()].into_iter().chain(ends.clone()))?.well()?;
+        assert_eq!(fs::read_to_string(there.join("b~"))?, "content of b~", "{options}");
+    }
+    fs::remove_file(near.join("gone"))?;
+    let list = bed.client().dir().join("names");
+    fs::write(&list, "gone\ngone~\n")?;
+    let options = ["-ab".to_owned(), "--delete-missing-args".to_owned(), format!("--files-from={}", list.display())];
+    let ran = go(&bed, options.into_iter().chain(ends))?.well()?;
+    assert!(!is_there(&there.join("gone")), "{}", ran.said());
+    assert_eq!(fs::read_to_string(there.join("gone~"))?, "content of gone~");
+    assert_eq!(fs::read_to_string(there.join("gone~~"))?, "content of gone");
+    Ok(())
+}
+
+/// As rsync, which deletes before: an older backup that goes leaves its name to the new one.
+#[test]
+fn a_backup_of_this_run_is_not_deleted_as_an_older_one_would_be() -> Tried {
+    let bed = Embedded::start()?;
+    let (near, there) = (bed.client().dir().join("near"), bed.far().join("there"));
+    for (dir, names) in [(&near, &["f"][..]), (&there, &["f", "f~", "g~"])] {
+        fs::create_dir(dir)?;
+        for name in names {
+            fs::write(dir.join(name), format!("{name} in {}", dir.display()))?;
+        }
+    }
+    let old = fs::read_to_string(there.join("f"))?;
+    let ends = [slash(&near), bed.operand("there")];
+    let options = ["-ab", "--delete", "--delete-excluded"].map(ToOwned::to_owned);
+    let ran = go(&bed, options.into_iter().chain(ends))?.well()?;
+    assert_eq!(fs::read(there.join("f"))?, fs::read(near.join("f"))?);
+    assert_eq!(fs::read_to_string(there.join("f~"))?, old, "{}", ran.said());
+    assert!(!is_there(&there.join("g~")), "{}", ran.said());
+    Ok(())
+}
+
 /// The same of a directory for backups that both ends have.
 #[test]
 fn no_backup_takes_the_place_of_what_is_delivered_into_the_directory_for_backups() -> Tried {
-    for far in [true, false] {
+    // One that the walk comes to before what is replaced, and one behind it.
+    for (far, kept) in [(true, ".old"), (true, "zold"), (false, ".old"), (false, "zold")] {
         let bed = Embedded::start()?;
         let (near, there) = (bed.client().dir().join("near"), bed.far().join("there"));
         let (from, to) = if far { (&near, &there) } else { (&there, &near) };
         for (dir, content) in [(from, "new"), (to, "an old one")] {
-            fs::create_dir_all(dir.join(".old/d"))?;
+            fs::create_dir_all(dir.join(kept).join("d"))?;
             fs::create_dir_all(dir.join("d"))?;
             for number in 0..20 {
                 fs::write(dir.join(format!("d/{number}")), content)?;
-                fs::write(dir.join(format!(".old/d/{number}")), format!("kept {content}"))?;
+                // Some are new at the destination.
+                if dir == from || number % 2 == 0 {
+                    fs::write(dir.join(format!("{kept}/d/{number}")), format!("kept {content}"))?;
+                }
             }
         }
         let ends = if far {
@@ -499,12 +552,16 @@ fn no_backup_takes_the_place_of_what_is_delivered_into_the_directory_for_backups
         } else {
             [format!("{}/", bed.operand("there")), near.display().to_string()]
         };
-        let ran = go(&bed, ["-ab", "--backup-dir=.old"].map(ToOwned::to_owned).into_iter().chain(ends))?.well()?;
+        let options = ["-ab".to_owned(), format!("--backup-dir={kept}")];
+        let ran = go(&bed, options.into_iter().chain(ends))?.well()?;
         for number in 0..20 {
             let read = |path: String| fs::read_to_string(to.join(path));
             assert_eq!(read(format!("d/{number}"))?, "new", "{}", ran.said());
-            assert_eq!(read(format!(".old/d/{number}"))?, "kept new", "{}", ran.said());
+            assert_eq!(read(format!("{kept}/d/{number}"))?, "kept new", "{}", ran.said());
         }
+        // And what was there is there.
+        let olds = list(to)?.into_keys().filter(|path| fs::read(to.join(path)).is_ok_and(|data| data == b"an old one"));
+        assert_eq!(olds.count(), 20, "{far} {kept}");
     }
     Ok(())
 }

@@ -13,7 +13,7 @@ use crate::engine::finish::below;
 use crate::engine::run::Run;
 use crate::entry::Entry;
 use crate::plan::diff::Step;
-use crate::plan::quick_check::Decision;
+use crate::plan::quick_check::{Decision, Differs, MakeWay};
 
 use super::place::{self, Lies};
 
@@ -25,10 +25,14 @@ pub struct Claims {
 
 #[derive(Default)]
 struct State {
-    /// What the transfer brings, or leaves, and a backup could take the place of.
-    claimed: HashSet<Vec<u8>>,
-    /// Where backups went in the destination, and whether they are there by now; only where something may be claimed afterwards.
+    /// What the transfer brings, or leaves, and a backup could take the place of; whether one is likely to have been going to.
+    claimed: HashMap<Vec<u8>, bool>,
+    /// Where backups went that could meet another one, what is claimed, or what is to be deleted, and whether they are there by now.
     taken: HashMap<Vec<u8>, Directory>,
+    /// What is to be deleted under a name that a backup could have.
+    doomed: HashSet<Vec<u8>>,
+    /// What goes because it is missing at the source (`--delete-missing-args`).
+    missing: HashSet<Vec<u8>>,
 }
 
 /// Where a backup goes: what is there by then has made way, once this is dropped.
@@ -51,12 +55,13 @@ impl Claims {
     /// free. `suffix` makes one name of another.
     pub fn name(&self, lies: &Lies, path: &[u8], mut name: Vec<u8>, suffix: &[u8]) -> (Vec<u8>, Taken) {
         let suffix = if suffix.is_empty() { b"~" } else { suffix };
+        let plain = name.len();
         let mut state = self.state();
         // What is backed up from under such a name itself leaves those before it their names.
-        let mut further = 0;
+        let mut further = 0_usize;
         if *lies == Lies::Beside {
             let mut rest = path;
-            while state.claimed.contains(rest)
+            while state.claimed.get(rest) == Some(&true)
                 && let Some(shorter) = rest.strip_suffix(suffix)
             {
                 (rest, further) = (shorter, further + 1);
@@ -64,18 +69,31 @@ impl Claims {
         }
         loop {
             let Some(at) = lies.seen_from_dest(&name) else { return (name, Taken(None)) };
-            if !state.claimed.contains(&at) {
-                if further == 0 {
-                    let taken = matches!(lies, Lies::Within(_) | Lies::Above(_)).then(Directory::to_come);
+            let is_taken = state.taken.contains_key(&at);
+            if !state.claimed.contains_key(&at) {
+                if further == 0 && !is_taken {
+                    let meets = name.len() > plain || state.claimed.contains_key(path) || state.doomed.contains(&at);
+                    let taken = (meets || *lies != Lies::Beside).then(Directory::to_come);
                     if let Some(taken) = &taken {
                         state.taken.insert(at, taken.clone());
                     }
                     return (name, Taken(taken));
                 }
-                further -= 1;
+                // One that is taken may be one of those that were left.
+                further = further.saturating_sub(1);
             }
             name.extend_from_slice(suffix);
         }
+    }
+
+    /// These are going to be deleted because they are missing at the source.
+    pub fn missing(&self, path: Vec<u8>) {
+        self.state().missing.insert(path);
+    }
+
+    /// Whether what is at this path by now is a backup of this run.
+    pub fn has_taken(&self, path: &[u8]) -> bool {
+        self.state().taken.contains_key(path)
     }
 
     /// Claims those of a directory's entries whose place a backup could take, before anything is done with any of them. `goes` is
@@ -83,53 +101,82 @@ impl Claims {
     pub async fn claim(&self, run: &Arc<Run>, dir: &[u8], steps: &mut [Step], goes: &[Entry]) {
         let Some(backup) = run.job.options.backup.as_ref().filter(|_| !run.job.options.dry_run) else { return };
         let lies = place::lies(run).await;
-        let concerned = concerned(lies, dir, steps, goes, &backup.suffix);
         let mut wait = Vec::new();
         {
             let mut state = self.state();
-            for index in concerned {
+            for (index, likely) in concerned(lies, dir, steps, goes, &backup.suffix, &state.missing) {
                 let path = below(dir, &steps[index].entry.name);
                 if let Some(taken) = state.taken.get(&path) {
                     wait.push((index, taken.clone()));
                 }
-                state.claimed.insert(path);
+                state.claimed.insert(path, likely);
             }
+            let doomed =
+                goes.iter().map(|entry| below(dir, &entry.name)).filter(|path| lies.holds(path, &backup.suffix));
+            state.doomed.extend(doomed);
         }
         for (index, taken) in wait {
             let _ = taken.known().await;
             let step = &mut steps[index];
-            step.decision = match step.decision {
-                Decision::Unchanged if step.entry.meta.is_file() => Decision::NeedHash(Default::default()),
-                Decision::Unchanged => Decision::Update(Default::default()),
-                Decision::Attributes(differs) if step.entry.meta.is_file() => Decision::NeedHash(differs),
-                Decision::Attributes(differs) => Decision::Update(differs),
-                decision => decision,
-            };
+            // What cannot be looked at will tell when it is delivered.
+            let there = run.dest.stat(&below(dir, &step.entry.name), false).await.ok().flatten();
+            if let Some(meta) = there.filter(|meta| !meta.is_dir()) {
+                step.decision = match meta.kind == step.entry.meta.kind {
+                    true => Decision::Update(Differs { content: true, ..Differs::default() }),
+                    false => Decision::Replace(MakeWay::Unlink),
+                };
+                step.old = Some(Entry { name: step.entry.name.clone(), meta, target: None });
+            }
         }
     }
 }
 
-/// Which of a directory's entries lie where something's backup could go.
-fn concerned(lies: &Lies, dir: &[u8], steps: &[Step], goes: &[Entry], suffix: &[u8]) -> Vec<usize> {
+/// Which of a directory's entries lie where something's backup could go, and whether one is likely to.
+fn concerned(
+    lies: &Lies,
+    dir: &[u8],
+    steps: &[Step],
+    goes: &[Entry],
+    suffix: &[u8],
+    missing: &HashSet<Vec<u8>>,
+) -> Vec<(usize, bool)> {
     let stays = |step: &Step| !step.entry.meta.is_dir() && !matches!(step.decision, Decision::Skip(_));
     let in_place = |step: &Step| lies.holds(&below(dir, &step.entry.name), suffix);
     let mut found: Vec<usize> = (0..steps.len()).filter(|at| stays(&steps[*at]) && in_place(&steps[*at])).collect();
-    if *lies == Lies::Beside && !found.is_empty() {
-        // Only what lies beside it can have its backup there.
-        let replaced =
-            |step: &&Step| matches!(step.decision, Decision::Update(_) | Decision::Replace(_) | Decision::NeedHash(_));
-        let mut kept: HashSet<&[u8]> = steps.iter().filter(replaced).map(|step| &step.entry.name[..]).collect();
-        kept.extend(goes.iter().filter(|entry| !entry.meta.is_dir()).map(|entry| &entry.name[..]));
-        found.retain(|at| steps[*at].entry.name.strip_suffix(suffix).is_some_and(|name| kept.contains(name)));
+    if *lies != Lies::Beside || found.is_empty() {
+        return found.into_iter().map(|at| (at, true)).collect();
     }
-    found
+    // Only what lies beside it can have its backup there: what is replaced, or may be after all (other names, what a basis has, what
+    // is hashed before its source is removed), and what goes.
+    let mut kept: HashMap<&[u8], bool> = HashMap::new();
+    for Step { entry, old, decision } in steps {
+        let likely = matches!(decision, Decision::Update(_) | Decision::Replace(_) | Decision::NeedHash(_));
+        if old.as_ref().is_some_and(|old| !old.meta.is_dir()) {
+            kept.insert(&entry.name, likely);
+        }
+    }
+    kept.extend(goes.iter().filter(|entry| !entry.meta.is_dir()).map(|entry| (&entry.name[..], true)));
+    // A name before those that are made of it: its backup would go to the next one, and so on.
+    found.sort_by_key(|at| steps[*at].entry.name.len());
+    let mut claimed = Vec::new();
+    for at in found {
+        let name = &steps[at].entry.name[..];
+        let Some(base) = name.strip_suffix(suffix).filter(|base| !base.is_empty()) else { continue };
+        let gone = !missing.is_empty() && missing.contains(&below(dir, base));
+        let likely = if gone { Some(true) } else { kept.get(base).copied() };
+        if let Some(likely) = likely {
+            let own = kept.get(name).copied().unwrap_or(false);
+            kept.insert(name, own || likely);
+            claimed.push((at, likely));
+        }
+    }
+    claimed
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::entry::{Kind, Meta};
-    use crate::plan::quick_check::Differs;
 
     fn entry(name: &str) -> Entry {
         let (size, mtime, mode) = (1, 1, 0o644);
@@ -144,7 +191,7 @@ mod tests {
 
     fn claimed(names: &[&str]) -> Claims {
         let claims = Claims::default();
-        claims.state().claimed.extend(names.iter().map(|name| name.as_bytes().to_vec()));
+        claims.state().claimed.extend(names.iter().map(|name| (name.as_bytes().to_vec(), true)));
         claims
     }
 
@@ -171,21 +218,45 @@ mod tests {
     }
 
     #[test]
+    fn no_two_backups_of_a_run_meet() {
+        let claims = claimed(&[]);
+        claims.state().claimed.insert(b"f~".to_vec(), false);
+        claims.state().doomed.insert(b"g~".to_vec());
+        // It was not likely that f would be backed up, but it is.
+        assert_eq!([name(&claims, &Lies::Beside, "f~", "~"), name(&claims, &Lies::Beside, "f", "~")], ["f~~", "f~~~"]);
+        assert_eq!([name(&claims, &Lies::Beside, "g", "~"), name(&claims, &Lies::Beside, "h", "~")], ["g~", "h~"]);
+        assert!(claims.has_taken(b"g~") && !claims.has_taken(b"h~"));
+        let (claims, within) = (claimed(&[".old/a"]), Lies::Within(b".old".to_vec()));
+        assert_eq!([name(&claims, &within, "a", ""), name(&claims, &within, "a~", "")], ["a~", "a~~"]);
+    }
+
+    #[test]
     fn what_may_be_the_name_of_a_backup_is_claimed() {
         let differs = Differs::default();
+        let old = |name: &str, decision| Step { old: Some(entry(name)), ..step(name, decision) };
         let steps = [
             step("new", Decision::Create),
-            step("new~", Decision::Unchanged),
-            step("old", Decision::Update(differs)),
-            step("old~", Decision::Unchanged),
-            step("same", Decision::NeedHash(differs)),
+            old("new~", Decision::Unchanged),
+            old("old", Decision::Update(differs)),
+            old("old~~", Decision::Unchanged),
+            step("old~", Decision::Create),
+            old("same", Decision::Unchanged),
             step("same~", Decision::Create),
-            step("gone~", Decision::Unchanged),
+            old("gone~", Decision::Unchanged),
+            old("missing~", Decision::Unchanged),
+            old("~", Decision::Unchanged),
         ];
         let gone = [entry("gone")];
-        assert_eq!(concerned(&Lies::Beside, b"d", &steps, &gone, b"~"), [3, 5, 6]);
-        assert_eq!(concerned(&Lies::Within(b"d".to_vec()), b"d", &steps, &gone, b"").len(), steps.len());
-        assert!(concerned(&Lies::Within(b"e".to_vec()), b"d", &steps, &gone, b"").is_empty());
-        assert!(concerned(&Lies::Elsewhere, b"d", &steps, &gone, b"~").is_empty());
+        let missing = HashSet::from([b"d/missing".to_vec()]);
+        let concerned = |lies: &Lies, suffix: &[u8]| {
+            let mut found = concerned(lies, b"d", &steps, &gone, suffix, &missing);
+            found.sort_unstable();
+            found
+        };
+        let beside = [(3, true), (4, true), (6, false), (7, true), (8, true)];
+        assert_eq!(concerned(&Lies::Beside, b"~"), beside);
+        assert_eq!(concerned(&Lies::Within(b"d".to_vec()), b"").len(), steps.len());
+        assert!(concerned(&Lies::Within(b"e".to_vec()), b"").is_empty());
+        assert!(concerned(&Lies::Elsewhere, b"~").is_empty());
     }
 }

@@ -361,7 +361,7 @@ impl Scan<'_> {
                     let _asks = at_once.acquire().await;
                     is_empty(&run, &path).await
                 })),
-                Decision::Replace(MakeWay::Tree) if run.job.options.dry_run && !in_turn(&run) => {
+                Decision::Replace(MakeWay::Tree) if is_tried(&run, &step.entry) => {
                     let (filter, shown) = (protect.clone(), below(shown, name));
                     let (kept, lines) = unbounded_channel();
                     let tried = tokio::spawn(async move {
@@ -432,6 +432,13 @@ impl Scan<'_> {
 fn in_turn(run: &Run) -> bool {
     let options = &run.job.options;
     options.max_delete.is_some() || options.backup.is_some() && options.info.backup > 0
+}
+
+/// Whether a dry run is sure to come to trying to make way for an entry.
+fn is_tried(run: &Run, entry: &Entry) -> bool {
+    let options = &run.job.options;
+    let left_out = if entry.meta.is_file() { options.hard_links } else { options.safe_links };
+    options.dry_run && !in_turn(run) && !left_out
 }
 
 /// Whether there is nothing in a directory of the destination.

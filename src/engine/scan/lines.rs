@@ -35,11 +35,11 @@ impl Lines {
 
     /// Prints the line once all before it are printed, and `gate` is made; not if that fails.
     pub async fn say(&mut self, gate: &Directory, item: &Item<'_>) {
+        self.catch_up();
         let printer = &self.run.printer;
         if !printer.shows(item) && !printer.tells_uptodate() {
             return;
         }
-        self.catch_up();
         if self.waiting.is_empty() && gate.is_there() {
             return self.run.printer.item(item);
         }

@@ -58,6 +58,9 @@ impl Scan<'_> {
             match looked {
                 Ok(Some((_, false))) => run.printer.not_empty(&path),
                 Ok(Some((meta, true))) => {
+                    if run.job.options.backup.is_some() {
+                        run.backups.claims.missing(path.clone());
+                    }
                     let (dir, name) = crate::tree::split(&path);
                     let entry = Entry { name: name.to_vec(), meta, target: None };
                     let (path, shown, filter) = (dir.to_vec(), dir.to_vec(), self.protect.clone());
