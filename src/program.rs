@@ -63,7 +63,8 @@ fn hash_server(arguments: &[OsString]) -> Option<ExitCode> {
                 crate::tree::local::open_to_hash(name).map(|file| Box::new(file) as Box<dyn server::Hashed>)
             };
             let directories = crate::tree::local::directories_below;
-            server::serve(io::stdin().lock(), io::stdout().lock(), io::stderr(), open, directories)
+            let commits = crate::tree::local::commit_proven;
+            server::serve(io::stdin().lock(), io::stdout().lock(), io::stderr(), open, directories, commits)
         }
         _ => return None,
     };

@@ -2,16 +2,20 @@
 
 #![expect(clippy::disallowed_methods, reason = "tests make and read files of their own")]
 
+use std::fs::Permissions;
+use std::os::unix::fs::{MetadataExt, PermissionsExt};
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
+use hopsync::sftp::Attrs;
 use hopsync::tree::remote::link::{CommandConnector, Connector};
 use hopsync::verify::Digest;
 use hopsync::verify::below::ENTRIES;
 use hopsync::verify::gmac::{BLOCK, Key};
 use hopsync::verify::ladder::{self, Rung};
 use hopsync::verify::parts::{ASKED, PART};
-use hopsync::verify::remote::{self, NoHash};
+use hopsync::verify::remote::{self, Committed, NoHash, RemoteHasher};
 
 /// A "remote" shell that runs its command here: what a wrapper given to `-e` may do.
 fn here() -> CommandConnector {
@@ -38,6 +42,41 @@ fn with_only(rung: Rung) -> String {
         }
     }
     script
+}
+
+/// Files that get their attributes and their names from who hashes them, and files that do not.
+async fn commits(hasher: &RemoteHasher, dir: &Path) {
+    std::fs::create_dir(dir).unwrap();
+    std::fs::create_dir(dir.join("in the way")).unwrap();
+    std::fs::write(dir.join("old"), "old").unwrap();
+    let algorithm = hasher.rung.algorithm();
+    let attrs = Attrs { permissions: Some(0o2751), times: Some((1_000_000_007, 1_000_000_009)), ..Attrs::default() };
+    let (small, large) = (b"small".to_vec(), vec![7; 4 * BLOCK + 1]);
+    for (name, data, attrs) in [("new", &small, attrs), ("old", &large, attrs), ("as it is", &small, Attrs::default())]
+    {
+        let temp = dir.join(".temp");
+        std::fs::write(&temp, data).unwrap();
+        std::fs::set_permissions(&temp, Permissions::from_mode(0o600)).unwrap();
+        let (at, wanted) = (temp.to_str().unwrap().as_bytes(), Digest::of(algorithm, data));
+        let asked =
+            |wanted, name: &'static str| async move { hasher.commit(at, 1, &wanted, &attrs, name.as_bytes()).await };
+        if !hasher.rung.tells_parts() {
+            assert_eq!(asked(wanted, name).await, Err(NoHash::Skipped));
+            assert!(temp.exists());
+            continue;
+        }
+        assert_eq!(asked(Digest::of(algorithm, b"other"), name).await, Ok(Committed::Left(wanted)));
+        assert_eq!(asked(wanted, "in the way").await, Ok(Committed::Left(wanted)));
+        assert!(temp.exists() && dir.join(name).exists() == (name == "old"));
+        assert_eq!(asked(wanted, name).await, Ok(Committed::Done(wanted)));
+        let found = std::fs::metadata(dir.join(name)).unwrap();
+        assert_eq!(&std::fs::read(dir.join(name)).unwrap(), data);
+        match attrs.times {
+            Some((_, mtime)) => assert_eq!((found.mode() & 0o7777, found.mtime()), (0o2751, i64::from(mtime))),
+            None => assert!(found.mode() & 0o7777 == 0o600 && found.mtime() > 1_700_000_000),
+        }
+        assert_eq!(asked(wanted, name).await, Err(NoHash::Skipped), "the temp is gone");
+    }
 }
 
 #[tokio::test]
@@ -132,6 +171,7 @@ async fn thousands_of_files_asked_for_at_once_are_hashed_by_each_of_the_scripts_
             }
             false => assert_eq!(below(tree.clone()).await, Err(NoHash::Skipped)),
         }
+        commits(&hasher, &dir.path().join(format!("committed {}", rung.name()))).await;
         let gone = dir.path().join("is not there");
         assert_eq!(hasher.digest(gone.to_str().unwrap().as_bytes(), 1).await, Err(NoHash::Skipped));
         link.close().await;

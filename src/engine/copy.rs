@@ -67,7 +67,17 @@ pub async fn attempt(run: &Run, item: &FileItem, meta: &Meta, number: u32, trace
             if from == 0 && number == 1 { Box::pin(copied(run, item, meta, (&stage, &temp))).await? } else { None };
         let proof = match copied {
             Some(proof) => proof,
-            None => send_proven(run, item, meta, (&stage, &temp), number, trace, from).await?,
+            None => {
+                let to = (&stage, &temp[..]);
+                let (sent, there) = send_hashed(run, item, meta, to, number, trace, from).await?;
+                // (In a place of its own: of a pull thousands are under way, and none has it.)
+                if let Some(wanted) = sent.waits(run)
+                    && let Some(proof) = Box::pin(prove_and_commit(run, item, meta, &temp, wanted, number)).await?
+                {
+                    return Ok(proof);
+                }
+                prove(run, item, to, sent, there, number).await?
+            }
         };
         let change = run.change_like(meta, item.old.as_ref(), item.like.as_ref()).await?;
         if run.job.options.delay_updates {
@@ -150,6 +160,20 @@ pub(super) async fn send_proven(
     trace: &mut Trace,
     from: u64,
 ) -> Result<Proof, Fault> {
+    let (sent, there) = send_hashed(run, item, meta, to, number, trace, from).await?;
+    prove(run, item, to, sent, there, number).await
+}
+
+/// Sends the data, and has it hashed at our end, and meanwhile at the other one where it comes from there.
+async fn send_hashed(
+    run: &Run,
+    item: &FileItem,
+    meta: &Meta,
+    to: To<'_>,
+    number: u32,
+    trace: &mut Trace,
+    from: u64,
+) -> Result<(Sent, Option<Hashed>), Fault> {
     let algorithm = &Chosen(OnceCell::new());
     let begin = Begin { from, over: parts::over(run, item, meta, number, from), number };
     let (sent, there) = if run.pull {
@@ -162,7 +186,35 @@ pub(super) async fn send_proven(
     if run.job.options.fsync {
         to.0.sync(to.1).await?;
     }
-    prove(run, item, to, sent, there, number).await
+    Ok((sent, there))
+}
+
+/// Has a pushed file proven, and given its attributes and its name, in one question, where nothing is to be done in between and the far
+/// end can do that. `None` where it has yet to be proven.
+async fn prove_and_commit(
+    run: &Run,
+    item: &FileItem,
+    meta: &Meta,
+    temp: &[u8],
+    (here, size): (Digest, u64),
+    number: u32,
+) -> Result<Option<Proof>, Fault> {
+    let options = &run.job.options;
+    let replaced = item.old.as_ref().is_some_and(Meta::is_file);
+    let between = options.delay_updates || options.temp_dir.is_some() || options.backup.is_some() && replaced;
+    if between || !matches!(how(run, here.algorithm, number), How::Best(_)) {
+        return Ok(None);
+    }
+    let change = run.change_like(meta, item.old.as_ref(), item.like.as_ref()).await?;
+    let Some(proven) = run.dest.commit_proven(temp, &item.dest_path, change, (here, size)).await? else {
+        return Ok(None);
+    };
+    same(run.dest.as_ref(), item, here, proven.digest)?;
+    if !proven.committed {
+        // Whoever could not do it does not say why: the server does.
+        stage::commit(run, temp, &item.dest_path, change).await?;
+    }
+    Ok(Some(Proof::By(proven.by)))
 }
 
 /// Removes the temp of a failed try, or keeps it as `--partial` asks. What cannot be removed now stays on the list.
@@ -197,6 +249,14 @@ pub(super) struct Sent {
     pub size: u64,
     /// Where what lies at the far end was hashed meanwhile. In a place of its own: thousands of small files have none.
     pub proving: Option<Box<Proving>>,
+}
+
+impl Sent {
+    /// What is still to be asked of the far end that this was sent to: for this hash, of so many bytes.
+    fn waits(&self, run: &Run) -> Option<(Digest, u64)> {
+        let digest = self.digest.filter(|_| !run.pull && self.size > 0 && self.proving.is_none())?;
+        Some((digest, self.size))
+    }
 }
 
 async fn send(

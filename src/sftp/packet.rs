@@ -87,6 +87,9 @@ pub struct Handle(pub Bytes);
 /// The extension that a shared connection's holder offers to its clients, and no server does ([`crate::share`]).
 pub const DIGEST: &[u8] = b"digest@hopsync";
 
+/// Likewise: a file's hash, and its attributes and its name if that is the one that is wanted ([`crate::verify::commit`]).
+pub const COMMIT: &[u8] = b"commit@hopsync";
+
 /// Likewise: a whole small file in one request, so that what follows its OPEN needs no round trip of its own. Only the holder,
 /// whose the real channel is, can foresee a handle.
 pub const PUT: &[u8] = b"put@hopsync";

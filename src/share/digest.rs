@@ -3,9 +3,9 @@
 use bytes::{BufMut, Bytes, BytesMut};
 
 use crate::fault::{Cause, Fault, Stage};
-use crate::sftp::{Request, Session};
+use crate::sftp::{Attrs, Request, Session};
 use crate::verify::gmac::Key;
-use crate::verify::remote::NoHash;
+use crate::verify::remote::{Committed, NoHash};
 use crate::verify::{Algorithm, Digest};
 
 const BLAKE3: u8 = 1;
@@ -17,10 +17,42 @@ const GMAC: u8 = 5;
 /// Asks the holder. The outer error is the connection's.
 pub async fn ask(session: &Session, path: &[u8], size: u64) -> Result<Result<Digest, NoHash>, Fault> {
     let answer = session.submit(&Request::Digest { path, size }).extended(Stage::Hash, path).await?;
-    decode(&answer).ok_or_else(|| {
-        let text = "the shared connection's holder gave a hash that is none";
-        Fault::new(session.peer().hop.clone(), Stage::Hash, Cause::Protocol, text)
-    })
+    decode(&answer).ok_or_else(|| no_hash(session))
+}
+
+/// As [`ask`], and to have the file committed ([`crate::verify::commit`]).
+pub async fn commit(
+    session: &Session,
+    temp: &[u8],
+    size: u64,
+    wanted: &Digest,
+    attrs: Attrs,
+    name: &[u8],
+) -> Result<Result<Committed, NoHash>, Fault> {
+    let wanted = encode(&Ok(*wanted));
+    let request = Request::Commit { temp, size, wanted: &wanted, attrs, name };
+    let answer = session.submit(&request).extended(Stage::Hash, temp).await?;
+    let committed = match answer.split_first() {
+        Some((0, rest)) => decode(rest).map(|answer| answer.map(Committed::Left)),
+        Some((1, rest)) => decode(rest).map(|answer| answer.map(Committed::Done)),
+        _ => None,
+    };
+    committed.ok_or_else(|| no_hash(session))
+}
+
+/// The reply's body to that.
+pub fn encode_committed(answer: Result<Committed, NoHash>) -> Bytes {
+    let (done, answer) = match answer {
+        Ok(Committed::Done(digest)) => (1, Ok(digest)),
+        Ok(Committed::Left(digest)) => (0, Ok(digest)),
+        Err(why) => (0, Err(why)),
+    };
+    [&[done], &encode(&answer)[..]].concat().into()
+}
+
+fn no_hash(session: &Session) -> Fault {
+    let text = "the shared connection's holder gave a hash that is none";
+    Fault::new(session.peer().hop.clone(), Stage::Hash, Cause::Protocol, text)
 }
 
 /// The reply's body.
@@ -50,7 +82,8 @@ pub fn encode(answer: &Result<Digest, NoHash>) -> Bytes {
     out.freeze()
 }
 
-fn decode(body: &[u8]) -> Option<Result<Digest, NoHash>> {
+/// What [`encode`] made.
+pub fn decode(body: &[u8]) -> Option<Result<Digest, NoHash>> {
     let (kind, rest) = body.split_first()?;
     let digest = |algorithm, rest: &[u8]| Some(Ok(Digest { algorithm, bytes: rest.try_into().ok()? }));
     match *kind {
@@ -81,6 +114,12 @@ mod tests {
         ] {
             assert_eq!(decode(&encode(&answer)), Some(answer));
         }
+        let digest = Digest::of(Algorithm::Blake3, b"x");
+        for (answer, done) in [(Committed::Done(digest), 1), (Committed::Left(digest), 0)] {
+            let body = encode_committed(Ok(answer));
+            assert_eq!((body[0], decode(&body[1..])), (done, Some(Ok(digest))));
+        }
+        assert_eq!(decode(&encode_committed(Err(NoHash::Skipped))[1..]), Some(Err(NoHash::Skipped)));
         assert_eq!(decode(&[BLAKE3, 1, 2]), None);
         assert_eq!(decode(&[[GMAC; 16], [1; 16], [2; 16]].concat()), None);
         assert_eq!(decode(&[]), None);

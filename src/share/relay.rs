@@ -23,11 +23,11 @@ use crate::sftp::frame::Frames;
 use crate::sftp::packet::{DIGEST, GET, Handle, PUT, op, status};
 use crate::sftp::session::Held;
 use crate::sftp::wire::BoxFuture;
-use crate::sftp::{Pending, Reply, Request};
+use crate::sftp::{Attrs, Pending, Reply, Request};
 use crate::tree::remote::Remote;
 
 use crate::tree::remote::pool::{Large, Lease, Pool};
-use crate::verify::remote::NoHash;
+use crate::verify::remote::{Committed, NoHash, RemoteHasher};
 
 /// Bytes that one virtual channel may have asked for or sent, and not yet been answered for: what a client that does not
 /// read can make a holder keep. More than the write budget of a real channel (1.8 MiB), so that this binds only readers.
@@ -185,6 +185,9 @@ impl Reader {
                 return self.say(id, (op::EXTENDED_REPLY, limits)).await;
             }
             Passage::Digest { path, size } => return self.digest(id, path, size).await,
+            Passage::Commit { temp, size, wanted, attrs, name } => {
+                return self.commit(id, temp, size, wanted, attrs, name).await;
+            }
             Passage::Put { path, mode, data } => return self.put(id, path, mode, data).await,
             Passage::Get { path, len } => return self.get(id, path, len).await,
             Passage::Unknown => return self.say(id, refusal(status::OP_UNSUPPORTED, "not passed on")).await,
@@ -355,18 +358,34 @@ impl Reader {
         let room = self.take_room(SMALL).await?;
         let remote = self.shared.remote.clone();
         let answer = async move {
-            let pool = remote.pool().await.map_err(|_| ())?;
-            let answer = match pool.far().await.hasher {
-                Some(hasher) => hasher.digest(&path, size).await,
-                None => Err(NoHash::Gone("there is no hasher at the far end".to_owned())),
-            };
-            if let Err(NoHash::Gone(why)) = &answer {
-                if pool.link.is_over() {
-                    return Err(());
-                }
-                pool.forget_hasher(why);
-            }
+            let answer = hashed(&remote, |hasher| async move { hasher.digest(&path, size).await }).await?;
             Ok((op::EXTENDED_REPLY, digest::encode(&answer), None))
+        };
+        self.promise(id, Box::pin(answer), room, None).await
+    }
+
+    async fn commit(
+        &mut self,
+        id: u32,
+        temp: Bytes,
+        size: u64,
+        wanted: Bytes,
+        attrs: Attrs,
+        name: Bytes,
+    ) -> Result<(), Why> {
+        let Some(Ok(wanted)) = digest::decode(&wanted) else {
+            return self.say(id, refusal(status::FAILURE, "no hash")).await;
+        };
+        let room = self.take_room(SMALL).await?;
+        let shared = self.shared.clone();
+        let answer = async move {
+            let path = temp.clone();
+            let ask = |hasher: RemoteHasher| async move { hasher.commit(&path, size, &wanted, &attrs, &name).await };
+            let answer = hashed(&shared.remote, ask).await?;
+            if let Ok(Committed::Done(_)) = answer {
+                shared.guest.has_moved(&temp);
+            }
+            Ok((op::EXTENDED_REPLY, digest::encode_committed(answer), None))
         };
         self.promise(id, Box::pin(answer), room, None).await
     }
@@ -464,6 +483,28 @@ async fn answer(write: OwnedWriteHalf, mut queue: mpsc::Receiver<Awaited>, share
         }
         out.flush().await;
     }
+}
+
+/// Asks the far end's hasher; one that fails is not asked again.
+///
+/// # Errors
+/// The connection is lost.
+async fn hashed<T, F: Future<Output = Result<T, NoHash>>>(
+    remote: &Remote,
+    ask: impl FnOnce(RemoteHasher) -> F,
+) -> Result<Result<T, NoHash>, ()> {
+    let pool = remote.pool().await.map_err(|_| ())?;
+    let answer = match pool.hasher().await {
+        Some(hasher) => ask(hasher).await,
+        None => Err(NoHash::Gone("there is no hasher at the far end".to_owned())),
+    };
+    if let Err(NoHash::Gone(why)) = &answer {
+        if pool.link.is_over() {
+            return Err(());
+        }
+        pool.forget_hasher(why);
+    }
+    Ok(answer)
 }
 
 /// What an answer changes: a handle that is open now, a temporary file that is there now, or no more.

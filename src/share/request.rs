@@ -2,7 +2,8 @@
 
 use bytes::{Buf, Bytes};
 
-use crate::sftp::packet::{Bad, Cursor, DIGEST, GET, PUT, op, open};
+use crate::sftp::Attrs;
+use crate::sftp::packet::{Bad, COMMIT, Cursor, DIGEST, GET, PUT, op, open};
 
 pub const POSIX_RENAME: &[u8] = b"posix-rename@openssh.com";
 pub const FSYNC: &[u8] = b"fsync@openssh.com";
@@ -27,6 +28,13 @@ pub enum Passage {
     Digest {
         path: Bytes,
         size: u64,
+    },
+    Commit {
+        temp: Bytes,
+        size: u64,
+        wanted: Bytes,
+        attrs: Attrs,
+        name: Bytes,
     },
     Put {
         path: Bytes,
@@ -118,6 +126,13 @@ pub fn inspect(packet: Bytes) -> Result<Inspected, Bad> {
             PUT => Passage::Put { mode: cursor.u32()?, path: cursor.string()?, data: cursor.string()? },
             GET => Passage::Get { len: cursor.u32()?, path: cursor.string()? },
             DIGEST => Passage::Digest { size: cursor.u64()?, path: cursor.string()? },
+            COMMIT => Passage::Commit {
+                size: cursor.u64()?,
+                temp: cursor.string()?,
+                wanted: cursor.string()?,
+                name: cursor.string()?,
+                attrs: Attrs::decode(&mut cursor)?,
+            },
             POSIX_RENAME => relayed(None, Weight::Nothing, Effect::Moves { from: cursor.string()? }),
             COPY_DATA => {
                 let (from, _, _) = (cursor.string()?, cursor.u64()?, cursor.u64()?);
@@ -208,6 +223,10 @@ mod tests {
         assert_eq!(look(&Request::Limits).passage, Passage::Limits);
         let digest = look(&Request::Digest { path: b"p", size: 5 }).passage;
         assert_eq!(digest, Passage::Digest { path: Bytes::from_static(b"p"), size: 5 });
+        let attrs = Attrs { permissions: Some(0o644), times: Some((1, 2)), ..Attrs::default() };
+        let commit = look(&Request::Commit { temp: b"d/t", size: 5, wanted: b"w", attrs, name: b"n" }).passage;
+        let [temp, wanted, name] = [&b"d/t"[..], b"w", b"n"].map(Bytes::from_static);
+        assert_eq!(commit, Passage::Commit { temp, size: 5, wanted, attrs, name });
     }
 
     #[test]

@@ -14,8 +14,8 @@ mod root;
 mod writing;
 
 pub use outside::{
-    Names, Renewed, create_report, directories_below, look_at, names_below, open_log, open_to_hash, real_path,
-    stat_operand, umask, weigh,
+    Names, Renewed, commit_proven, create_report, directories_below, look_at, names_below, open_log, open_to_hash,
+    real_path, stat_operand, umask, weigh,
 };
 
 use std::ffi::OsStr;

@@ -41,6 +41,16 @@ impl Change {
     }
 }
 
+/// What [`Tree::commit_proven`] did.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Proven {
+    /// The file's hash, and what made it.
+    pub digest: Digest,
+    pub by: &'static str,
+    /// It has its attributes and its name. Else it is where it was, with another hash, or with the right one and still to be committed.
+    pub committed: bool,
+}
+
 /// On which lane and channel something was done; nothing for a local disk.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Used {
@@ -177,6 +187,18 @@ pub trait Tree: Send + Sync {
 
     /// Sets attributes of `temp`, then renames it onto `path`, replacing what is there.
     fn commit<'a>(&'a self, temp: &'a [u8], path: &'a [u8], change: Change) -> BoxFuture<'a, Result<()>>;
+
+    /// As [`Tree::digest`] and then, if the hash is `wanted` (with the file's size), [`Tree::commit`], in one question. `None`, and
+    /// nothing has happened, where the end cannot do that: then they are to be asked for one after the other.
+    fn commit_proven<'a>(
+        &'a self,
+        _temp: &'a [u8],
+        _path: &'a [u8],
+        _change: Change,
+        _wanted: (Digest, u64),
+    ) -> BoxFuture<'a, Result<Option<Proven>>> {
+        Box::pin(std::future::ready(Ok(None)))
+    }
 
     fn set<'a>(&'a self, path: &'a [u8], change: Change, symlink: bool) -> BoxFuture<'a, Result<()>>;
 

@@ -68,8 +68,7 @@ pub struct Digest {
 
 impl fmt::Display for Digest {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}:", self.algorithm)?;
-        self.bytes.iter().try_for_each(|byte| write!(f, "{byte:02x}"))
+        write!(f, "{}:{}", self.algorithm, self.hex())
     }
 }
 
@@ -92,6 +91,16 @@ impl Digest {
             *byte = (high * 16 + low) as u8;
         }
         Some(Digest { algorithm, bytes })
+    }
+
+    /// Its 64 hexadecimal digits.
+    pub fn hex(&self) -> String {
+        self.bytes.iter().fold(String::with_capacity(64), |mut text, byte| {
+            for half in [byte >> 4, byte & 0xf] {
+                text.push(char::from_digit(u32::from(half), 16).unwrap_or('0'));
+            }
+            text
+        })
     }
 
     pub fn of(algorithm: Algorithm, data: &[u8]) -> Digest {

@@ -5,6 +5,7 @@
 //! one name is answered as readily as a thousand (measured: 8 ms for one, 46 ms for 2,000). A line of output is
 //! `HASH  NAME`; names that a hasher would print otherwise than they are (see [`is_plain`]) are not given to it.
 
+use super::commit::DONE;
 use super::digest::{Algorithm, Digest};
 use super::gmac::Key;
 
@@ -42,13 +43,13 @@ pub const SCRIPT: &str = concat!(
     "case $(echo /dev/null | sh -c \"$C\" 2>/dev/null) in $e*) echo hasher $n; ",
     "exec awk -W interactive ",
     "\"{ if (\\$0 == \\\"\\\") close(ENVIRON[\\\"C\\\"]); else print | ENVIRON[\\\"C\\\"] }\";; esac; }; ",
-    "if has hopsync && [ \"$(hopsync --hash-server=probe 2>/dev/null)\" = hash-server-2 ]; then ",
+    "if has hopsync && [ \"$(hopsync --hash-server=probe 2>/dev/null)\" = hash-server-3 ]; then ",
     "echo hasher hopsync; exec hopsync --hash-server; fi; ",
     "if has xargs && has awk && has tr; then ",
     "if has b3sum; then become b3sum af1349b9 b3sum --; fi; fi; ",
     "for p in /usr/bin/python3 python3; do has $p && $p -I -S -c \"exec(\\\"",
     r"import os,sys,hashlib\nn=bytes([10]);S=hashlib.sha256;B=85<<10\n",
-    r"b=bytearray(3*B);m=memoryview(b);t=bytes();v=sys.argv\n",
+    r"b=bytearray(3*B);m=memoryview(b);t=bytes();v=sys.argv;O=os.O_RDONLY|os.O_NONBLOCK\n",
     r"def put(b):\n while b: b=b[os.write(1,b):]\n",
     r"S().hexdigest().startswith(v[1]) and os.readv or sys.exit(1)\n",
     // GMAC of a block in the buffer: number, offset, length.
@@ -69,32 +70,42 @@ pub const SCRIPT: &str = concat!(
     r"try:\n T=gmac(bytes(16))(0,0,B).hex().startswith(v[3]) and gmac(bytes.fromhex(v[2]))\n",
     r"except Exception: pass\n",
     r"put(v[7 if T else 6].encode()+n)\n",
-    r"def fill(f):\n s=0;k=1\n while k and s<len(m): k=os.readv(f,[m[s:]]);s+=k\n return s\n",
-    // The hash of what comes next of a file, in so many buffers at most, and its length.
-    r"def hash(f,r):\n h=S();i=s=0;k=len(m)\n",
-    r" while r and k==len(m):\n  r-=1;k=fill(f);s+=k\n",
+    r"Q=os.readv;K=len(m);Y=bytes([32,32]);X=bytes([45])*64+Y\n",
+    // The buffer filled from a file, but for what it holds already.
+    r"def fill(f,s):\n k=1\n while k and s<K: k=Q(f,[m[s:]]);s+=k\n return s\n",
+    // The hash of what comes next of a file, in so many buffers at most, and its length. First what is all that a small one needs.
+    r"def hash(f,r):\n k=Q(f,[m])\n if k<=B:\n  j=k and Q(f,[m[k:]]);k+=j\n",
+    r"  if not j: return S(m[:k]).hexdigest().encode()+Y,k\n",
+    r" k=s=fill(f,k);h=S();i=0\n while 1:\n",
     r"  if T and (i or k>B):\n   for j in range(0,k,B): h.update(T(i,j,min(B,k-j)));i+=1\n",
     r"  else: h.update(m[:k])\n",
-    r" return h.hexdigest().encode()+bytes([32,32]),s\n",
+    r"  r-=1\n  if r==0 or k<K: return h.hexdigest().encode()+Y,s\n  k=fill(f,0);s+=k\n",
     // The directories below one (`verify::below`).
     r"def below(r):\n r+=bytes([47]);q=[bytes()];c=0;R=os.path.realpath(r);J=os.path.join\n",
     r" try: M={l.split()[4] for l in open(v[8],v[9])}\n except OSError: return\n",
     r" for d in q:\n  k=0\n  try:\n   for e in os.scandir(r+d):\n    k+=1\n    if k>1000: break\n",
     r"    if J(R,d+e.name) not in M and e.is_dir(follow_symlinks=False) and n not in e.name: q.append(d+e.name+r[-1:])\n",
     r"  except (OSError,AttributeError): continue\n",
-    r"  if d and k<1001: yield bytes([61])*64+bytes([32,32])+d[:-1]+n\n",
+    r"  if d and k<1001: yield bytes([61])*64+Y+d[:-1]+n\n",
     r"  c+=k\n  if c>50000 or len(q)>4096: break\n",
+    // What was hashed gets its attributes and its name (`verify::commit`).
+    r"def commit(f,p,y,a,*z):\n m,u,g,l,t=map(int,z)\n",
+    r" if u+1: os.fchown(f,u,g)\n",
+    r" if m+1: os.fchmod(f,m)\n",
+    r" if t+1: os.utime(f,(l,t))\n",
+    r" os.rename(p,p[:p.rindex(bytes([47]))+1]+y)\n return a+bytes([32,43])\n",
     r"while 1:\n d=os.read(0,1<<16)\n if not d: break\n *a,t=(t+d).split(bytes(1))\n o=[];s=0\n",
-    r" for p in a:\n  x=bytes([45])*64+bytes([32,32]);w=bytes();q=p\n",
+    r" for p in a:\n  x=X;w=z=bytes();q=p;y=p[0]\n",
+    r"  if y==101: *z,p=p[1:].split(bytes([32]),6);p,y=p.rsplit(bytes([47,47]),1);q=p\n",
     // A question for parts (`verify::parts`): from which one on, and of what.
-    r"  if p[:1]==bytes([98]): w,q=p[1:].split(bytes([32]),1)\n",
-    r"  if p[:1]==bytes([100]): o+=below(p[2:]);q=w\n",
-    r"  try:\n   f=os.open(q,os.O_RDONLY|os.O_NONBLOCK)\n   try:\n",
-    r"    if w:\n     os.lseek(f,int(w)*4*len(m),0)\n",
+    r"  if y==98: w,q=p[1:].split(bytes([32]),1)\n",
+    r"  if y==100: o+=below(p[2:]);q=w\n",
+    r"  try:\n   f=os.open(q,O)\n   try:\n",
+    r"    if w:\n     os.lseek(f,int(w)*4*K,0)\n",
     r"     for j in range(64):\n      y,k=hash(f,4)\n      if k: o.append(y+n);s+=k\n      else: break\n",
-    r"    else: x,k=hash(f,-1);s+=k\n",
-    r"   finally: os.close(f)\n  except OSError: pass\n",
-    r"  o.append(x+p+n);s+=4096\n  if s>1<<20: put(bytes().join(o));o=[];s=0\n",
+    r"    else:\n     x,k=hash(f,-1);s+=k\n     if z and x[:64]==z[0]: x=commit(f,q,y,*z)\n",
+    r"   finally: os.close(f)\n  except Exception: pass\n",
+    r"  o+=x,p,n;s+=4096\n  if s>1<<20: put(bytes().join(o));o=[];s=0\n",
     r" put(bytes().join(o))\n",
     "\\\")\" e3b0c442 $key b7d1b2dc big __file__ \"hasher python3\" \"hasher gmac\" /proc/self/mountinfo rb libcrypto.so.3 libcrypto.so.1.1 ",
     "&& exit 0; done; ",
@@ -147,7 +158,8 @@ impl Rung {
         !matches!(self, Rung::Own | Rung::Gmac(_) | Rung::Python)
     }
 
-    /// Whether it answers questions for parts ([`super::parts`]), and for directories ([`super::below`]).
+    /// Whether it answers questions for parts ([`super::parts`]), for directories ([`super::below`]), and for a file and its name
+    /// ([`super::commit`]).
     pub fn tells_parts(self) -> bool {
         !self.batches()
     }
@@ -231,15 +243,26 @@ pub fn handed_over(path: &[u8]) -> Vec<u8> {
 /// answer about parts.
 pub const UNREADABLE: &[u8; 64] = &[b'-'; 64];
 
-/// One line of a hasher's output: `HASH  NAME` (sha256sum, b3sum, python3, hopsync) or `HASH *NAME` (openssl -r). `None` in
-/// place of the hash: it could not be read.
-pub fn parse_line(algorithm: Algorithm, line: &[u8]) -> Option<(Option<Digest>, &[u8])> {
+/// One line of a hasher's output.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Line<'a> {
+    /// `None`: it could not be read.
+    pub digest: Option<Digest>,
+    pub name: &'a [u8],
+    /// It has another name by now ([`super::commit`]).
+    pub committed: bool,
+}
+
+/// `HASH  NAME` (sha256sum, b3sum, python3, hopsync), `HASH *NAME` (openssl -r), or `HASH +NAME` ([`super::commit`]).
+pub fn parse_line(algorithm: Algorithm, line: &[u8]) -> Option<Line<'_>> {
     let hash = line.get(..64)?;
     let digest = if hash == UNREADABLE { None } else { Some(Digest::from_hex(algorithm, hash)?) };
-    match line.get(64..66)? {
-        b"  " | b" *" => Some((digest, &line[66..])),
-        _ => None,
-    }
+    let committed = match line.get(64..66)? {
+        b"  " | b" *" => false,
+        mark if mark == DONE => true,
+        _ => return None,
+    };
+    Some(Line { digest, name: &line[66..], committed })
 }
 
 #[cfg(test)]
@@ -287,10 +310,14 @@ mod tests {
         let hex = "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855";
         for separator in ["  ", " *"] {
             let line = format!("{hex}{separator}a  b");
-            assert_eq!(parse_line(Algorithm::Sha256, line.as_bytes()).unwrap().1, b"a  b");
+            let line = parse_line(Algorithm::Sha256, line.as_bytes()).unwrap();
+            assert_eq!((line.name, line.committed), (&b"a  b"[..], false));
         }
         let unreadable = format!("{}  a", "-".repeat(64));
-        assert_eq!(parse_line(Algorithm::Sha256, unreadable.as_bytes()), Some((None, &b"a"[..])));
+        let read = parse_line(Algorithm::Sha256, unreadable.as_bytes());
+        assert_eq!(read, Some(Line { digest: None, name: b"a", committed: false }));
+        let committed = format!("{hex} +a");
+        assert!(parse_line(Algorithm::Sha256, committed.as_bytes()).unwrap().committed);
         for bad in ["", "sha256sum: x: No such file", &hex[1..], &format!("{hex} x"), &format!("\\{hex}  x")] {
             assert_eq!(parse_line(Algorithm::Sha256, bad.as_bytes()), None);
         }

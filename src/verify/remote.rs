@@ -9,12 +9,14 @@ use tokio::sync::{mpsc, oneshot};
 use tokio::time::Instant;
 
 use crate::fault::{Cause, Fault, Stage};
+use crate::sftp::Attrs;
 use crate::sftp::wire::{Receiver, Sender, Wire};
 
 use super::below;
+use super::commit;
 use super::digest::Digest;
 use super::gmac::Key;
-use super::ladder::{self, BATCH, FarEnd, Introduction, Rung, SENTINEL};
+use super::ladder::{self, BATCH, FarEnd, Introduction, Line, Rung, SENTINEL};
 use super::parts::{self, ASKED, PART};
 
 /// For the script's introduction. An SFTP server in its place hangs up at our knock; a slow login shell takes seconds.
@@ -61,9 +63,19 @@ struct Ask {
     answer: Answer,
 }
 
+/// What became of a file that was to be given its name if its hash is right ([`commit`]).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Committed {
+    /// It has its attributes and its name, having this hash.
+    Done(Digest),
+    /// This is its hash; it lies where it lay. (Some of its attributes may be set.)
+    Left(Digest),
+}
+
 /// Who waits.
 enum Answer {
     Whole(oneshot::Sender<Result<Digest, NoHash>>),
+    Commit(oneshot::Sender<Result<Committed, NoHash>>),
     /// With what has come so far.
     Parts(oneshot::Sender<Result<Vec<Digest>, NoHash>>, Vec<Digest>),
     /// The same of directories.
@@ -77,6 +89,9 @@ impl Answer {
             Answer::Whole(waiter) => {
                 let _ = waiter.send(digest.ok_or(NoHash::Skipped));
             }
+            Answer::Commit(waiter) => {
+                let _ = waiter.send(digest.map(Committed::Left).ok_or(NoHash::Skipped));
+            }
             Answer::Parts(waiter, parts) => {
                 let _ = waiter.send(Ok(parts));
             }
@@ -89,6 +104,9 @@ impl Answer {
     fn fail(self, why: NoHash) {
         match self {
             Answer::Whole(waiter) => {
+                let _ = waiter.send(Err(why));
+            }
+            Answer::Commit(waiter) => {
                 let _ = waiter.send(Err(why));
             }
             Answer::Parts(waiter, _) => {
@@ -181,6 +199,28 @@ impl RemoteHasher {
         answered.await.unwrap_or_else(|_| Err(gone()))
     }
 
+    /// If the far end's file `temp`, of `size` bytes, has the hash `wanted`, sets its attributes and calls it `name`, in its directory.
+    ///
+    /// # Errors
+    /// [`NoHash::Skipped`]: this hasher does not do so, or not of such names, or cannot read the file; nothing has happened. After
+    /// [`NoHash::Gone`] the file may have its name or not.
+    pub async fn commit(
+        &self,
+        temp: &[u8],
+        size: u64,
+        wanted: &Digest,
+        attrs: &Attrs,
+        name: &[u8],
+    ) -> Result<Committed, NoHash> {
+        if !self.rung.tells_parts() || !ladder::is_plain(temp) || !ladder::is_plain(name) {
+            return Err(NoHash::Skipped);
+        }
+        let (answer, answered) = oneshot::channel();
+        let path = commit::question(wanted, attrs, &ladder::handed_over(temp), name);
+        self.ask(Ask { path, size, answer: Answer::Commit(answer) }).await?;
+        answered.await.unwrap_or_else(|_| Err(gone()))
+    }
+
     /// Asks for the hashes of the far end's file `path` from part `first` on ([`parts`]): of [`ASKED`] parts at most, fewer at
     /// its end, none where it cannot be read. When this returns, the question is on its way; what it returns is the answer.
     ///
@@ -258,7 +298,9 @@ impl Driver {
                 ask = queue.recv(), if !full => {
                     let Some(first) = ask else { break "no longer needed".to_owned() };
                     self.gather(first);
-                    while self.gathered.len() < BATCH && let Ok(more) = queue.try_recv() {
+                    while self.gathered.len() < BATCH
+                        && let Ok(more) = queue.try_recv()
+                    {
                         self.gather(more);
                     }
                 }
@@ -327,7 +369,9 @@ impl Driver {
             self.deadline += Duration::from_millis(ask.size / (SLOWEST_RATE / 1000));
             message.extend_from_slice(&ask.path);
             message.extend_from_slice(end);
-            self.waiting.push_back((ask.path, Some(ask.answer)));
+            // This one is answered by the file's name alone.
+            let name = commit::asked(&ask.path).map(|commit| commit.temp.to_vec());
+            self.waiting.push_back((name.unwrap_or(ask.path), Some(ask.answer)));
         }
         if self.rung.batches() {
             message.extend_from_slice(SENTINEL);
@@ -349,11 +393,15 @@ impl Driver {
                 self.directory(directory)?;
                 continue;
             }
-            let Some((digest, name)) = ladder::parse_line(self.rung.algorithm(), &line) else {
+            let Some(Line { digest, name, committed }) = ladder::parse_line(self.rung.algorithm(), &line) else {
                 return Err(format!("the hasher printed {:?}", String::from_utf8_lossy(&line[..line.len().min(80)])));
             };
             if name.is_empty() {
                 self.part(digest)?;
+                continue;
+            }
+            if committed {
+                self.committed(name, digest)?;
                 continue;
             }
             loop {
@@ -374,6 +422,22 @@ impl Driver {
             }
         }
         Ok(())
+    }
+
+    /// It is asked for of hashers that answer each name.
+    fn committed(&mut self, temp: &[u8], digest: Option<Digest>) -> Result<(), String> {
+        match (self.waiting.pop_front(), digest) {
+            (Some((name, Some(Answer::Commit(waiter)))), Some(digest)) if name == temp => {
+                self.deadline = self.deadline.max(Instant::now() + SLOWEST);
+                let _ = waiter.send(Ok(Committed::Done(digest)));
+                Ok(())
+            }
+            (other, _) => {
+                // Who is at its turn waits for an answer, too.
+                self.waiting.extend(other);
+                Err("the hasher named a file that was not asked for".to_owned())
+            }
+        }
     }
 
     fn directory(&mut self, path: &[u8]) -> Result<(), String> {
@@ -546,6 +610,32 @@ mod tests {
         assert_eq!(first, Ok((0..3).map(|n| of(n, 0)).collect()));
         assert_eq!(second, Ok((0..3).map(|n| of(n, 64)).collect()));
         assert_eq!(whole, Ok(Digest::of(Algorithm::Blake3, b"./f")));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_is_committed_is_told_with_its_hash_and_nothing_else_is_believed() {
+        let (wanted, attrs) = (Digest::of(Algorithm::Blake3, b"./f"), Attrs::default());
+        let commit = |answer: &'static str| async move {
+            let answer = move |name: &[u8]| match commit::asked(name) {
+                Some(asked) => answer.replace("HASH", std::str::from_utf8(asked.wanted).unwrap()),
+                None => line(name),
+            };
+            let hasher = far_end_at_once(answer).await;
+            let (whole, committed) =
+                tokio::join!(hasher.digest(b"g", 1), hasher.commit(b"f", 1, &wanted, &attrs, b"name"));
+            assert!(whole.is_ok());
+            (committed, hasher.digest(b"g", 1).await.is_ok())
+        };
+        assert_eq!(commit("HASH +./f\n").await, (Ok(Committed::Done(wanted)), true));
+        assert_eq!(commit("HASH  ./f\n").await, (Ok(Committed::Left(wanted)), true));
+        let unread = "----------------------------------------------------------------  ./f\n";
+        assert_eq!(commit(unread).await, (Err(NoHash::Skipped), true));
+        for nonsense in ["HASH +./g\n", "+./f\n", "HASH +./f\nHASH +./f\n"] {
+            let (committed, goes_on) = commit(nonsense).await;
+            assert!(!goes_on && (committed.is_err() || nonsense.matches('\n').count() == 2), "{nonsense:?}");
+        }
+        let batches = far_end("b3sum", |name| Some(line(name))).await;
+        assert_eq!(batches.commit(b"f", 1, &wanted, &Attrs::default(), b"name").await, Err(NoHash::Skipped));
     }
 
     #[tokio::test(start_paused = true)]

@@ -2,17 +2,18 @@
 //!
 //! NUL-separated names on standard input; for each, at once and in order, `BLAKE3  NAME` on standard output. A file that
 //! cannot be read is complained about on standard error and has [`UNREADABLE`] for a hash. Questions for parts are answered as
-//! [`super::parts`] has it, and those for directories as [`super::below`] has it.
+//! [`super::parts`] has it, those for directories as [`super::below`] has it, and those for a file and its name as [`super::commit`] has it.
 
 use std::io::{self, BufRead, Read, Seek, SeekFrom, Write};
 
 use super::below::{self, DIRECTORY};
+use super::commit::{self, Commit};
 use super::digest::{Algorithm, Hasher};
 use super::ladder::UNREADABLE;
 use super::parts::{self, ASKED, PART};
 
 /// What `--hash-server=probe` prints: this protocol's name and version.
-pub const PROBE: &str = "hash-server-2";
+pub const PROBE: &str = "hash-server-3";
 
 /// A file that is hashed.
 pub trait Hashed: Read + Seek {}
@@ -28,6 +29,7 @@ pub fn serve(
     mut complaints: impl Write,
     open: impl Fn(&[u8]) -> io::Result<Box<dyn Hashed>>,
     directories: impl Fn(&[u8]) -> Vec<Vec<u8>>,
+    commits: impl Fn(&Commit<'_>) -> io::Result<()>,
 ) -> io::Result<()> {
     let mut name = Vec::new();
     let mut buffer = vec![0; 256 * 1024];
@@ -39,6 +41,8 @@ pub fn serve(
         if name.last() == Some(&0) {
             name.pop();
         }
+        let commit = commit::asked(&name);
+        let plain = commit.as_ref().map_or(&name[..], |commit| commit.temp);
         let hashed = match (parts::asked(&name), below::asked(&name)) {
             (None, Some(path)) => {
                 for path in directories(path).iter().filter(|path| !path.contains(&b'\n')).take(below::MOST) {
@@ -49,8 +53,21 @@ pub fn serve(
             (Some((first, path)), _) => {
                 of_parts(open(path), first, &mut buffer, &mut output)?.map(|()| UNREADABLE.to_vec())
             }
-            (None, None) => open(&name).and_then(|mut file| Ok(hash(&mut file, &mut buffer)?.0)),
+            (None, None) => open(plain).and_then(|mut file| Ok(hash(&mut file, &mut buffer)?.0)),
         };
+        if let (Some(commit), Ok(hash)) = (&commit, &hashed)
+            && hash == commit.wanted
+        {
+            match commits(commit) {
+                Ok(()) => {
+                    output.write_all(&[hash, &commit::DONE[..], commit.temp, b"\n"].concat())?;
+                    output.flush()?;
+                    continue;
+                }
+                // Who asked finds out why.
+                Err(error) => writeln!(complaints, "hopsync: {}: {error}", String::from_utf8_lossy(commit.temp))?,
+            }
+        }
         match hashed {
             Ok(hash) => output.write_all(&hash)?,
             Err(error) => {
@@ -59,7 +76,7 @@ pub fn serve(
             }
         }
         output.write_all(b"  ")?;
-        output.write_all(&name)?;
+        output.write_all(plain)?;
         output.write_all(b"\n")?;
         output.flush()?;
     }
@@ -111,8 +128,14 @@ fn hash(file: &mut impl Read, buffer: &mut [u8]) -> io::Result<(Vec<u8>, u64)> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::sftp::Attrs;
     use crate::verify::digest::Digest;
     use crate::verify::ladder::parse_line;
+
+    /// A line of which nothing is said to have been committed.
+    fn parsed(line: &[u8]) -> Option<(Option<Digest>, &[u8])> {
+        parse_line(Algorithm::Blake3, line).filter(|line| !line.committed).map(|line| (line.digest, line.name))
+    }
 
     #[test]
     fn each_name_is_answered_in_order_and_unreadable_ones_have_no_hash() {
@@ -124,8 +147,8 @@ mod tests {
             }
         };
         let (mut out, mut err) = (Vec::new(), Vec::new());
-        serve(&b"one\0bad\0two\0"[..], &mut out, &mut err, open, |_| Vec::new()).unwrap();
-        let lines: Vec<_> = out.split(|b| *b == b'\n').filter_map(|line| parse_line(Algorithm::Blake3, line)).collect();
+        serve(&b"one\0bad\0two\0"[..], &mut out, &mut err, open, |_| Vec::new(), |_| Ok(())).unwrap();
+        let lines: Vec<_> = out.split(|b| *b == b'\n').filter_map(parsed).collect();
         let expected = [&b"one"[..], b"bad", b"two"]
             .map(|name| ((name != b"bad").then(|| Digest::of(Algorithm::Blake3, name)), name));
         assert_eq!(lines, expected);
@@ -140,11 +163,38 @@ mod tests {
             _ => Vec::new(),
         };
         let mut out = Vec::new();
-        serve(&b"d /a\0d /gone\0"[..], &mut out, &mut Vec::new(), open, directories).unwrap();
+        serve(&b"d /a\0d /gone\0"[..], &mut out, &mut Vec::new(), open, directories, |_| Ok(())).unwrap();
         let lines: Vec<_> = out.split(|b| *b == b'\n').collect();
         assert_eq!([below::told(lines[0]), below::told(lines[1])], [Some(&b"b"[..]), Some(b"b/d e")]);
-        let ends = [2, 3].map(|n| parse_line(Algorithm::Blake3, lines[n]));
+        let ends = [2, 3].map(|n| parsed(lines[n]));
         assert_eq!(ends, [Some((None, &b"d /a"[..])), Some((None, &b"d /gone"[..]))]);
+    }
+
+    #[test]
+    fn only_what_has_the_hash_that_is_wanted_is_committed_and_what_cannot_be_is_told_as_it_is() {
+        let open = |name: &[u8]| -> io::Result<Box<dyn Hashed>> { Ok(Box::new(io::Cursor::new(name.to_vec()))) };
+        let asks = [("./right", "a", "./right"), ("./wrong", "b", "./other"), ("./right", "refused", "./right")];
+        let questions = asks.map(|(temp, name, content)| {
+            let wanted = Digest::of(Algorithm::Blake3, content.as_bytes());
+            commit::question(
+                &wanted,
+                &Attrs { permissions: Some(0o640), ..Attrs::default() },
+                temp.as_bytes(),
+                name.as_bytes(),
+            )
+        });
+        let (mut out, done) = (Vec::new(), std::cell::RefCell::new(Vec::new()));
+        let commits = |asked: &Commit<'_>| {
+            done.borrow_mut().push((asked.name.to_vec(), asked.mode));
+            if asked.name == b"refused" { Err(io::ErrorKind::IsADirectory.into()) } else { Ok(()) }
+        };
+        serve(&questions.join(&0)[..], &mut out, &mut Vec::new(), open, |_| Vec::new(), commits).unwrap();
+        let lines: Vec<_> = out.split(|b| *b == b'\n').filter_map(|line| parse_line(Algorithm::Blake3, line)).collect();
+        let told: Vec<_> = lines.iter().map(|line| (line.digest, line.name, line.committed)).collect();
+        let of = |name: &'static [u8]| Some(Digest::of(Algorithm::Blake3, name));
+        let (right, wrong) = (&b"./right"[..], &b"./wrong"[..]);
+        assert_eq!(told, [(of(right), right, true), (of(wrong), wrong, false), (of(right), right, false)]);
+        assert_eq!(done.into_inner(), [(b"a".to_vec(), Some(0o640)), (b"refused".to_vec(), Some(0o640))]);
     }
 
     #[test]
@@ -158,8 +208,8 @@ mod tests {
             }
         };
         let (mut out, mut err) = (Vec::new(), Vec::new());
-        serve(&b"b0 /f\0b2 /f\0b3 /f\0b0 /gone\0"[..], &mut out, &mut err, open, |_| Vec::new()).unwrap();
-        let lines: Vec<_> = out.split(|b| *b == b'\n').filter_map(|line| parse_line(Algorithm::Blake3, line)).collect();
+        serve(&b"b0 /f\0b2 /f\0b3 /f\0b0 /gone\0"[..], &mut out, &mut err, open, |_| Vec::new(), |_| Ok(())).unwrap();
+        let lines: Vec<_> = out.split(|b| *b == b'\n').filter_map(parsed).collect();
         let part =
             |n: usize| (data.chunks(PART as usize).nth(n).map(|part| Digest::of(Algorithm::Blake3, part)), &b""[..]);
         let end = |name| (None, name);

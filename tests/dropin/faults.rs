@@ -23,6 +23,7 @@ const READDIR: u8 = 12;
 const MKDIR: u8 = 14;
 const SYMLINK: u8 = 20;
 const EXTENDED: u8 = 200;
+const RENAME: u8 = 18;
 // SSH_FX_* (§7).
 const PERMISSION_DENIED: u32 = 3;
 const FAILURE: u32 = 4;
@@ -346,7 +347,9 @@ fn a_full_disk_or_a_refusal_at_one_file_harms_no_other() -> Tried {
         // EXTENDED's first ones are limits@ on each channel.
         let nth = if request == EXTENDED { 60 } else { 50 };
         let bed = target([(Nth::Only(nth), Trouble::Answer { request, status, text })])?;
-        let (ran, source, dest) = carry(&bed, Way::Push, &[])?;
+        // Who hashes a file there gives it its name, too.
+        let options: &[&str] = if request == EXTENDED { &["--verify=readback"] } else { &[] };
+        let (ran, source, dest) = carry(&bed, Way::Push, options)?;
         let ran = ran.exits(23).map_err(|e| format!("{text}: {e}"))?;
         assert_eq!((ran.report.count("failed"), ran.report.count("verified")), (1, FILES - 1), "{}", ran.said());
         let rows = ran.report.summary()["troubles"].as_array().cloned().unwrap_or_default();
@@ -358,6 +361,26 @@ fn a_full_disk_or_a_refusal_at_one_file_harms_no_other() -> Tried {
         let again = go(&bed, ["-a", &slash(&source), &bed.operand("there")])?.well()?;
         assert_eq!((again.report.count("verified"), again.report.count("unchanged")), (1, FILES - 1));
         same(&source, &dest, ALL)?;
+    }
+    Ok(())
+}
+
+#[test]
+fn whoever_hashes_a_file_there_gives_it_its_name() -> Tried {
+    // A file without bytes is not hashed.
+    for (options, failed) in [(&[][..], 1), (&["--verify=readback"], FILES)] {
+        let bed = Embedded::target(|config| {
+            config.extensions.posix_rename = false;
+            let refused = Trouble::Answer { request: RENAME, status: PERMISSION_DENIED, text: "" };
+            config.faults = Faults::new([(Nth::Always, refused)]);
+        })?;
+        let (ran, source, dest) = carry(&bed, Way::Push, options)?;
+        let ran = ran.exits(23)?;
+        let counts = ["failed", "verified"].map(|count| ran.report.count(count));
+        assert_eq!(counts, [failed, FILES - failed], "{}", ran.said());
+        assert!(ran.report.trouble(TARGET, "rename", "permission").is_some(), "{}", ran.said());
+        no_partial(&source, &dest)?;
+        assert_eq!(temps(&dest)?, Vec::<PathBuf>::new());
     }
     Ok(())
 }

@@ -45,6 +45,31 @@ fn clients_that_are_killed_leave_neither_handles_nor_temporary_files() -> Tried 
 }
 
 #[test]
+fn whoever_hashes_a_file_there_gives_it_its_name_through_the_holder_too() -> Tried {
+    const RENAME: u8 = 18;
+    let bed = Embedded::target(|config| {
+        // All that would rename by SFTP is refused.
+        config.extensions.posix_rename = false;
+        let refused = Trouble::Answer { request: RENAME, status: 3, text: "" };
+        config.faults = Faults::new([(Nth::Always, refused)]);
+    })?;
+    let crowd = Crowd::of(&bed)?;
+    let here = bed.client().dir().join("here");
+    let sources = files(&here, 3, 50_000)?;
+    let there = bed.far().join("there");
+    fs::create_dir_all(&there)?;
+    fs::write(there.join("f1"), "old")?;
+    let ran = crowd.storm(3, |n| vec![path(&sources[n]), bed.operand("there/")], |_| {})?;
+    all_well(&ran);
+    same_files(&here, &there)?;
+    assert!(ran.iter().all(|ran| ran.report.last().is_some_and(|summary| summary["verified"] == 1)));
+    let mut command = crowd.command([path(&sources[0]), bed.operand("there/again")]);
+    command.arg("--verify=readback");
+    assert_eq!(run(command, DEADLINE)?.code, 23);
+    Ok(())
+}
+
+#[test]
 fn a_refused_login_is_tried_once_and_told_to_everyone_as_without_sharing() -> Tried {
     let bed = Embedded::start()?;
     let mut crowd = Crowd::of(&bed)?;

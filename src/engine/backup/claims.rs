@@ -11,7 +11,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use crate::engine::directory::Directory;
 use crate::engine::finish::below;
 use crate::engine::run::Run;
-use crate::entry::Entry;
+use crate::entry::{Entry, Meta};
 use crate::plan::diff::Step;
 use crate::plan::quick_check::{Decision, Differs, MakeWay};
 
@@ -100,7 +100,8 @@ impl Claims {
     /// deleted in it. What a backup has taken the place of already is decided anew.
     pub async fn claim(&self, run: &Arc<Run>, dir: &[u8], steps: &mut [Step], goes: &[Entry]) {
         let Some(backup) = run.job.options.backup.as_ref().filter(|_| !run.job.options.dry_run) else { return };
-        let lies = place::lies(run).await;
+        // Where that cannot be told, nothing is backed up.
+        let Ok(lies) = place::lies(run).await else { return };
         let mut wait = Vec::new();
         {
             let mut state = self.state();
@@ -118,17 +119,25 @@ impl Claims {
         for (index, taken) in wait {
             let _ = taken.known().await;
             let step = &mut steps[index];
-            // What cannot be looked at will tell when it is delivered.
-            let there = run.dest.stat(&below(dir, &step.entry.name), false).await.ok().flatten();
-            if let Some(meta) = there.filter(|meta| !meta.is_dir()) {
-                step.decision = match meta.kind == step.entry.meta.kind {
-                    true => Decision::Update(Differs { content: true, ..Differs::default() }),
-                    false => Decision::Replace(MakeWay::Unlink),
-                };
-                step.old = Some(Entry { name: step.entry.name.clone(), meta, target: None });
-            }
+            // What cannot be looked at is there, as far as we know: it is to be kept before anything takes its place.
+            let there = run.dest.stat(&below(dir, &step.entry.name), false).await;
+            redecide(step, there.unwrap_or_else(|_| Some(step.entry.meta.clone())));
         }
     }
+}
+
+/// What is to be done where a backup has been put, or was to be: `there` is what there is now.
+fn redecide(step: &mut Step, there: Option<Meta>) {
+    step.decision = match &there {
+        // (A directory cannot be a backup's, and keeps its decision.)
+        Some(meta) if meta.is_dir() => return,
+        Some(meta) if meta.kind == step.entry.meta.kind => {
+            Decision::Update(Differs { content: true, ..Differs::default() })
+        }
+        Some(_) => Decision::Replace(MakeWay::Unlink),
+        None => Decision::Create,
+    };
+    step.old = there.map(|meta| Entry { name: step.entry.name.clone(), meta, target: None });
 }
 
 /// Which of a directory's entries lie where something's backup could go, and whether one is likely to.
@@ -176,7 +185,7 @@ fn concerned(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::entry::{Kind, Meta};
+    use crate::entry::Kind;
 
     fn entry(name: &str) -> Entry {
         let (size, mtime, mode) = (1, 1, 0o644);
@@ -228,6 +237,22 @@ mod tests {
         assert!(claims.has_taken(b"g~") && !claims.has_taken(b"h~"));
         let (claims, within) = (claimed(&[".old/a"]), Lies::Within(b".old".to_vec()));
         assert_eq!([name(&claims, &within, "a", ""), name(&claims, &within, "a~", "")], ["a~", "a~~"]);
+    }
+
+    #[test]
+    fn where_a_backup_went_it_is_decided_anew() {
+        let (content, there) = (Differs { content: true, ..Differs::default() }, entry("f").meta);
+        let link = Meta { kind: Kind::Symlink, ..there.clone() };
+        for (there, decision) in [
+            (Some(there), Decision::Update(content)),
+            (Some(link), Decision::Replace(MakeWay::Unlink)),
+            // Its own old file made way for a backup that never came.
+            (None, Decision::Create),
+        ] {
+            let mut step = Step { old: Some(entry("f")), ..step("f", Decision::Unchanged) };
+            redecide(&mut step, there.clone());
+            assert_eq!((step.decision, step.old.map(|old| old.meta)), (decision, there));
+        }
     }
 
     #[test]

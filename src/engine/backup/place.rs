@@ -19,7 +19,8 @@ use crate::engine::run::Run;
 pub struct Place {
     /// The directory of `--backup-dir`, found or made when the first backup is.
     dir: OnceCell<Arc<dyn Tree>>,
-    lies: OnceCell<Lies>,
+    /// Or why it cannot be told: then nothing is backed up, and nothing replaced that would have to be.
+    lies: OnceCell<Result<Lies, Fault>>,
     /// The directories in it that were found or made, but for those that were deleted since. Only where it is known where it lies.
     ready: Mutex<HashMap<Vec<u8>, Arc<Ready>>>,
     /// Files under way of which the old content is kept already. What is under their names now may be the new one, or half of it:
@@ -40,7 +41,7 @@ impl Place {
 
     /// A directory of the destination was deleted.
     pub fn gone(&self, path: &[u8]) {
-        let Some(Lies::Within(dir)) = self.lies.get() else { return };
+        let Some(Ok(Lies::Within(dir))) = self.lies.get() else { return };
         if is_within(path, dir) || is_within(dir, path) {
             let mut known = self.ready.lock().unwrap_or_else(PoisonError::into_inner);
             known.retain(|parent, _| !is_within(&below(dir, parent), path));
@@ -126,7 +127,7 @@ pub struct Target {
 
 pub async fn target(run: &Run, path: &[u8]) -> Result<Option<Target>, Fault> {
     let Some(backup) = &run.job.options.backup else { return Ok(None) };
-    let lies = lies(run).await;
+    let lies = lies(run).await.map_err(Clone::clone)?;
     let (name, taken) = run.backups.claims.name(lies, path, [path, &backup.suffix].concat(), &backup.suffix);
     if split(&name).1.len() > NAME_MAX {
         let text = format!("\"{}\": the backup's name would be too long", String::from_utf8_lossy(path));
@@ -215,30 +216,39 @@ pub async fn in_any_order(run: &Run, mut paths: impl Iterator<Item = Vec<u8>>) -
         return false;
     }
     match lies(run).await {
-        Lies::Beside | Lies::Apart => true,
-        Lies::Within(dir) => !paths.any(|path| is_within(&path, dir) || is_within(dir, &path)),
-        Lies::Above(_) | Lies::Elsewhere => false,
+        Ok(Lies::Beside | Lies::Apart) => true,
+        Ok(Lies::Within(dir)) => !paths.any(|path| is_within(&path, dir) || is_within(dir, &path)),
+        Ok(Lies::Above(_) | Lies::Elsewhere) | Err(_) => false,
     }
 }
 
 /// Where backups lie.
-pub async fn lies(run: &Run) -> &Lies {
+///
+/// # Errors
+/// The way there was lost for good when it was asked. It is not asked again: meanwhile names may have been passed that a backup must not
+/// take.
+pub async fn lies(run: &Run) -> Result<&Lies, &Fault> {
     let Some(dir) = run.job.options.backup.as_ref().and_then(|backup| backup.dir.as_ref()) else {
-        return &Lies::Beside;
+        return Ok(&Lies::Beside);
     };
     if run.job.options.keep_dirlinks {
         // A directory behind a link may lie anywhere.
-        return &Lies::Elsewhere;
+        return Ok(&Lies::Elsewhere);
     }
     let lies = run.backups.lies.get_or_init(|| async {
         let (dest, place) = tokio::join!(run.dest.absolute(), leads_to(run, dir));
         match (dest, place) {
-            (Ok(dest), Ok(Some(place))) => seen_from(&dest, &place),
+            (Ok(dest), Ok(Some(place))) => Ok(seen_from(&dest, &place)),
+            (Err(fault), _) | (_, Err(fault)) if lost(&fault) => Err(fault),
             // What is wrong with it is told when it is needed.
-            _ => Lies::Elsewhere,
+            _ => Ok(Lies::Elsewhere),
         }
     });
-    lies.await
+    lies.await.as_ref()
+}
+
+fn lost(fault: &Fault) -> bool {
+    matches!(fault.cause, Cause::Lost | Cause::Timeout | Cause::Cancelled)
 }
 
 /// Where a directory lies, seen from another, both given by their whole paths.
@@ -330,7 +340,7 @@ mod tests {
     #[test]
     fn a_directory_for_backups_that_was_deleted_is_looked_for_again() {
         let place = Place::default();
-        place.lies.set(Lies::Within(b".old".to_vec())).expect("it is not known yet");
+        place.lies.set(Ok(Lies::Within(b".old".to_vec()))).expect("it is not known yet");
         let known = |place: &Place, parent: &[u8]| place.ready.lock().expect("no panic").contains_key(parent);
         for (gone, stays) in [("a", true), (".old/b", true), (".old/a/c", true), (".old/a", false), (".old", false)] {
             place.ready(b"a");

@@ -3,7 +3,7 @@
 use bytes::{BufMut, Bytes, BytesMut};
 
 use super::super::attrs::Attrs;
-use super::{Cursor, DIGEST, GET, Handle, PUT, op, put_string};
+use super::{COMMIT, Cursor, DIGEST, GET, Handle, PUT, op, put_string};
 
 /// Everything that we ask of a server. Paths are bytes.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -108,6 +108,15 @@ pub enum Request<'a> {
     Digest {
         path: &'a [u8],
         size: u64,
+    },
+    /// [`COMMIT`]: the same, and `name` for the file in its directory, with these attributes, if the hash is `wanted`
+    /// ([`crate::share::digest`]).
+    Commit {
+        temp: &'a [u8],
+        size: u64,
+        wanted: &'a [u8],
+        attrs: Attrs,
+        name: &'a [u8],
     },
     /// [`PUT`]: OPEN (exclusive), WRITE and CLOSE in one, of a file of which this is all.
     Put {
@@ -249,6 +258,14 @@ impl Request<'_> {
                 out.put_u64(*size);
                 put_string(out, path);
             }
+            Request::Commit { temp, size, wanted, attrs, name } => {
+                extended(out, id, COMMIT);
+                out.put_u64(*size);
+                for text in [temp, wanted, name] {
+                    put_string(out, text);
+                }
+                attrs.encode(out);
+            }
             Request::Put { path, mode, data } => {
                 extended(out, id, PUT);
                 out.put_u32(*mode);
@@ -295,7 +312,7 @@ impl Request<'_> {
             Request::Read { len, .. } => Expect::Data(*len),
             Request::Readdir { .. } | Request::Realpath { .. } | Request::Readlink { .. } => Expect::Name,
             Request::Lstat { .. } | Request::Stat { .. } | Request::Fstat { .. } => Expect::Attrs,
-            Request::Limits | Request::Digest { .. } | Request::Get { .. } => Expect::Extended,
+            Request::Limits | Request::Digest { .. } | Request::Commit { .. } | Request::Get { .. } => Expect::Extended,
             Request::Relayed { .. } => Expect::Relayed,
             _ => Expect::Status,
         }

@@ -15,11 +15,12 @@ use rustix::process;
 
 use crate::entry::Meta;
 use crate::fault::{Fault, Stage};
-use crate::tree::{Result, join};
+use crate::tree::{Change, Result, join};
 use crate::verify::below::{ENTRIES, MOST, SEEN};
+use crate::verify::commit::Commit;
 
 use super::blocking;
-use super::root::meta;
+use super::root::{apply, meta};
 
 /// What a local operand is: follows symlinks, as rsync does for an operand with a trailing slash.
 pub async fn stat_operand(path: &Path, follow: bool) -> Result<Option<Meta>> {
@@ -162,6 +163,20 @@ pub fn umask() -> u32 {
 pub fn open_to_hash(path: &[u8]) -> io::Result<File> {
     let flags = OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NONBLOCK;
     Ok(File::from(fs::open(OsStr::from_bytes(path), flags, Mode::empty())?))
+}
+
+/// Gives a file that another host's `hopsync` has seen proven its attributes and its name.
+pub fn commit_proven(commit: &Commit<'_>) -> io::Result<()> {
+    let at = commit.temp.iter().rposition(|byte| *byte == b'/').map_or(0, |slash| slash + 1);
+    let (dir, temp) = commit.temp.split_at(at);
+    let dir = OsStr::from_bytes(if dir.is_empty() { b"." } else { dir });
+    let dir = fs::open(dir, OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())?;
+    let (uid, gid) = commit.owner.unzip();
+    let (atime, mtime) = commit.times.unzip();
+    let mtime = mtime.map(|seconds| (i64::from(seconds), 0));
+    let change = Change { mode: commit.mode, mtime, atime: atime.map(i64::from), owner: uid, group: gid };
+    apply(&dir, OsStr::from_bytes(temp), &change, false)?;
+    Ok(fs::renameat(&dir, OsStr::from_bytes(temp), &dir, OsStr::from_bytes(commit.name))?)
 }
 
 /// The file of `--log-file`: what is in it stays.

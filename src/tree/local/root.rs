@@ -48,16 +48,21 @@ impl Root {
     }
 
     pub(super) fn walk(&self, path: &[u8], flags: OFlags) -> io::Result<OwnedFd> {
+        self.walk_making(path, flags, Mode::empty())
+    }
+
+    /// As [`Root::walk`]; a file that `flags` make gets this mode.
+    fn walk_making(&self, path: &[u8], flags: OFlags, mode: Mode) -> io::Result<OwnedFd> {
         let flags = flags | OFlags::CLOEXEC;
         let name = OsStr::from_bytes(if path.is_empty() { b"." } else { path });
         if self.follow == Follow::Anywhere {
-            return Ok(fs::openat(&self.dir, name, flags, Mode::empty())?);
+            return Ok(fs::openat(&self.dir, name, flags, mode)?);
         }
         let mut resolve = ResolveFlags::BENEATH | ResolveFlags::NO_MAGICLINKS;
         if self.follow == Follow::No {
             resolve |= ResolveFlags::NO_SYMLINKS;
         }
-        match fs::openat2(&self.dir, name, flags, Mode::empty(), resolve) {
+        match fs::openat2(&self.dir, name, flags, mode, resolve) {
             Err(Errno::NOSYS | Errno::PERM) => {}
             other => return Ok(other?),
         }
@@ -66,8 +71,9 @@ impl Root {
         let mut names = path.split(|byte| *byte == b'/').filter(|name| !name.is_empty()).peekable();
         while let Some(name) = names.next() {
             let last = names.peek().is_none();
-            let step = if last { flags } else { OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC };
-            dir = fs::openat(&dir, OsStr::from_bytes(name), step | OFlags::NOFOLLOW, Mode::empty())?;
+            let above = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
+            let (step, mode) = if last { (flags, mode) } else { (above, Mode::empty()) };
+            dir = fs::openat(&dir, OsStr::from_bytes(name), step | OFlags::NOFOLLOW, mode)?;
         }
         Ok(dir)
     }
@@ -139,13 +145,21 @@ pub(super) fn create(root: &Root, path: &[u8], mode: u32, exclusive: bool) -> io
     if *settled {
         return Err(io::ErrorKind::Interrupted.into());
     }
-    let (dir, name) = root.parent(path)?;
     // Reading is for the hash of what was written.
     let mut flags = OFlags::RDWR | OFlags::CREATE | OFlags::CLOEXEC | OFlags::NOFOLLOW;
     if exclusive {
         flags |= OFlags::EXCL;
     }
-    Ok(File::from(fs::openat(&dir, name, flags, Mode::from_raw_mode(mode & 0o777))?))
+    let mode = Mode::from_raw_mode(mode & 0o777);
+    let file = match root.follow {
+        // One call for the way and the file, as in [`open_for_reading`].
+        Follow::No => root.walk_making(path, flags, mode)?,
+        _ => {
+            let (dir, name) = root.parent(path)?;
+            fs::openat(&dir, name, flags, mode)?
+        }
+    };
+    Ok(File::from(file))
 }
 
 /// Reads `len` bytes, or what there is of them.

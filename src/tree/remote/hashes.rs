@@ -2,12 +2,14 @@
 
 use std::sync::Arc;
 
-use crate::fault::{Fault, Stage};
-use crate::verify::remote::NoHash;
+use crate::fault::{Cause, Fault, Stage};
+use crate::sftp::Request;
+use crate::verify::remote::{Committed, NoHash};
 use crate::verify::{Algorithm, Digest};
 
-use super::super::Result;
+use super::super::{Change, Proven, Result, split};
 use super::RemoteTree;
+use super::attributes::attrs;
 use super::link::State;
 use super::pool::{Lease, Pool};
 
@@ -20,7 +22,7 @@ pub async fn by_hasher(
 ) -> Result<Option<(Digest, &'static str)>> {
     let remote = &tree.remote;
     let work = |pool: Arc<Pool>, lease: Lease, _| async move {
-        let Some(hasher) = pool.far().await.hasher.filter(|h| h.rung.algorithm() == algorithm) else {
+        let Some(hasher) = pool.hasher().await.filter(|h| h.rung.algorithm() == algorithm) else {
             return Ok(None);
         };
         let asked = if hasher.is_shared() {
@@ -44,8 +46,51 @@ pub async fn by_hasher(
     tree.again(work).await
 }
 
+/// Has the hasher see that the server's file `temp` has this hash, set its attributes, and give it the name `path`, in one. `None` where
+/// it does not do such a thing. What is lost is not asked for again: nobody could tell whether the file has its name.
+pub async fn commit(
+    tree: &RemoteTree,
+    temp: &[u8],
+    path: &[u8],
+    change: &Change,
+    (wanted, size): (Digest, u64),
+) -> Result<Option<Proven>> {
+    let remote = &tree.remote;
+    let (pool, lease) = remote.lease().await?;
+    let Some(hasher) = pool.hasher().await.filter(|h| h.rung.algorithm() == wanted.algorithm && h.rung.tells_parts())
+    else {
+        return Ok(None);
+    };
+    let ((directory, _), (there, name)) = (split(temp), split(path));
+    if directory != there || name.is_empty() {
+        return Ok(None);
+    }
+    let by = hasher.rung.name();
+    let attrs = attrs(change).next().unwrap_or_default();
+    let asked = match hasher.is_shared() {
+        true => crate::share::digest::commit(&lease.session, temp, size, &wanted, attrs, name).await?,
+        false => hasher.commit(temp, size, &wanted, &attrs, name).await,
+    };
+    match asked {
+        Ok(Committed::Done(digest)) => Ok(Some(Proven { digest, by, committed: true })),
+        Ok(Committed::Left(digest)) => Ok(Some(Proven { digest, by, committed: false })),
+        Err(NoHash::Skipped) => Ok(None),
+        Err(NoHash::Gone(why)) => {
+            if !pool.link.is_over() {
+                pool.forget_hasher(&why);
+            }
+            // A channel of a lost connection knows why. Where the file still lies there, it has not been given its name, and is dealt with
+            // as if nothing had been asked.
+            let found = lease.session.submit(&Request::Lstat { path: temp }).attrs(Stage::Hash, temp).await?;
+            let unknown =
+                || tree.fault(Stage::Hash, Cause::Lost, path, "the hasher ended while it gave the file its name");
+            found.map(|_| None).ok_or_else(unknown)
+        }
+    }
+}
+
 /// The directories below the server's directory `at`, if they are told.
 pub async fn below(tree: &RemoteTree, at: &[u8]) -> Option<Vec<Vec<u8>>> {
-    let hasher = tree.remote.pool().await.ok()?.far().await.hasher.filter(|hasher| !hasher.is_shared())?;
+    let hasher = tree.remote.pool().await.ok()?.hasher().await.filter(|hasher| !hasher.is_shared())?;
     hasher.below(at).await.ok()
 }

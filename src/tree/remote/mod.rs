@@ -252,10 +252,10 @@ impl Remote {
     /// The hash that the far end can make; BLAKE3 where everything is read back.
     pub async fn algorithm(&self) -> Algorithm {
         while let Ok(pool) = self.pool().await {
-            let far = pool.far().await;
+            let hasher = pool.hasher().await;
             // A connection that is lost meanwhile knows of none.
             if !pool.link.is_over() {
-                return far.hasher.map_or(Algorithm::Blake3, |hasher| hasher.rung.algorithm());
+                return hasher.map_or(Algorithm::Blake3, |hasher| hasher.rung.algorithm());
             }
         }
         Algorithm::Blake3

@@ -85,7 +85,7 @@ pub async fn hasher(pool: &Pool, algorithm: Algorithm) -> Option<RemoteHasher> {
     let usable = |hasher: &RemoteHasher| {
         hasher.rung.algorithm() == algorithm && hasher.rung.tells_parts() && !hasher.is_shared()
     };
-    pool.far().await.hasher.filter(usable)
+    pool.hasher().await.filter(usable)
 }
 
 /// As [`super::super::Tree::parts`]; `path` is the server's.

@@ -265,6 +265,14 @@ impl Pool {
         }
     }
 
+    /// The far end's hasher, as [`Pool::far`] has it: asked for with each file.
+    pub async fn hasher(&self) -> Option<RemoteHasher> {
+        if let Some(far) = &*self.far.borrow() {
+            return far.hasher.clone();
+        }
+        self.far().await.hasher
+    }
+
     /// The hasher has failed: nobody asks it again.
     pub fn forget_hasher(&self, why: &str) {
         let gone = self.far.send_if_modified(|far| far.as_mut().is_some_and(|far| far.hasher.take().is_some()));
@@ -413,7 +421,7 @@ impl Pool {
                 }
                 if refused > 0 {
                     // The hashing channel is asked for before any second one and counts if it was granted.
-                    let known = pool.far().await.hasher.is_some();
+                    let known = pool.hasher().await.is_some();
                     let hashing = known || pool.link.is_over() && pool.hashing.get().is_some();
                     pool.found_limit(open, pool.settings.hashing && hashing, refused);
                 }

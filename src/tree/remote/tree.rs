@@ -14,7 +14,7 @@ use crate::sftp::wire::BoxFuture;
 use crate::sftp::{Attrs, Request};
 use crate::verify::{Algorithm, Digest};
 
-use super::super::{Answer, Change, How, Identity, Listing, Result, Sink, Source, Tree, Used, join};
+use super::super::{Answer, Change, How, Identity, Listing, Proven, Result, Sink, Source, Tree, Used, join};
 use super::attributes::{attrs, set};
 use super::pool::{Lease, Pool};
 use super::{READBACK, Remote, copy, file, hashes, listing, parts, readback, rename, small};
@@ -331,6 +331,23 @@ impl Tree for RemoteTree {
             }
             self.remote.progressed();
             Ok(())
+        })
+    }
+
+    fn commit_proven<'a>(
+        &'a self,
+        temp: &'a [u8],
+        path: &'a [u8],
+        change: Change,
+        wanted: (Digest, u64),
+    ) -> BoxFuture<'a, Result<Option<Proven>>> {
+        Box::pin(async move {
+            let (from, to) = (self.at_change(temp), self.at_change(path));
+            let proven = hashes::commit(self, &from, &to, &change, wanted).await?;
+            if proven.is_some_and(|proven| proven.committed) {
+                self.remote.progressed();
+            }
+            Ok(proven)
         })
     }
 
