@@ -9,6 +9,10 @@ use hopsync::plan::diff::{Filters, diff_dir};
 use hopsync::plan::filter::{Filter, Rule, Side};
 use hopsync::plan::order;
 use hopsync::plan::quick_check::Context;
+use hopsync::plan::search::{Blocks, Search};
+use hopsync::verify::Algorithm;
+use hopsync::verify::blocks::{self, Sum};
+use hopsync::verify::gmac::Key;
 
 const DIRECTORIES: u64 = 1000;
 const ENTRIES: u64 = 1000;
@@ -121,5 +125,37 @@ fn sort(c: &mut Criterion) {
     });
 }
 
-criterion_group!(plan, diff, filter, sort);
+/// 64 MiB searched for the blocks of another version: found one behind the other, one byte further on, and none at all.
+fn search(c: &mut Criterion) {
+    let random = |seed: u64, len: u64| -> Vec<u8> {
+        let mut state = seed;
+        let byte = |_| {
+            state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+            (state >> 56) as u8
+        };
+        (0..len).map(byte).collect()
+    };
+    let (algorithm, length) = (Algorithm::Gmac(Key::own()), blocks::length(100 << 20));
+    let old = random(1, 64 << 20);
+    let sums = old.chunks(length as usize).enumerate().map(|(n, block)| (n as u64 * length, Sum::of(algorithm, block)));
+    let known = Blocks::new(length, sums);
+    let mut group = c.benchmark_group("plan/search");
+    group.throughput(Throughput::Bytes(old.len() as u64));
+    group.sample_size(10);
+    let moved = [&[7][..], &old[..old.len() - 1]].concat();
+    for (name, new) in [("same", &old), ("moved", &moved), ("other", &random(2, 64 << 20))] {
+        group.bench_function(name, |b| {
+            b.iter(|| {
+                let mut search = Search::default();
+                let stretches = new.chunks(1 << 20).map(|stretch| {
+                    search.feed(stretch);
+                    search.go(&known, false, |window| blocks::strong(algorithm, window)).len()
+                });
+                black_box(stretches.sum::<usize>())
+            });
+        });
+    }
+}
+
+criterion_group!(plan, diff, filter, sort, search);
 criterion_main!(plan);

@@ -12,9 +12,10 @@ use hopsync::sftp::Attrs;
 use hopsync::tree::remote::link::{CommandConnector, Connector};
 use hopsync::verify::Digest;
 use hopsync::verify::below::ENTRIES;
+use hopsync::verify::blocks::{SPAN, Sum};
 use hopsync::verify::gmac::{BLOCK, Key};
 use hopsync::verify::ladder::{self, Rung};
-use hopsync::verify::parts::{ASKED, PART};
+use hopsync::verify::parts::{ASKED, Of, PART};
 use hopsync::verify::remote::{self, Committed, NoHash, RemoteHasher};
 
 /// A "remote" shell that runs its command here: what a wrapper given to `-e` may do.
@@ -131,7 +132,7 @@ async fn thousands_of_files_asked_for_at_once_are_hashed_by_each_of_the_scripts_
         let whole = hasher.digest(odd.to_str().unwrap().as_bytes(), 3).await;
         assert_eq!(whole, Ok(Digest::of(rung.algorithm(), b"odd")));
         if !rung.tells_parts() {
-            assert_eq!(parts(large, 0).await, Err(NoHash::Skipped));
+            assert_eq!(parts(large, Of::Parts(0)).await, Err(NoHash::Skipped));
         } else {
             // At and around the borders of parts, of what one answer tells, and of what is read at once.
             let (part, block) = (PART as usize, BLOCK);
@@ -142,10 +143,32 @@ async fn thousands_of_files_asked_for_at_once_are_hashed_by_each_of_the_scripts_
                 let expected: Vec<Digest> = data.chunks(part).map(of).collect();
                 for first in [0, 1, ASKED] {
                     let from = expected.iter().skip(first as usize).take(ASKED as usize);
-                    assert_eq!(parts(large.clone(), first).await, Ok(from.copied().collect()), "{rung:?}, {size}");
+                    assert_eq!(
+                        parts(large.clone(), Of::Parts(first)).await,
+                        Ok(from.copied().collect()),
+                        "{rung:?}, {size}"
+                    );
                 }
             }
-            assert_eq!(parts(dir.path().join("is not there"), 0).await, Ok(Vec::new()));
+            assert_eq!(parts(dir.path().join("is not there"), Of::Parts(0)).await, Ok(Vec::new()));
+            // The sums of blocks, of every length.
+            for size in [0, 1, 17 << 10, (17 << 10) + 1, 255 << 10, (255 << 10) + 5, SPAN as usize + 70_000] {
+                let data: Vec<u8> = (0..size).map(|n| (n % 251) as u8).collect();
+                std::fs::write(&large, &data).unwrap();
+                for length in [17 << 10, 51 << 10, 255 << 10] {
+                    let of = |block: &[u8]| Sum::of(rung.algorithm(), block);
+                    let expected: Vec<Sum> = data.chunks(length).map(of).collect();
+                    for at in [0, 255 << 10, SPAN] {
+                        let length = length as u64;
+                        let told = parts(large.clone(), Of::Blocks { length, at }).await.unwrap();
+                        let told: Vec<Sum> = told.iter().map(Sum::told).collect();
+                        let from = expected.iter().skip((at / length) as usize).take((SPAN / length) as usize);
+                        assert_eq!(told, from.copied().collect::<Vec<_>>(), "{rung:?}, {size} by {length} from {at}");
+                    }
+                }
+            }
+            let nothing = Of::Blocks { length: 17 << 10, at: 0 };
+            assert_eq!(parts(dir.path().join("is not there"), nothing).await, Ok(Vec::new()));
         }
         let below = |path: std::path::PathBuf| {
             let hasher = hasher.clone();

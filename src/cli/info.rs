@@ -72,7 +72,7 @@ Use ITEM or ITEM1 for what -vv tells, ITEM0 for silence.
 DEL        Where a pass of deletions begins
 DELTASUM   How much of files was found at the destination, at the end
 FILTER     What the filter rules say of a name
-FLIST      Whether files may be made of parts that the destination has
+FLIST      Whether files may be made of what the destination has of them
 ALL        All of them
 NONE       None of them
 HELP       This text

@@ -22,8 +22,12 @@ const LARGE_SHARE: u64 = 8 << 20;
 /// after the other they would take that long each.
 const SOON: Duration = Duration::from_millis(100);
 
+/// Files of ours that are searched at once for what another one has ([`super::delta`]); some 3 MiB each.
+const SEARCHES: usize = 4;
+
 /// Shared by everything that holds data or works on files.
 pub struct Budget {
+    searches: Arc<Semaphore>,
     large: Arc<Semaphore>,
     bytes: Arc<Semaphore>,
     files: Arc<Semaphore>,
@@ -38,6 +42,7 @@ impl Budget {
     /// `bwlimit` in bytes per second.
     pub fn new(bwlimit: Option<u64>) -> Budget {
         Budget {
+            searches: Arc::new(Semaphore::new(SEARCHES)),
             large: Arc::new(Semaphore::new(LARGE)),
             bytes: Arc::new(Semaphore::new(BYTES)),
             files: Arc::new(Semaphore::new(FILES)),
@@ -59,6 +64,11 @@ impl Budget {
     /// Waits until a file of `size` bytes may be opened to move in pieces; held until its last piece has moved.
     pub async fn large(&self, size: u64) -> OwnedSemaphorePermit {
         hold(&self.large, size.min(LARGE_SHARE) as usize).await
+    }
+
+    /// A permit for each file that may be searched now.
+    pub fn searches(&self) -> Arc<Semaphore> {
+        self.searches.clone()
     }
 
     /// Waits until `len` more bytes may be held, and may go by `--bwlimit`.

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures::future;
-use tokio::sync::OnceCell;
+use tokio::sync::{OnceCell, oneshot};
 
 use crate::entry::Meta;
 use crate::fault::{Cause, Fault, Stage};
@@ -15,9 +15,9 @@ use crate::verify::{Algorithm, Digest};
 
 use super::deliver::FileItem;
 use super::proving::Proving;
-use super::pump::{Begin, pump};
+use super::pump::{AtSource, Begin, pump};
 use super::run::Run;
-use super::{parts, sparse, stage};
+use super::{delta, sparse, stage};
 
 /// What a try did, whether it succeeded or not.
 #[derive(Debug, Default)]
@@ -175,10 +175,22 @@ async fn send_hashed(
     from: u64,
 ) -> Result<(Sent, Option<Hashed>), Fault> {
     let algorithm = &Chosen(OnceCell::new());
-    let begin = Begin { from, over: parts::over(run, item, meta, number, from), number };
+    let over = delta::over(run, item, meta, number, from);
+    if item.spared && over.is_none() {
+        run.has_to_send(meta.size);
+    }
+    let (proof, proven) = oneshot::channel();
+    // Who hashes it has to tell first what its blocks are.
+    let waits = run.pull && over.is_some();
+    let begin = Begin { from, over, proof: waits.then_some(proof), number };
     let (sent, there) = if run.pull {
         // What comes is hashed at its source meanwhile.
-        let there = async { Ok(at_source(run, item, meta, number, algorithm).await) };
+        let there = async {
+            if waits && proven.await == Ok(AtSource::Parts) {
+                return Ok(None);
+            }
+            Ok(at_source(run, item, meta, number, algorithm).await)
+        };
         future::try_join(send(run, item, meta, to, trace, begin, algorithm), there).await?
     } else {
         (send(run, item, meta, to, trace, begin, algorithm).await?, None)
@@ -269,7 +281,12 @@ async fn send(
     algorithm: &Chosen,
 ) -> Result<Sent, Fault> {
     let started = tokio::time::Instant::now();
-    if large(run, meta) || begin.from > 0 || run.job.options.inplace || sparse::concerns(run, meta.size) {
+    if large(run, meta)
+        || begin.from > 0
+        || run.job.options.inplace
+        || begin.over.is_some()
+        || sparse::concerns(run, meta.size)
+    {
         let Begin { from, number, .. } = begin;
         let fault = match Box::pin(pump(run, item, meta, to, trace, begin, algorithm)).await {
             Err(fault) if trace.refused => fault,
@@ -278,12 +295,14 @@ async fn send(
         // What cannot be copied there is sent.
         tracing::debug!(%fault, "not copied there, but sent");
         run.unmoved(trace.done());
+        run.has_to_send(meta.size);
         (trace.bytes, trace.matched, trace.refused) = (0, 0, false);
         match to.0.remove(to.1).await {
             Err(fault) if fault.cause != Cause::NotFound => return Err(fault),
             _ => {}
         }
-        return Box::pin(pump(run, item, meta, to, trace, Begin { from, over: None, number }, algorithm)).await;
+        return Box::pin(pump(run, item, meta, to, trace, Begin { from, over: None, proof: None, number }, algorithm))
+            .await;
     }
     let _held = run.budget.bytes(meta.size as usize).await;
     trace.waited += started.elapsed();
@@ -343,7 +362,12 @@ async fn prove(
     };
     let (end, there) = match (there, proven) {
         (Some(there), _) => (&item.source, there),
+        (None, Some(there)) if run.pull => (&item.source, Ok(there)),
         (None, Some(there)) => (dest, Ok(there)),
+        (None, None) if run.pull => {
+            let there = item.source.digest(&item.source_path, sent.size, how(run, here.algorithm, number)).await;
+            (&item.source, there)
+        }
         (None, None) => (dest, dest.digest(temp, sent.size, how(run, here.algorithm, number)).await),
     };
     let (there, by) = there?;

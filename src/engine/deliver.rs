@@ -44,6 +44,8 @@ pub struct FileItem {
     pub later: bool,
     /// Where: it is copied there, if that can be done.
     pub copied: Option<(Arc<dyn Tree>, Vec<u8>)>,
+    /// How much of it has to be sent was not counted yet ([`super::delta`]).
+    pub spared: bool,
     /// Bytes of it that were not sent, because the destination had them.
     pub matched: AtomicU64,
     /// Its checksum, if its line shows one.

@@ -4,7 +4,7 @@
 //! - [`operands`]: what the operands bring ([`brought`], [`glob`], [`ways`]); [`list`]: the walk of `--list-only`.
 //! - [`scan`]: walks both ends directory by directory and decides ([`crate::plan`]); what is to be done leaves it in order.
 //! - [`deliver`]: one file, tried until it is delivered, unchanged, or given up; [`copy`] is one try, [`pump`] a large file's data,
-//!   [`parts`] what of it the destination has.
+//!   [`delta`] what of it the destination has.
 //! - [`rules`]: filter rules that directories bring.
 //! - [`referents`]: links that come as what they lead to.
 //! - [`inside`]: a destination that lies within a source.
@@ -25,6 +25,7 @@ mod delay;
 mod delete;
 mod deletions;
 mod deliver;
+mod delta;
 mod directory;
 mod duplicate;
 mod early;
@@ -40,7 +41,6 @@ mod node;
 mod operands;
 mod owners;
 mod partial;
-mod parts;
 mod progress;
 mod proving;
 mod prune;

@@ -18,9 +18,10 @@ use crate::fault::Fault;
 use crate::job::Verify;
 use crate::sftp::wire::BoxFuture;
 use crate::tree::{Answer, Tree};
-use crate::verify::parts::{ASKED, Fold, PART};
+use crate::verify::parts::{ASKED, Fold, Of, PART};
 use crate::verify::{Algorithm, Digest};
 
+use super::deliver::FileItem;
 use super::pump::Begin;
 use super::run::Run;
 
@@ -39,6 +40,8 @@ type Ask = dyn Fn(u64) -> BoxFuture<'static, Result<Option<Answer<Vec<Digest>>>,
 pub struct Proving {
     ask: Box<Ask>,
     size: u64,
+    /// It is where the file comes from, and all of it is there.
+    at_source: bool,
     /// How a part is hashed, and what does it.
     algorithm: Algorithm,
     by: &'static str,
@@ -76,7 +79,7 @@ impl Proving {
         let (tree, path): (_, Arc<[u8]>) = (tree.clone(), path.into());
         let ask = move |first| -> BoxFuture<'static, _> {
             let (tree, path) = (tree.clone(), path.clone());
-            Box::pin(async move { tree.parts(&path, first, algorithm).await })
+            Box::pin(async move { tree.parts(&path, Of::Parts(first), algorithm).await })
         };
         let mut proving = Proving::of(Box::new(ask), size, algorithm, by);
         if begin.over.is_some() {
@@ -85,10 +88,29 @@ impl Proving {
         Some(proving)
     }
 
+    /// For a file of `size` bytes that is pulled over an old one. Whoever hashes it tells also what its blocks are, for which the receiving
+    /// waits: in one go it would be long about it.
+    pub async fn begin_at_source(item: &FileItem, size: u64, algorithm: Option<Algorithm>) -> Option<Proving> {
+        let algorithm = algorithm.filter(|_| size > SPAN)?;
+        let by = item.source.tells_parts(algorithm).await?;
+        let (tree, path): (_, Arc<[u8]>) = (item.source.clone(), item.source_path[..].into());
+        let ask = move |first| -> BoxFuture<'static, _> {
+            let (tree, path) = (tree.clone(), path.clone());
+            Box::pin(async move { tree.parts(&path, Of::Parts(first), algorithm).await })
+        };
+        let mut proving = Proving::of(Box::new(ask), size, algorithm, by);
+        proving.ahead = AHEAD_OF_PARTS;
+        // There it is already.
+        proving.arrived(0, size);
+        proving.at_source = true;
+        Some(proving)
+    }
+
     fn of(ask: Box<Ask>, size: u64, algorithm: Algorithm, by: &'static str) -> Proving {
         Proving {
             ask,
             size,
+            at_source: false,
             algorithm,
             by,
             ahead: AHEAD,
@@ -107,6 +129,9 @@ impl Proving {
 
     /// The destination has acknowledged these bytes, each of which comes once.
     pub fn arrived(&mut self, mut at: u64, mut len: u64) {
+        if self.at_source {
+            return;
+        }
         self.total += len;
         while len > 0 {
             let here = len.min(SPAN - at % SPAN);

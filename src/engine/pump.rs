@@ -1,36 +1,32 @@
 //! A large file on its way: pieces are read ahead and written with many unacknowledged, and hashed meanwhile by the end
-//! that reads or writes a disk of ours. Parts that the
-//! destination has already are copied there, or left where they are ([`super::parts`]).
+//! that reads or writes a disk of ours. What the destination has of it already is copied there, or left where it is
+//! ([`super::delta`]).
 
 use std::collections::VecDeque;
 use std::sync::Arc;
 
 use bytes::Bytes;
 use futures::stream::FuturesUnordered;
-use futures::{FutureExt, StreamExt, future};
-use tokio::sync::OwnedSemaphorePermit;
-
-use crate::entry::Meta;
-use crate::fault::{Cause, Fault, Stage};
-use crate::plan::parts::{self as plan, Runs};
-use crate::sftp::wire::BoxFuture;
-use crate::tree::{Answer, How, Sink, Source};
-use crate::verify::parts::PART;
+use futures::{FutureExt, StreamExt};
+use tokio::sync::{OwnedSemaphorePermit, oneshot};
 
 use super::copy::{Chosen, Sent, To, Trace, unchanged};
 use super::deliver::FileItem;
-use super::parts::{Over, Parts};
+use super::delta::{Delta, Over};
 use super::proving::Proving;
 use super::run::Run;
 use super::{sparse, sums};
+use crate::entry::Meta;
+use crate::fault::{Cause, Fault, Stage};
+use crate::plan::delta::{self as plan, Runs, Segment};
+use crate::sftp::wire::BoxFuture;
+use crate::tree::{Answer, How, Sink};
+use crate::verify::blocks::SPAN;
 
 /// Pieces of one large file that are read ahead of their writing: from a disk, and from the far end, where the offered
 /// window (8 MiB at distance, for each lane) is to be kept full. The byte budgets bound what they hold.
 const READ_AHEAD: usize = 8;
 const READ_AHEAD_REMOTE: usize = 128;
-
-/// The same where parts are looked for, of which each is read whole before it is known what becomes of it.
-const PARTS_AHEAD: usize = 3;
 
 /// Pieces of one large file that are written and not acknowledged; above every channel's budget, so that those decide.
 const WRITES: usize = 64;
@@ -40,16 +36,32 @@ pub struct Begin {
     /// What lies below is at the destination already, or may be: it is hashed, but not written.
     pub from: u64,
     pub over: Option<Over>,
+    /// Told how a file that is pulled over an old one is to be proven, once that one is being asked about.
+    pub proof: Option<oneshot::Sender<AtSource>>,
     /// Which try it is, from 1.
     pub number: u32,
 }
 
-/// What is read, and decided about, together: a piece, or a part in its pieces.
+/// Who hashes at its source what is pulled.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum AtSource {
+    /// Whoever is asked for the whole file.
+    Whole,
+    /// It is proven by its parts ([`Proving`]).
+    Parts,
+}
+
+/// A piece that is being read.
 struct Unit {
-    /// The bytes' place in memory, given back when the last of them is acknowledged.
+    segment: Segment,
+    /// Not what need not be read.
+    data: Option<Data>,
+}
+
+struct Data {
+    /// The bytes' place in memory, given back when they are acknowledged.
     held: Arc<OwnedSemaphorePermit>,
-    len: usize,
-    pieces: Vec<(usize, Answer<Bytes>)>,
+    bytes: Answer<Bytes>,
 }
 
 /// Sends the data of a large file.
@@ -59,52 +71,62 @@ pub async fn pump(
     meta: &Meta,
     (dest, temp): To<'_>,
     trace: &mut Trace,
-    begin: Begin,
+    mut begin: Begin,
     algorithm: &Chosen,
 ) -> Result<Sent, Fault> {
     let (size, from) = (meta.size, begin.from);
     let started = tokio::time::Instant::now();
-    let _open = (run.budget.large(size).await, item.source.room(size).await, dest.room(size).await);
+    let _open = run.budget.large(size).await;
+    trace.waited += started.elapsed();
+    let over = begin.over.as_ref();
+    let mut delta = delta(run, item, over, algorithm).await?;
+    // Of what is not large it is known before it is opened how little of it is to be sent: many of them may be open at once.
+    let (to_send, hashed) = match &mut delta {
+        Some(delta) if size <= SPAN => delta.lacking().await,
+        _ => (size, None),
+    };
+    let started = tokio::time::Instant::now();
+    let _room = (item.source.room(to_send).await, dest.room(to_send).await);
     trace.waited += started.elapsed();
     let mut source = item.source.open_read(&item.source_path, size, item.follow).await?;
     let inplace = run.job.options.inplace;
-    let over = begin.over.as_ref();
-    let old = over.filter(|_| !inplace).map(|over| over.path.clone());
-    let opening = match &old {
-        Some(old) => dest.open_write_from(temp, size, 0o600, run.dest.as_ref(), old),
-        None => dest.open_write(temp, size, 0o600, !inplace && from == 0),
+    let copies = delta.is_some() && run.push() && !inplace;
+    let mut sink = match copies {
+        true => dest.open_write_from(temp, size, 0o600, run.dest.as_ref(), &item.dest_path).await?,
+        false => dest.open_write(temp, size, 0o600, !inplace && from == 0).await?,
     };
-    let asking = async {
-        match over {
-            Some(over) => match algorithm.of(run).await {
-                Some(algorithm) => Parts::ask(run, over.clone(), algorithm).await,
-                None => Ok(None),
-            },
-            None => Ok(None),
-        }
-    };
-    // Together: at a distance the first hashes are there soon after the file is open.
-    let (mut sink, parts) = future::try_join(opening, asking).await?;
+    if copies && !sink.copies() {
+        delta = None;
+        run.luck.had_in_vain(size);
+    }
+    if over.is_some() && delta.is_none() {
+        run.has_to_send(size);
+    }
     trace.used = if sink.used().channel.is_some() { sink.used() } else { source.used() };
-    let mut parts = parts.filter(|_| inplace || sink.copies());
+    let old = delta.as_ref().filter(|_| run.pull).map(Delta::ours);
     let mut algorithm = algorithm.of(run).await;
     // What is there already, in place or of an earlier try, may be other than zeros.
     let holes = run.job.options.sparse && from == 0 && !inplace;
     // Holes are not acknowledged.
-    let proving = if holes { None } else { Proving::begin(run, (dest, temp), size, &begin, algorithm).await };
+    let proving = match (&delta, holes) {
+        (_, true) => None,
+        (Some(_), _) if run.pull => Proving::begin_at_source(item, size, algorithm).await,
+        _ => Proving::begin(run, (dest, temp), size, &begin, algorithm).await,
+    };
+    if let Some(proof) = begin.proof.take() {
+        let _ = proof.send(if proving.is_some() { AtSource::Parts } else { AtSource::Whole });
+    }
     algorithm = proving.as_ref().map(Proving::algorithm).or(algorithm);
     // What is pulled is hashed as it lies here, anything else as it is read.
     match algorithm {
         Some(algorithm) if run.pull => sink.hash_behind(algorithm),
-        Some(algorithm) => source.hash_behind(algorithm),
-        None => {}
+        Some(algorithm) if hashed.is_none() => source.hash_behind(algorithm),
+        _ => {}
     }
     let mut sum = sums::begin(run);
-    let (chunk, ahead) = match (&parts, run.pull) {
-        (Some(_), _) => (PART as usize, PARTS_AHEAD),
-        (None, true) => (run.chunk(), READ_AHEAD_REMOTE),
-        (None, false) => (run.chunk(), READ_AHEAD),
-    };
+    // What is there, and has been hashed, need not be read again.
+    let read_all = hashed.is_none() || sum.is_some();
+    let (chunk, ahead) = (run.chunk() as u64, if run.pull { READ_AHEAD_REMOTE } else { READ_AHEAD });
     let (writes, runs) = (FuturesUnordered::new(), Runs::default());
     let mut out = Writing { run, trace, sink, writes, runs, holes, end: 0, proving };
     let mut units = VecDeque::new();
@@ -114,38 +136,79 @@ pub async fn pump(
             run.temps.keep(temp, &super::partial::path(run, &item.dest_path));
         }
         while asked < size && units.len() < ahead {
-            let len = chunk.min(usize::try_from(size - asked).unwrap_or(usize::MAX));
+            let next = match &mut delta {
+                Some(delta) => delta.next(chunk, units.is_empty()).await,
+                None => Some(Segment { at: asked, len: chunk.min(size - asked), from: None }),
+            };
+            let Some(segment) = next else { break };
+            let reads = read_all || segment.from.is_none();
             // Nobody waits for the budget while holding what others wait for. (Writes give theirs back by themselves.)
-            let Some(held) = hold(run, len, parts.is_some(), units.is_empty()).await else { break };
-            units.push_back(read(run, source.as_ref(), asked, len, held).await?);
-            asked += len as u64;
+            let held = match reads {
+                true => Some(hold(run, &segment, units.is_empty()).await),
+                false => None,
+            };
+            if let Some(None) = held {
+                break;
+            }
+            if let Some(delta) = &mut delta {
+                delta.take(segment.len);
+                if segment.from.is_none() {
+                    run.has_to_send(segment.len);
+                }
+            }
+            let (source, at) = match (&old, segment.from) {
+                (Some(old), Some(from)) => (old.as_ref(), from),
+                _ => (source.as_ref(), segment.at),
+            };
+            let data = match held.flatten() {
+                Some(held) => {
+                    Some(Data { held: Arc::new(held), bytes: source.read_at(at, segment.len as usize).await? })
+                }
+                None => None,
+            };
+            units.push_back(Unit { segment, data });
+            asked += segment.len;
         }
-        let Some(Unit { held, len, pieces }) = units.pop_front() else { break };
-        let mut data = Vec::with_capacity(pieces.len());
-        let at = written;
-        for (len, answer) in pieces {
-            let piece = answer.await?;
-            if piece.len() < len {
-                unchanged(item, meta, &source.finish().await?.0, written + piece.len() as u64)?;
+        let Some(Unit { segment, data }) = units.pop_front() else { break };
+        let Segment { at, len, from: have } = segment;
+        let Some(Data { held, bytes }) = data else {
+            written += len;
+            match have {
+                Some(from) if !inplace => out.have(plan::Run { from, at, len }).await?,
+                _ => out.took(Done::Copied(at, len)),
+            }
+            out.catch_up(WRITES).await?;
+            continue;
+        };
+        let data = match bytes.await {
+            Ok(data) if data.len() as u64 == len => data,
+            // The old file is not what it was.
+            found if old.is_some() && have.is_some() => {
+                out.trace.refused = true;
+                let text = format!("\"{}\" changed while it was read", String::from_utf8_lossy(&item.dest_path));
+                return Err(found
+                    .err()
+                    .unwrap_or_else(|| Fault::new(run.dest.hop().clone(), Stage::Read, Cause::Changed, text)));
+            }
+            Err(fault) => return Err(fault),
+            Ok(data) => {
+                unchanged(item, meta, &source.finish().await?.0, at + data.len() as u64)?;
                 let text = format!("\"{}\" ended early", String::from_utf8_lossy(&item.shown));
                 return Err(Fault::new(item.source.hop().clone(), Stage::Read, Cause::Changed, text));
             }
-            if let Some(sum) = &mut sum {
-                sum.update(&piece);
-            }
-            written += len as u64;
-            data.push(piece);
+        };
+        if let Some(sum) = &mut sum {
+            sum.update(&data);
         }
+        written += len;
         if written <= from {
             continue;
         }
-        let same = match &mut parts {
-            Some(parts) => parts.is_same(at / PART, &data).await?,
-            None => false,
-        };
-        match same {
-            true => out.have(at, len as u64).await?,
-            false => out.write(at, data, &held, parts.is_some()).await?,
+        match have {
+            Some(_) if inplace => out.took(Done::Copied(at, len)),
+            Some(_) if run.pull => out.put(at, data, &held).await?,
+            Some(from) => out.have(plan::Run { from, at, len }).await?,
+            None => out.write(at, data, &held).await?,
         }
         out.catch_up(WRITES).await?;
     }
@@ -159,7 +222,7 @@ pub async fn pump(
     }
     let stored = sink.finish(size).await?;
     sums::done(item, sum);
-    let digest = match (stored.or(read), algorithm) {
+    let digest = match (stored.or(hashed).or(read), algorithm) {
         (Some(digest), _) => Some(digest),
         (None, Some(algorithm)) if run.pull => Some(dest.digest(temp, size, How::Readback(algorithm)).await?.0),
         (None, Some(_)) => {
@@ -171,27 +234,25 @@ pub async fn pump(
     Ok(Sent { digest, size, proving: proving.map(Box::new) })
 }
 
-/// Room for so many bytes. With `--bwlimit` a piece waits for its turn before it is read; a part, which may not have to be sent,
-/// when its pieces are. `None`: there is none at once, and the caller, which holds some, must not wait for it.
-async fn hold(run: &Run, len: usize, part: bool, may_wait: bool) -> Option<OwnedSemaphorePermit> {
-    let free = if part { run.budget.free_memory(len) } else { run.budget.bytes_soon(len).await };
-    match free {
-        None if may_wait && part => Some(run.budget.memory(len).await),
-        None if may_wait => Some(run.budget.bytes(len).await),
-        free => free,
+/// Begins to look for what the destination has, if that may be something.
+async fn delta(run: &Run, item: &FileItem, over: Option<&Over>, algorithm: &Chosen) -> Result<Option<Delta>, Fault> {
+    let Some(over) = over else { return Ok(None) };
+    match algorithm.of(run).await {
+        Some(algorithm) => Delta::begin(run, item, over, algorithm).await,
+        None => Ok(None),
     }
 }
 
-/// Asks for a unit, in pieces that can be written with one request each.
-async fn read(run: &Run, source: &dyn Source, at: u64, len: usize, held: OwnedSemaphorePermit) -> Result<Unit, Fault> {
-    let mut pieces = Vec::new();
-    let mut done = 0;
-    while done < len {
-        let piece = run.chunk().min(len - done);
-        pieces.push((piece, source.read_at(at + done as u64, piece).await?));
-        done += piece;
+/// Room for a piece's bytes. With `--bwlimit` one that is sent waits for its turn before it is read. `None`: there is no room at once, and
+/// the caller, which holds some, must not wait for it.
+async fn hold(run: &Run, piece: &Segment, may_wait: bool) -> Option<OwnedSemaphorePermit> {
+    let len = piece.len as usize;
+    match (piece.from, may_wait) {
+        (Some(_), true) => Some(run.budget.memory(len).await),
+        (Some(_), false) => run.budget.free_memory(len),
+        (None, true) => Some(run.budget.bytes(len).await),
+        (None, false) => run.budget.bytes_soon(len).await,
     }
-    Ok(Unit { held: Arc::new(held), len, pieces })
 }
 
 /// What became of some bytes: where they are, and how many.
@@ -219,18 +280,22 @@ struct Writing<'a> {
 }
 
 impl Writing<'_> {
-    /// The destination has these bytes.
-    async fn have(&mut self, at: u64, len: u64) -> Result<(), Fault> {
-        self.end = at + len;
-        if !self.sink.copies() {
-            // They are where they have to be.
-            self.took(Done::Copied(at, len));
-            return Ok(());
-        }
-        match self.runs.same(at, len) {
+    /// The far end has these bytes.
+    async fn have(&mut self, run: plan::Run) -> Result<(), Fault> {
+        self.end = run.at + run.len;
+        match self.runs.next(run) {
             Some(run) => self.copy(run).await,
             None => Ok(()),
         }
+    }
+
+    /// Writes what was read of our old file.
+    async fn put(&mut self, at: u64, data: Bytes, held: &Arc<OwnedSemaphorePermit>) -> Result<(), Fault> {
+        self.end = at + data.len() as u64;
+        let (done, written) =
+            (Done::Copied(at, data.len() as u64), self.sink.write_at(at, data, Box::new(held.clone())).await?);
+        self.writes.push(Box::pin(async move { (done, written.await) }));
+        Ok(())
     }
 
     /// Has what was gathered copied.
@@ -242,39 +307,24 @@ impl Writing<'_> {
     }
 
     async fn copy(&mut self, run: plan::Run) -> Result<(), Fault> {
-        if let Some(copied) = self.sink.copy_at(run.at, run.len).await? {
+        if let Some(copied) = self.sink.copy(run).await? {
             self.writes.push(Box::pin(async move { (Done::Copied(run.at, run.len), copied.await) }));
         }
         Ok(())
     }
 
-    /// Writes what the destination does not have; `paced`: by `--bwlimit`, which it has not waited for yet.
-    async fn write(
-        &mut self,
-        mut at: u64,
-        pieces: Vec<Bytes>,
-        held: &Arc<OwnedSemaphorePermit>,
-        paced: bool,
-    ) -> Result<(), Fault> {
+    /// Writes what the destination does not have.
+    async fn write(&mut self, at: u64, data: Bytes, held: &Arc<OwnedSemaphorePermit>) -> Result<(), Fault> {
         self.copy_run().await?;
-        for piece in pieces {
-            if paced {
-                self.run.budget.pace(piece.len()).await;
-            }
-            let len = piece.len() as u64;
-            match self.holes {
-                true => {
-                    let mut zeros = len;
-                    for (offset, piece) in sparse::pieces(at, &piece) {
-                        zeros -= piece.len() as u64;
-                        self.write_at(offset, piece, held).await?;
-                    }
-                    self.took(Done::Written(at, zeros));
-                }
-                false => self.write_at(at, piece, held).await?,
-            }
-            at += len;
+        if !self.holes {
+            return self.write_at(at, data, held).await;
         }
+        let mut zeros = data.len() as u64;
+        for (offset, piece) in sparse::pieces(at, &data) {
+            zeros -= piece.len() as u64;
+            self.write_at(offset, piece, held).await?;
+        }
+        self.took(Done::Written(at, zeros));
         Ok(())
     }
 
@@ -322,9 +372,6 @@ impl Writing<'_> {
             }
             Done::Copied(at, bytes) => {
                 self.trace.matched += bytes;
-                if let Some(remote) = &self.run.remote {
-                    remote.traffic().spare(bytes);
-                }
                 (at, bytes)
             }
         };

@@ -12,8 +12,10 @@ use crate::fault::{Cause, Fault, Stage};
 use crate::job::{Job, Verify};
 use crate::ledger::{Class, Ledger};
 use crate::output::{Printer, Stats};
+use crate::plan::delta::Luck;
 use crate::plan::filter::{Filter, Side};
 use crate::plan::quick_check::Context;
+use crate::sftp::traffic::Flow;
 use crate::share::own::Leave;
 use crate::ssh::hop::BLAME_PATIENCE;
 use crate::ssh::prompt::Prompt;
@@ -89,6 +91,8 @@ pub struct Run {
     pub far_links: super::far_links::FarLinks,
     /// What the sources have of the destination.
     pub inside: super::inside::Inside,
+    /// How far it paid to look for what the destination has of a file.
+    pub luck: Arc<Luck>,
     over: AtomicBool,
 }
 
@@ -137,7 +141,20 @@ impl Run {
             stage: super::stage::Place::default(),
             far_links: super::far_links::FarLinks::default(),
             inside: super::inside::Inside::default(),
+            luck: Arc::default(),
             over: AtomicBool::new(false),
+        }
+    }
+
+    /// Which way file data goes.
+    pub fn flow(&self) -> Flow {
+        if self.pull { Flow::In } else { Flow::Out }
+    }
+
+    /// It has turned out that so many bytes of a file have to be sent that was looked at first.
+    pub fn has_to_send(&self, bytes: u64) {
+        if let Some(remote) = &self.remote {
+            remote.traffic().expect(self.flow(), bytes);
         }
     }
 
@@ -375,7 +392,7 @@ pub async fn run(job: Job, settings: Settings) -> Outcome {
     if run.job.dest.is_some() {
         super::backup::announce(&run).await;
     }
-    run.printer.delta(super::parts::may_be(&run));
+    run.printer.delta(super::delta::may_be(&run));
     let work = async {
         if run.job.dest.is_none() {
             return list::list(&run, roots.brought).await;

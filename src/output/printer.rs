@@ -22,7 +22,7 @@ use crate::entry::Meta;
 use crate::fault::Fault;
 use crate::job::{Job, Options, Place};
 use crate::plan::filter::{Side, Verdict};
-use crate::verify::parts::PART;
+use crate::verify::blocks;
 
 /// Why a file is left alone (`--info=skip`, shown at `-vv`).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -407,8 +407,8 @@ impl Printer {
         let o = &self.options;
         let mut text = String::new();
         if o.info.debug.deltasum {
-            // A part that is compared and the same is one that is found and matches.
-            let (parts, data) = (stats.matched.div_ceil(PART), stats.literal);
+            // Bytes are counted, not blocks, which differ in length.
+            let (parts, data) = (stats.matched.div_ceil(blocks::length(0)), stats.literal);
             text += &format!("total: matches={parts}  hash_hits={parts}  false_alarms=0 data={data}\n");
         }
         if o.info.stats >= 2 {

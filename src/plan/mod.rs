@@ -4,17 +4,18 @@
 //! - [`names`]: from operands to roots; which names may be trusted; temporary names.
 //! - [`order`]: the order in which entries are handled and printed.
 //! - [`owners`]: `--usermap`, `--groupmap`, `--chown`.
-//! - [`parts`]: what of a large file the destination has already.
+//! - [`delta`]: what of a file the destination has already; [`search`]: where.
 //! - [`quick_check`]: what one entry needs; [`chmod`]: `--chmod`.
 //! - [`safe_link`]: which symlinks lead out of the tree.
 //! - [`diff`]: what one directory needs, and what `--delete` removes from it.
 
 pub mod chmod;
+pub mod delta;
 pub mod diff;
 pub mod filter;
 pub mod names;
 pub mod order;
 pub mod owners;
-pub mod parts;
 pub mod quick_check;
 pub mod safe_link;
+pub mod search;

@@ -9,7 +9,8 @@ pub struct Traffic {
     received: AtomicU64,
     expected_out: AtomicU64,
     expected_in: AtomicU64,
-    spared: AtomicU64,
+    spared_out: AtomicU64,
+    spared_in: AtomicU64,
     promised: AtomicU64,
 }
 
@@ -28,9 +29,12 @@ impl Traffic {
             Flow::In => self.expected_in.fetch_add(bytes, Ordering::Relaxed),
         };
     }
-    /// So many bytes that were to be sent need not be.
-    pub fn spare(&self, bytes: u64) {
-        self.spared.fetch_add(bytes, Ordering::Relaxed);
+    /// So many bytes that were expected need not move, or will be told of when it is known that they have to.
+    pub fn spare(&self, flow: Flow, bytes: u64) {
+        match flow {
+            Flow::Out => self.spared_out.fetch_add(bytes, Ordering::Relaxed),
+            Flow::In => self.spared_in.fetch_add(bytes, Ordering::Relaxed),
+        };
     }
     /// Somebody is going to send so many bytes, perhaps: of a crowd, not all of which tells, what was sent is not held against it.
     pub fn promise(&self, bytes: u64) {
@@ -42,7 +46,7 @@ impl Traffic {
     }
     /// Bytes that went out, or need not.
     pub fn settled(&self) -> u64 {
-        self.sent().saturating_add(self.spared.load(Ordering::Relaxed))
+        self.sent().saturating_add(self.spared_out.load(Ordering::Relaxed))
     }
     /// Bytes of files that were announced and have not moved yet, as far as the bytes on the wire tell.
     pub fn ahead(&self, flow: Flow) -> u64 {
@@ -51,7 +55,10 @@ impl Traffic {
                 let expected = self.expected_out.load(Ordering::Relaxed).saturating_sub(self.settled());
                 expected + self.promised.load(Ordering::Relaxed)
             }
-            Flow::In => self.expected_in.load(Ordering::Relaxed).saturating_sub(self.received()),
+            Flow::In => {
+                let settled = self.received().saturating_add(self.spared_in.load(Ordering::Relaxed));
+                self.expected_in.load(Ordering::Relaxed).saturating_sub(settled)
+            }
         }
     }
     pub fn has_sent(&self, bytes: usize) {

@@ -218,7 +218,7 @@ mod tests {
         }
         assert_eq!(relayed(&Request::Fsync { handle: &handle }).handle, Some(handle.0.clone()));
         let second = Handle(Bytes::from_static(b"second"));
-        let copy = relayed(&Request::CopyData { from: &handle, to: &second, offset: 3, len: 4 });
+        let copy = relayed(&Request::CopyData { from: &handle, offset: 3, len: 4, to: &second, at: 5 });
         assert_eq!((copy.handle, copy.other), (Some(handle.0.clone()), Some(second.0)));
         assert_eq!(look(&Request::Limits).passage, Passage::Limits);
         let digest = look(&Request::Digest { path: b"p", size: 5 }).passage;

@@ -16,8 +16,10 @@ use tokio::sync::OwnedSemaphorePermit;
 
 use crate::entry::{Entry, Meta};
 use crate::fault::Fault;
+use crate::plan::delta;
 use crate::sftp::session::Held;
 use crate::sftp::wire::BoxFuture;
+use crate::verify::parts::Of;
 use crate::verify::{Algorithm, Digest};
 
 pub type Result<T> = std::result::Result<T, Fault>;
@@ -139,7 +141,7 @@ pub trait Tree: Send + Sync {
         exclusive: bool,
     ) -> BoxFuture<'a, Result<Box<dyn Sink>>>;
 
-    /// As [`Tree::open_write`] of a new file, into which parts of the file at `old` in the tree `other` of the same end may then
+    /// As [`Tree::open_write`] of a new file, into which bytes of the file at `old` in the tree `other` of the same end may then
     /// be copied ([`Sink::copy_at`]), if the end can do that and has it.
     fn open_write_from<'a>(
         &'a self,
@@ -162,13 +164,13 @@ pub trait Tree: Send + Sync {
         Box::pin(std::future::ready(Vec::new()))
     }
 
-    /// Asks for the hashes of a file's parts from part `first` on, as [`crate::verify::parts`] has them; when it returns, the
+    /// Asks for the hashes of a file's parts or the sums of its blocks, as [`crate::verify::parts`] has them; when it returns, the
     /// question is on its way. `None` where the end does not tell them by this algorithm. Of a file that cannot be read there
     /// are none.
     fn parts<'a>(
         &'a self,
         _path: &'a [u8],
-        _first: u64,
+        _of: Of,
         _algorithm: Algorithm,
     ) -> BoxFuture<'a, Result<Option<Answer<Vec<Digest>>>>> {
         Box::pin(std::future::ready(Ok(None)))
@@ -321,9 +323,9 @@ pub trait Sink: Send + Sync {
         false
     }
 
-    /// Copies `len` bytes at `offset` of the old file ([`Tree::open_write_from`]) to the same place here. Waits for its turn;
-    /// when it returns, the request is on its way. `None` where there is nothing to copy from.
-    fn copy_at(&self, _offset: u64, _len: u64) -> BoxFuture<'_, Result<Option<Answer<()>>>> {
+    /// Copies bytes of the old file ([`Tree::open_write_from`]). Waits for its turn; when it returns, the request is on its way. `None`
+    /// where there is nothing to copy from.
+    fn copy(&self, _run: delta::Run) -> BoxFuture<'_, Result<Option<Answer<()>>>> {
         Box::pin(std::future::ready(Ok(None)))
     }
 

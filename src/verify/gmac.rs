@@ -48,6 +48,11 @@ impl fmt::Debug for Key {
     }
 }
 
+/// The tag of a block by itself, of up to 2^36 bytes, as of the first one of a file.
+pub fn tag(key: Key, block: &[u8]) -> [u8; 16] {
+    Gmac::new(key).tag(block)
+}
+
 /// The hash under way.
 pub struct Gmac {
     key: Key,
@@ -91,13 +96,20 @@ impl Gmac {
     }
 
     fn add(&mut self, block: &[u8]) {
+        let tag = self.tag(block);
+        self.tags.update(tag);
+        self.blocks += 1;
+    }
+
+    fn tag(&self, block: &[u8]) -> [u8; 16] {
         let mut nonce = [0; NONCE_LEN];
         nonce[NONCE_LEN - 8..].copy_from_slice(&self.blocks.to_be_bytes());
         let nonce = Nonce::assume_unique_for_key(nonce);
         // It fails only beyond 2^36 bytes.
         let tag = self.cipher.seal_in_place_separate_tag(nonce, Aad::from(block), &mut []).expect("a block is short");
-        self.tags.update(tag.as_ref());
-        self.blocks += 1;
+        let mut bytes = [0; 16];
+        bytes.copy_from_slice(tag.as_ref());
+        bytes
     }
 
     pub fn finish(mut self) -> [u8; 32] {

@@ -17,7 +17,7 @@ use super::commit;
 use super::digest::Digest;
 use super::gmac::Key;
 use super::ladder::{self, BATCH, FarEnd, Introduction, Line, Rung, SENTINEL};
-use super::parts::{self, ASKED, PART};
+use super::parts::Of;
 
 /// For the script's introduction. An SFTP server in its place hangs up at our knock; a slow login shell takes seconds.
 const PATIENCE: Duration = Duration::from_secs(30);
@@ -76,8 +76,8 @@ pub enum Committed {
 enum Answer {
     Whole(oneshot::Sender<Result<Digest, NoHash>>),
     Commit(oneshot::Sender<Result<Committed, NoHash>>),
-    /// With what has come so far.
-    Parts(oneshot::Sender<Result<Vec<Digest>, NoHash>>, Vec<Digest>),
+    /// With what has come so far, and how much that can be.
+    Parts(oneshot::Sender<Result<Vec<Digest>, NoHash>>, Vec<Digest>, u64),
     /// The same of directories.
     Below(oneshot::Sender<Result<Vec<Vec<u8>>, NoHash>>, Vec<Vec<u8>>),
 }
@@ -92,7 +92,7 @@ impl Answer {
             Answer::Commit(waiter) => {
                 let _ = waiter.send(digest.map(Committed::Left).ok_or(NoHash::Skipped));
             }
-            Answer::Parts(waiter, parts) => {
+            Answer::Parts(waiter, parts, _) => {
                 let _ = waiter.send(Ok(parts));
             }
             Answer::Below(waiter, directories) => {
@@ -109,7 +109,7 @@ impl Answer {
             Answer::Commit(waiter) => {
                 let _ = waiter.send(Err(why));
             }
-            Answer::Parts(waiter, _) => {
+            Answer::Parts(waiter, ..) => {
                 let _ = waiter.send(Err(why));
             }
             Answer::Below(waiter, _) => {
@@ -221,22 +221,22 @@ impl RemoteHasher {
         answered.await.unwrap_or_else(|_| Err(gone()))
     }
 
-    /// Asks for the hashes of the far end's file `path` from part `first` on ([`parts`]): of [`ASKED`] parts at most, fewer at
-    /// its end, none where it cannot be read. When this returns, the question is on its way; what it returns is the answer.
+    /// Asks for the hashes of parts, or the sums of blocks ([`super::blocks::Sum::told`]), of the far end's file `path`: fewer at its
+    /// end, none where it cannot be read. When this returns, the question is on its way; what it returns is the answer.
     ///
     /// # Errors
     /// [`NoHash::Skipped`]: this hasher does not tell parts, or not of such a name.
     pub async fn parts(
         &self,
         path: &[u8],
-        first: u64,
+        of: Of,
     ) -> Result<impl Future<Output = Result<Vec<Digest>, NoHash>> + Send + 'static, NoHash> {
         if !self.rung.tells_parts() || !ladder::is_plain(path) {
             return Err(NoHash::Skipped);
         }
         let (answer, answered) = oneshot::channel();
-        let path = parts::question(first, &ladder::handed_over(path));
-        self.ask(Ask { path, size: ASKED * PART, answer: Answer::Parts(answer, Vec::new()) }).await?;
+        let path = of.question(&ladder::handed_over(path));
+        self.ask(Ask { path, size: of.span(), answer: Answer::Parts(answer, Vec::new(), of.most()) }).await?;
         Ok(async { answered.await.unwrap_or_else(|_| Err(gone())) })
     }
 
@@ -455,7 +455,7 @@ impl Driver {
     /// A line without a name is the next part's of what was asked first.
     fn part(&mut self, digest: Option<Digest>) -> Result<(), String> {
         match (self.waiting.front_mut(), digest) {
-            (Some((_, Some(Answer::Parts(_, parts)))), Some(digest)) if (parts.len() as u64) < ASKED => {
+            (Some((_, Some(Answer::Parts(_, parts, most)))), Some(digest)) if (parts.len() as u64) < *most => {
                 parts.push(digest);
                 Ok(())
             }
@@ -499,6 +499,7 @@ mod tests {
     use super::*;
     use crate::sftp::wire;
     use crate::verify::digest::Algorithm;
+    use crate::verify::parts::{self, ASKED};
 
     /// Plays the far end: introduces itself, then answers the names of each batch by `hash`, as the script would.
     async fn far_end(rung: &'static str, hash: impl Fn(&[u8]) -> Option<String> + Send + 'static) -> RemoteHasher {
@@ -604,7 +605,8 @@ mod tests {
     async fn parts_are_told_in_order_among_other_names() {
         let answer = |name: &[u8]| if parts::asked(name).is_some() { told(3, name) } else { line(name) };
         let hasher = far_end_at_once(answer).await;
-        let (first, second) = (hasher.parts(b"f", 0).await.unwrap(), hasher.parts(b"f", 64).await.unwrap());
+        let (first, second) =
+            (hasher.parts(b"f", Of::Parts(0)).await.unwrap(), hasher.parts(b"f", Of::Parts(64)).await.unwrap());
         let (first, whole, second) = tokio::join!(first, hasher.digest(b"f", 1), second);
         let of = |n, first| Digest::of(Algorithm::Blake3, format!("{n} b{first} ./f").as_bytes());
         assert_eq!(first, Ok((0..3).map(|n| of(n, 0)).collect()));
@@ -642,9 +644,9 @@ mod tests {
     async fn a_hasher_that_knows_of_no_parts_tells_none() {
         let unread = |name: &[u8]| format!("{}  {}\n", "-".repeat(64), String::from_utf8_lossy(name));
         let hasher = far_end_at_once(unread).await;
-        assert_eq!(hasher.parts(b"f", 0).await.unwrap().await, Ok(Vec::new()));
+        assert_eq!(hasher.parts(b"f", Of::Parts(0)).await.unwrap().await, Ok(Vec::new()));
         let batches = far_end("b3sum", |name| Some(line(name))).await;
-        assert_eq!(batches.parts(b"f", 0).await.err(), Some(NoHash::Skipped));
+        assert_eq!(batches.parts(b"f", Of::Parts(0)).await.err(), Some(NoHash::Skipped));
     }
 
     #[tokio::test(start_paused = true)]
@@ -653,7 +655,7 @@ mod tests {
             [|name: &[u8]| told(ASKED as usize + 1, name), |_: &[u8]| told(1, b"b9 ./g"), |_: &[u8]| String::new()]
         {
             let hasher = far_end_at_once(answer).await;
-            assert!(hasher.parts(b"f", 0).await.unwrap().await.is_err());
+            assert!(hasher.parts(b"f", Of::Parts(0)).await.unwrap().await.is_err());
             assert!(matches!(hasher.digest(b"f", 1).await, Err(NoHash::Gone(_))));
         }
         let hasher = far_end_at_once(|name| told(1, name)).await;

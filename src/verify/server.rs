@@ -2,18 +2,19 @@
 //!
 //! NUL-separated names on standard input; for each, at once and in order, `BLAKE3  NAME` on standard output. A file that
 //! cannot be read is complained about on standard error and has [`UNREADABLE`] for a hash. Questions for parts are answered as
-//! [`super::parts`] has it, those for directories as [`super::below`] has it, and those for a file and its name as [`super::commit`] has it.
+//! [`super::parts`] has it, those for blocks as [`super::blocks`] has it, those for directories as [`super::below`] has it, and those for a file and its name as [`super::commit`] has it.
 
 use std::io::{self, BufRead, Read, Seek, SeekFrom, Write};
 
 use super::below::{self, DIRECTORY};
+use super::blocks::{self, SPAN, Sum};
 use super::commit::{self, Commit};
 use super::digest::{Algorithm, Hasher};
 use super::ladder::UNREADABLE;
 use super::parts::{self, ASKED, PART};
 
 /// What `--hash-server=probe` prints: this protocol's name and version.
-pub const PROBE: &str = "hash-server-3";
+pub const PROBE: &str = "hash-server-4";
 
 /// A file that is hashed.
 pub trait Hashed: Read + Seek {}
@@ -43,17 +44,20 @@ pub fn serve(
         }
         let commit = commit::asked(&name);
         let plain = commit.as_ref().map_or(&name[..], |commit| commit.temp);
-        let hashed = match (parts::asked(&name), below::asked(&name)) {
-            (None, Some(path)) => {
+        let hashed = match (parts::asked(&name), below::asked(&name), blocks::asked(&name)) {
+            (_, _, Some((length, at, path))) => {
+                of_blocks(open(path), length, at, &mut buffer, &mut output)?.map(|()| UNREADABLE.to_vec())
+            }
+            (None, Some(path), _) => {
                 for path in directories(path).iter().filter(|path| !path.contains(&b'\n')).take(below::MOST) {
                     output.write_all(&[&DIRECTORY[..], b"  ", path, b"\n"].concat())?;
                 }
                 Ok(UNREADABLE.to_vec())
             }
-            (Some((first, path)), _) => {
+            (Some((first, path)), _, _) => {
                 of_parts(open(path), first, &mut buffer, &mut output)?.map(|()| UNREADABLE.to_vec())
             }
-            (None, None) => open(plain).and_then(|mut file| Ok(hash(&mut file, &mut buffer)?.0)),
+            (None, None, None) => open(plain).and_then(|mut file| Ok(hash(&mut file, &mut buffer)?.0)),
         };
         if let (Some(commit), Ok(hash)) = (&commit, &hashed)
             && hash == commit.wanted
@@ -105,6 +109,47 @@ fn of_parts(
         }
     }
     Ok(Ok(()))
+}
+
+/// A line for each block. The outer error is the output's.
+fn of_blocks(
+    file: io::Result<Box<dyn Hashed>>,
+    length: u64,
+    at: u64,
+    buffer: &mut [u8],
+    output: &mut impl Write,
+) -> io::Result<io::Result<()>> {
+    let begun = file.and_then(|mut file| file.seek(SeekFrom::Start(at)).map(|_| file));
+    let mut file = match begun {
+        Ok(file) => file,
+        Err(error) => return Ok(Err(error)),
+    };
+    let buffer = &mut buffer[..length as usize];
+    for _ in 0..SPAN / length {
+        match fill(&mut file, buffer) {
+            Ok(0) => break,
+            Ok(len) => {
+                output.write_all(Sum::of(Algorithm::Blake3, &buffer[..len]).hex().as_bytes())?;
+                output.write_all(b"  \n")?;
+            }
+            Err(error) => return Ok(Err(error)),
+        }
+    }
+    Ok(Ok(()))
+}
+
+/// As much as there is room for, or as comes.
+fn fill(file: &mut impl Read, buffer: &mut [u8]) -> io::Result<usize> {
+    let mut len = 0;
+    while len < buffer.len() {
+        match file.read(&mut buffer[len..]) {
+            Ok(0) => break,
+            Ok(n) => len += n,
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(len)
 }
 
 /// The hash of all that comes, in hexadecimal digits, and how much that was.
@@ -195,6 +240,21 @@ mod tests {
         let (right, wrong) = (&b"./right"[..], &b"./wrong"[..]);
         assert_eq!(told, [(of(right), right, true), (of(wrong), wrong, false), (of(right), right, false)]);
         assert_eq!(done.into_inner(), [(b"a".to_vec(), Some(0o640)), (b"refused".to_vec(), Some(0o640))]);
+    }
+
+    #[test]
+    fn blocks_are_summed_from_where_they_are_asked_for_to_the_end() {
+        let length = blocks::length(0);
+        let data: Vec<u8> = (0..3 * length as u32 - 5).map(|n| (n.wrapping_mul(2_654_435_761) >> 24) as u8).collect();
+        let open = |_: &[u8]| -> io::Result<Box<dyn Hashed>> { Ok(Box::new(io::Cursor::new(data.clone()))) };
+        let mut out = Vec::new();
+        let questions = [0, length, 3 * length].map(|at| blocks::question(length, at, b"/f")).join(&0);
+        serve(&questions[..], &mut out, &mut Vec::new(), open, |_| Vec::new(), |_| Ok(())).unwrap();
+        let lines: Vec<_> = out.split(|b| *b == b'\n').filter_map(parsed).collect();
+        let told: Vec<_> = lines.iter().filter_map(|(digest, _)| digest.as_ref().map(Sum::told)).collect();
+        let sum = |n: usize| Sum::of(Algorithm::Blake3, data.chunks(length as usize).nth(n).unwrap());
+        assert_eq!(told, [sum(0), sum(1), sum(2), sum(1), sum(2)]);
+        assert_eq!(lines.iter().filter(|(digest, name)| digest.is_none() && name.starts_with(b"w")).count(), 3);
     }
 
     #[test]

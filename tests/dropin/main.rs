@@ -10,7 +10,7 @@
 //! - [`deleting`]: many deletions at once.
 //! - [`distance`]: what is asked for together.
 //! - [`keeping`]: options that remove, overwrite or go on from something.
-//! - [`parts`]: files of which the destination has parts already.
+//! - [`delta`]: files of which the destination has another version.
 //! - [`stops`]: signals, silence, closed output.
 //! - [`live`]: the report and the metrics while a run goes on.
 //! - [`size`]: rekeys on a full connection, and memory.
@@ -18,6 +18,7 @@
 #![expect(clippy::disallowed_methods, reason = "tests make and read files of their own")]
 
 mod deleting;
+mod delta;
 mod distance;
 mod faults;
 mod harness;
@@ -25,7 +26,6 @@ mod keeping;
 mod limits;
 mod live;
 mod oracle;
-mod parts;
 mod proving;
 mod size;
 mod stops;

@@ -6,7 +6,7 @@ use tokio::sync::OwnedSemaphorePermit;
 
 use super::*;
 use crate::engine::backup::Of;
-use crate::sftp::traffic::Flow;
+use crate::engine::delta;
 
 impl Scan<'_> {
     /// Another name of a file that was found before.
@@ -198,6 +198,7 @@ impl Scan<'_> {
                 Ok(false) => {
                     let Some(id) = id else { return };
                     let item = FileItem {
+                        spared: false,
                         id,
                         source: place.origin.source,
                         source_path: place.origin.path,
@@ -261,14 +262,15 @@ impl Scan<'_> {
         run.printer.watch().set_totals(self.files, self.bytes);
         if let Some(remote) = &run.remote {
             if decision.transfers() {
-                remote.traffic().expect(if run.pull { Flow::In } else { Flow::Out }, meta.size);
+                remote.traffic().expect(run.flow(), meta.size);
             }
             if self.files > FEW_FILES || self.bytes > FEW_BYTES {
                 remote.want(run.channels_wanted());
             }
         }
-        let item = FileItem {
+        let mut item = FileItem {
             id,
+            spared: false,
             told: place.basis.as_ref().is_some_and(|found| found.level >= basis::Level::Data),
             copied: place.basis.as_ref().and_then(|found| basis::copies(run, found)),
             matched: AtomicU64::new(0),
@@ -286,6 +288,14 @@ impl Scan<'_> {
             follow: run.job.options.copy_links || run.job.options.copy_unsafe_links,
             decision,
         };
+        if let Some(remote) = &run.remote
+            && item.decision.transfers()
+            && delta::over(run, &item, &item.meta, 1, 0).is_some()
+        {
+            // How much of it has to be sent is told when it is known.
+            item.spared = true;
+            remote.traffic().spare(run.flow(), item.meta.size);
+        }
         let permit = self.room_for_one().await;
         let run = run.clone();
         self.tasks.spawn(async move {

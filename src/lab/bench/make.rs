@@ -21,6 +21,8 @@ const OLDER: i64 = MTIME - 86_400;
 /// An older file differs from the newer one in so many places of so many bytes.
 const PLACES: u64 = 8;
 const PLACE: u64 = 4096;
+/// Bytes put in, and taken out.
+const SHIFT: usize = 1000;
 
 /// What one copy of a tree may take.
 const PATIENCE: Duration = Duration::from_secs(600);
@@ -31,10 +33,10 @@ pub fn source(work: &Workload, at: &Path, stop: &Stop) -> Result<(), Halt> {
     for i in 0..work.files {
         stop.check()?;
         match work.kind {
-            Kind::Files | Kind::Nothing | Kind::Delete | Kind::Parts => drop(trees::one_of_many(at, i, work.size)?),
             Kind::Tree | Kind::UnchangedTree => file(at, &leaf(i), i, work.size)?,
             Kind::Chain => file(at, &(0..=i).map(|_| "d").collect::<PathBuf>(), i, work.size)?,
             Kind::Links => link(at, i)?,
+            _ => drop(trees::one_of_many(at, i, work.size)?),
         }
     }
     date(at, MTIME)
@@ -47,14 +49,18 @@ pub fn other(work: &Workload, at: &Path, stop: &Stop) -> Result<(), Halt> {
         stop.check()?;
         file(at, &leaf(i), i, work.size)?;
     }
-    if work.kind == Kind::Parts {
-        for (name, meta) in trees::list(at)? {
-            if meta.is_file() {
-                differ(&at.join(name), meta.len())?;
-            }
+    if !work.kind.is_over_older() {
+        return date(at, MTIME);
+    }
+    for (name, meta) in trees::list(at)?.into_iter().filter(|(_, meta)| meta.is_file()) {
+        stop.check()?;
+        match work.kind {
+            Kind::Moved => shift(&at.join(name))?,
+            Kind::Changed => differ(&at.join(name), meta.len(), (1, 1))?,
+            _ => differ(&at.join(name), meta.len(), (PLACES, PLACE))?,
         }
     }
-    date(at, if work.kind == Kind::Parts { OLDER } else { MTIME })
+    date(at, OLDER)
 }
 
 /// The directory of file number `i` of a tree. No other work has such names.
@@ -80,16 +86,26 @@ fn link(at: &Path, i: u64) -> io::Result<()> {
 }
 
 /// Changes a file in a few places, spread over all of it.
-fn differ(path: &Path, size: u64) -> io::Result<()> {
+fn differ(path: &Path, size: u64, (places, len): (u64, u64)) -> io::Result<()> {
     let file = File::options().read(true).write(true).open(path)?;
-    let step = (size / PLACES).max(1);
+    let step = (size / places).max(1);
     for start in (step / 2..size).step_by(usize::try_from(step).unwrap_or(usize::MAX)) {
-        let mut place = vec![0; PLACE.min(step / PLACES).max(1) as usize];
+        let mut place = vec![0; len.min(step / places).max(1) as usize];
         file.read_exact_at(&mut place, start)?;
         place.iter_mut().for_each(|byte| *byte = !*byte);
         file.write_all_at(&place, start)?;
     }
     Ok(())
+}
+
+/// Puts some bytes in at a third of a file, and takes as many out at two thirds.
+fn shift(path: &Path) -> io::Result<()> {
+    let mut content = fs::read(path)?;
+    let third = content.len() / 3;
+    let bytes = SHIFT.min(third);
+    content.drain(2 * third..2 * third + bytes);
+    content.splice(third..third, std::iter::repeat_n(7, bytes));
+    fs::write(path, content)
 }
 
 fn date(at: &Path, mtime: i64) -> Result<(), Halt> {
@@ -133,6 +149,8 @@ mod tests {
             ("links", 0.01),
             ("delete", 0.02),
             ("parts", 0.001),
+            ("moved", 0.001),
+            ("changed", 0.01),
         ] {
             let dir = tempfile::tempdir()?;
             let work = work(name, scale);
@@ -192,6 +210,25 @@ mod tests {
             assert!((1..=PLACES * PLACE).contains(&differ), "{differ} of {}", work.size);
             assert!(work.size < 1000 || differ < work.size, "{differ} of {}", work.size);
             assert_eq!(fs::metadata(other.join(name))?.mtime(), OLDER);
+        }
+        Ok(())
+    }
+
+    #[test]
+    fn older_files_are_moved_or_changed_as_they_are_called() -> Result<(), Halt> {
+        for (name, scale, differs) in [("moved", 0.001, 174_000..176_000), ("changed", 0.01, 1..2)] {
+            let dir = tempfile::tempdir()?;
+            let (work, stop) = (work(name, scale), Stop::default());
+            let (source, other) = (dir.path().join("source"), dir.path().join("other"));
+            super::source(&work, &source, &stop)?;
+            super::other(&work, &other, &stop)?;
+            for (name, meta) in trees::list(&source)?.into_iter().filter(|(_, meta)| meta.is_file()) {
+                let (new, old) = (fs::read(source.join(&name))?, fs::read(other.join(&name))?);
+                assert_eq!(new.len(), old.len());
+                let differ = new.iter().zip(&old).filter(|(new, old)| new != old).count();
+                assert!(differs.contains(&differ), "{differ} of {}", work.size);
+                assert_eq!((meta.mtime(), fs::metadata(other.join(name))?.mtime()), (MTIME, OLDER));
+            }
         }
         Ok(())
     }

@@ -24,6 +24,10 @@ pub enum Kind {
     Delete,
     /// A file over an older one that differs in a few places.
     Parts,
+    /// The same over one in which some bytes were put in and others taken out.
+    Moved,
+    /// Files over older ones, in each of which a byte differs.
+    Changed,
 }
 
 /// What a destination has before a run.
@@ -41,13 +45,18 @@ impl Kind {
         match self {
             Kind::Files | Kind::Tree | Kind::Chain | Kind::Links => Destination::Empty,
             Kind::Nothing | Kind::UnchangedTree => Destination::Alike,
-            Kind::Delete | Kind::Parts => Destination::Other,
+            Kind::Delete | Kind::Parts | Kind::Moved | Kind::Changed => Destination::Other,
         }
     }
 
     /// The content of files travels: there is something to verify, and a rate.
     pub fn sends_files(self) -> bool {
-        matches!(self, Kind::Files | Kind::Tree | Kind::Chain | Kind::Parts)
+        matches!(self, Kind::Files | Kind::Tree | Kind::Chain) || self.is_over_older()
+    }
+
+    /// The destination has another version of each file.
+    pub fn is_over_older(self) -> bool {
+        matches!(self, Kind::Parts | Kind::Moved | Kind::Changed)
     }
 
     /// What is asked for besides `-a`, in rsync's words.
@@ -76,7 +85,7 @@ pub(super) const FANOUT: u64 = 20;
 const GOING: u64 = 40;
 
 /// Works with a name of their own.
-const NAMED: [(&str, Kind, u64, u64); 7] = [
+const NAMED: [(&str, Kind, u64, u64); 9] = [
     ("nothing", Kind::Nothing, 10_000, 4096),
     ("tree", Kind::Tree, 4000, 1000),
     ("unchanged-tree", Kind::UnchangedTree, 4000, 1000),
@@ -84,6 +93,8 @@ const NAMED: [(&str, Kind, u64, u64); 7] = [
     ("links", Kind::Links, 5000, 0),
     ("delete", Kind::Delete, 100, 1000),
     ("parts", Kind::Parts, 1, 500 << 20),
+    ("moved", Kind::Moved, 1, 500 << 20),
+    ("changed", Kind::Changed, 900, 1 << 20),
 ];
 
 /// The works of the table that hopsync is held against, with [`Workload::distances`].
@@ -92,8 +103,9 @@ pub const TABLE: &str = "900x1M,2G,10000x4K,500M,2000x4K,nothing,tree,unchanged-
 /// `--cells`.
 pub const HELP: &str = "Work: FILESxSIZE (900x1M), SIZE for one file (2G), nothing (10,000 files that are there already), \
                         tree (4,000 files in 4,210 directories), unchanged-tree (the same, there already), chain (30 \
-                        directories one in another), links (5,000 symlinks), delete (a tree that has to go), or parts (500M \
-                        over an older one)";
+                        directories one in another), links (5,000 symlinks), delete (a tree that has to go), parts (500M over \
+                        an older one that differs in places), moved (the same, bytes put in and taken out), or changed (900x1M \
+                        over older ones, a byte differs in each)";
 
 impl Workload {
     pub fn bytes(&self) -> u64 {
@@ -116,7 +128,8 @@ impl Workload {
             Kind::Tree | Kind::UnchangedTree => directories(self.files),
             Kind::Chain => self.files,
             Kind::Links => 1,
-            Kind::Files | Kind::Nothing | Kind::Delete | Kind::Parts => self.files.div_ceil(IN_A_DIRECTORY),
+            Kind::Files | Kind::Nothing | Kind::Delete => self.files.div_ceil(IN_A_DIRECTORY),
+            Kind::Parts | Kind::Moved | Kind::Changed => self.files.div_ceil(IN_A_DIRECTORY),
         })
     }
 
@@ -217,7 +230,7 @@ mod tests {
         assert_eq!(names("chain"), (60, 60));
         assert_eq!(names("links"), (5001, 5001));
         assert_eq!(names("delete"), (101, 101 + 8210));
-        assert_eq!(names("parts"), (2, 2));
+        assert_eq!((names("parts"), names("moved"), names("changed")), ((2, 2), (2, 2), (909, 909)));
     }
 
     #[test]

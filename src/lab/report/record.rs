@@ -97,6 +97,8 @@ fn words(kind: Kind) -> &'static str {
         Kind::Chain => "in directories one in another",
         Kind::Delete => "all there already, beside a tree that has to go",
         Kind::Parts => "over an older one, which differs in places",
+        Kind::Moved => "over an older one, in which bytes were put in and taken out",
+        Kind::Changed => "over older ones, in each of which a byte differs",
     }
 }
 

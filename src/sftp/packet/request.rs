@@ -95,12 +95,13 @@ pub enum Request<'a> {
     Fsync {
         handle: &'a Handle,
     },
-    /// `copy-data` (filexfer-extensions-00 §7): `len` bytes from one open file to the same place in another.
+    /// `copy-data` (filexfer-extensions-00 §7): `len` bytes at `offset` of one open file to `at` in another.
     CopyData {
         from: &'a Handle,
-        to: &'a Handle,
         offset: u64,
         len: u64,
+        to: &'a Handle,
+        at: u64,
     },
     /// `limits@openssh.com`.
     Limits,
@@ -244,13 +245,13 @@ impl Request<'_> {
                 extended(out, id, b"fsync@openssh.com");
                 put_string(out, &handle.0);
             }
-            Request::CopyData { from, to, offset, len } => {
+            Request::CopyData { from, offset, len, to, at } => {
                 extended(out, id, b"copy-data");
                 put_string(out, &from.0);
                 out.put_u64(*offset);
                 out.put_u64(*len);
                 put_string(out, &to.0);
-                out.put_u64(*offset);
+                out.put_u64(*at);
             }
             Request::Limits => extended(out, id, b"limits@openssh.com"),
             Request::Digest { path, size } => {

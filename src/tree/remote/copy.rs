@@ -37,7 +37,7 @@ pub async fn copy(channel: &Arc<Channel>, from: &[u8], size: u64, to: &[u8]) -> 
     let mut at = 0;
     while at < size && copied.is_ok() {
         // A length of 0 would mean: to the end.
-        let request = Request::CopyData { from: &source, to: &sink, offset: at, len: SPAN.min(size - at) };
+        let request = Request::CopyData { from: &source, offset: at, len: SPAN.min(size - at), to: &sink, at };
         copied = session.submit(&request).done(Stage::Write, to).await;
         at += SPAN;
     }

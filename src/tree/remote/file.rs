@@ -10,6 +10,7 @@ use tokio::sync::OwnedSemaphorePermit;
 
 use crate::entry::Meta;
 use crate::fault::{Cause, Fault, Stage};
+use crate::plan::delta::Run;
 use crate::sftp::packet::open;
 use crate::sftp::session::Held;
 use crate::sftp::wire::BoxFuture;
@@ -283,10 +284,10 @@ impl Sink for RemoteFile {
         self.old.is_some()
     }
 
-    fn copy_at(&self, offset: u64, len: u64) -> BoxFuture<'_, Result<Option<Answer<()>>>> {
+    fn copy(&self, run: Run) -> BoxFuture<'_, Result<Option<Answer<()>>>> {
         Box::pin(async move {
             let Some(old) = &self.old else { return Ok(None) };
-            let copying = old.copy(offset, len).await;
+            let copying = old.copy(run).await;
             let path = self.path.clone();
             let answer: Answer<()> = Box::pin(async move { copying.done(Stage::Write, &path).await });
             Ok(Some(answer))

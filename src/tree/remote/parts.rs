@@ -1,12 +1,15 @@
-//! Parts of an old file: their hashes by the far end's hasher, and their copying into the new file by its server (`copy-data`).
+//! What the far end's hasher tells of a file's parts and blocks, and the copying of an old file's into the new one by its server
+//! (`copy-data`).
 
 use std::sync::Arc;
 
 use tokio::sync::Semaphore;
 
 use crate::fault::{Cause, Fault, Stage};
+use crate::plan::delta::Run;
 use crate::sftp::packet::open;
 use crate::sftp::{Attrs, Handle, Pending, Request};
+use crate::verify::parts::Of;
 use crate::verify::remote::{NoHash, RemoteHasher};
 use crate::verify::{Algorithm, Digest};
 
@@ -59,16 +62,17 @@ impl Old {
         }
     }
 
-    /// Copies so many bytes from there to the same place in the new file. Waits for a turn, which the answer gives back.
-    pub async fn copy(&self, offset: u64, len: u64) -> Pending {
+    /// Copies bytes from there into the new file. Waits for a turn, which the answer gives back.
+    pub async fn copy(&self, run: Run) -> Pending {
         let turn = match self.turns.clone().acquire_owned().await {
             Ok(turn) => turn,
             // It is never closed.
             Err(_) => std::future::pending().await,
         };
         // What waits behind it on this channel waits for all of it: others take the others.
-        let carried = self.channel.add_bytes(usize::try_from(len).unwrap_or(usize::MAX));
-        let request = Request::CopyData { from: &self.from, to: &self.to, offset, len };
+        let carried = self.channel.add_bytes(usize::try_from(run.len).unwrap_or(usize::MAX));
+        let Run { from: offset, at, len } = run;
+        let request = Request::CopyData { from: &self.from, offset, len, to: &self.to, at };
         self.channel.session.submit_holding(&request, (turn, carried))
     }
 }
@@ -89,15 +93,10 @@ pub async fn hasher(pool: &Pool, algorithm: Algorithm) -> Option<RemoteHasher> {
 }
 
 /// As [`super::super::Tree::parts`]; `path` is the server's.
-pub async fn ask(
-    tree: &RemoteTree,
-    path: &[u8],
-    first: u64,
-    algorithm: Algorithm,
-) -> Result<Option<Answer<Vec<Digest>>>> {
+pub async fn ask(tree: &RemoteTree, path: &[u8], of: Of, algorithm: Algorithm) -> Result<Option<Answer<Vec<Digest>>>> {
     let pool = tree.remote.pool().await?;
     let Some(hasher) = hasher(&pool, algorithm).await else { return Ok(None) };
-    let asked = match hasher.parts(path, first).await {
+    let asked = match hasher.parts(path, of).await {
         Ok(asked) => asked,
         Err(NoHash::Skipped) => return Ok(None),
         Err(NoHash::Gone(why)) => {

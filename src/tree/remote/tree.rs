@@ -12,6 +12,7 @@ use crate::fault::{Cause, Fault, Stage};
 use crate::sftp::packet::open;
 use crate::sftp::wire::BoxFuture;
 use crate::sftp::{Attrs, Request};
+use crate::verify::parts::Of;
 use crate::verify::{Algorithm, Digest};
 
 use super::super::{Answer, Change, How, Identity, Listing, Proven, Result, Sink, Source, Tree, Used, join};
@@ -295,10 +296,10 @@ impl Tree for RemoteTree {
     fn parts<'a>(
         &'a self,
         path: &'a [u8],
-        first: u64,
+        of: Of,
         algorithm: Algorithm,
     ) -> BoxFuture<'a, Result<Option<Answer<Vec<Digest>>>>> {
-        Box::pin(async move { parts::ask(self, &self.at(path), first, algorithm).await })
+        Box::pin(async move { parts::ask(self, &self.at(path), of, algorithm).await })
     }
 
     fn room(&self, size: u64) -> BoxFuture<'_, Option<OwnedSemaphorePermit>> {
