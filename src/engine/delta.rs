@@ -33,6 +33,9 @@ const AHEAD: usize = 3;
 /// Blocks are searched for so far before and behind where they would be if nothing more had been put in or taken out.
 const SLACK: u64 = SPAN;
 
+/// What the round trip of a shared connection that leads far is taken for.
+const FAR: Duration = Duration::from_millis(5);
+
 /// Bytes that are read and searched at one go.
 const STRETCH: u64 = 1 << 20;
 
@@ -64,7 +67,9 @@ pub fn over(run: &Run, item: &FileItem, meta: &Meta, number: u32, from: u64) -> 
         proven: options.verify == Verify::Auto,
         old: old.size,
         new: meta.size,
-        round_trip: run.remote.as_ref().and_then(|remote| remote.round_trip()),
+        company: run.luck.met(),
+        // Who holds a shared connection tells only whether it leads far.
+        round_trip: run.remote.as_ref().and_then(|remote| remote.round_trip().or(remote.leads_far().then_some(FAR))),
         rate: options.bwlimit,
     };
     (case.pays() && (case.whole.is_some() || run.luck.lasts())).then_some(Over { case })

@@ -90,6 +90,9 @@ pub const DIGEST: &[u8] = b"digest@hopsync";
 /// Likewise: a file's hash, and its attributes and its name if that is the one that is wanted ([`crate::verify::commit`]).
 pub const COMMIT: &[u8] = b"commit@hopsync";
 
+/// The same, and for the hashes of its parts, or the sums of its blocks.
+pub const PARTS: &[u8] = b"parts@hopsync";
+
 /// Likewise: a whole small file in one request, so that what follows its OPEN needs no round trip of its own. Only the holder,
 /// whose the real channel is, can foresee a handle.
 pub const PUT: &[u8] = b"put@hopsync";

@@ -5,6 +5,7 @@ use bytes::{BufMut, Bytes, BytesMut};
 use crate::fault::{Cause, Fault, Stage};
 use crate::sftp::{Attrs, Request, Session};
 use crate::verify::gmac::Key;
+use crate::verify::parts::Of;
 use crate::verify::remote::{Committed, NoHash};
 use crate::verify::{Algorithm, Digest};
 
@@ -48,6 +49,45 @@ pub fn encode_committed(answer: Result<Committed, NoHash>) -> Bytes {
         Err(why) => (0, Err(why)),
     };
     [&[done], &encode(&answer)[..]].concat().into()
+}
+
+/// Bytes that a line of an answer about parts is here.
+pub const LINE: usize = 32;
+
+/// As [`ask`], for what one question tells of parts or blocks. When it returns, the request is on its way.
+pub fn parts(
+    session: &Session,
+    path: &[u8],
+    of: Of,
+) -> impl Future<Output = Result<Result<Vec<Digest>, NoHash>, Fault>> + Send + 'static {
+    let pending = session.submit(&Request::Parts { path, of });
+    let (path, fault) = (path.to_vec(), no_hash(session));
+    async move {
+        let answer = pending.extended(Stage::Hash, &path).await?;
+        decode_parts(&answer).ok_or(fault)
+    }
+}
+
+/// The reply's body to that, if there is an answer; else [`encode`]'s.
+pub fn encode_parts(algorithm: Algorithm, told: &[Digest]) -> Bytes {
+    let head = encode(&Ok(Digest { algorithm, bytes: [0; LINE] }));
+    let mut out = BytesMut::from(&head[..head.len().saturating_sub(LINE)]);
+    told.iter().for_each(|digest| out.put_slice(&digest.bytes));
+    out.freeze()
+}
+
+/// What [`encode_parts`] made, or [`encode`] of why there are none.
+fn decode_parts(body: &[u8]) -> Option<Result<Vec<Digest>, NoHash>> {
+    let (head, lines) = match *body.first()? {
+        BLAKE3 | SHA256 => body.split_at(1),
+        GMAC => body.split_at_checked(17)?,
+        _ => return decode(body).map(|answer| answer.map(|digest| vec![digest])),
+    };
+    if lines.len() % LINE > 0 {
+        return None;
+    }
+    let one = |line: &[u8]| decode(&[head, line].concat())?.ok();
+    lines.chunks_exact(LINE).map(one).collect::<Option<Vec<_>>>().map(Ok)
 }
 
 fn no_hash(session: &Session) -> Fault {
@@ -120,6 +160,18 @@ mod tests {
             assert_eq!((body[0], decode(&body[1..])), (done, Some(Ok(digest))));
         }
         assert_eq!(decode(&encode_committed(Err(NoHash::Skipped))[1..]), Some(Err(NoHash::Skipped)));
+        for algorithm in [Algorithm::Blake3, Algorithm::Sha256, Algorithm::Gmac(Key([7; 16]))] {
+            let told: Vec<Digest> = (0..3).map(|n| Digest { algorithm, bytes: [n; LINE] }).collect();
+            for told in [&told[..], &told[..1], &[]] {
+                let body = encode_parts(algorithm, told);
+                assert_eq!(decode_parts(&body), Some(Ok(told.to_vec())));
+                assert_eq!(decode_parts(&[&body[..], b"x"].concat()), None);
+            }
+        }
+        for why in [NoHash::Skipped, NoHash::Gone("killed".to_owned())] {
+            assert_eq!(decode_parts(&encode(&Err(why.clone()))), Some(Err(why)));
+        }
+        assert_eq!([decode_parts(&[]), decode_parts(&[GMAC, 1]), decode_parts(&[99])], [None, None, None]);
         assert_eq!(decode(&[BLAKE3, 1, 2]), None);
         assert_eq!(decode(&[[GMAC; 16], [1; 16], [2; 16]].concat()), None);
         assert_eq!(decode(&[]), None);

@@ -27,6 +27,7 @@ use crate::sftp::{Attrs, Pending, Reply, Request};
 use crate::tree::remote::Remote;
 
 use crate::tree::remote::pool::{Large, Lease, Pool};
+use crate::verify::parts::Of;
 use crate::verify::remote::{Committed, NoHash, RemoteHasher};
 
 /// Bytes that one virtual channel may have asked for or sent, and not yet been answered for: what a client that does not
@@ -188,6 +189,7 @@ impl Reader {
             Passage::Commit { temp, size, wanted, attrs, name } => {
                 return self.commit(id, temp, size, wanted, attrs, name).await;
             }
+            Passage::Parts { path, of } => return self.parts(id, path, of).await,
             Passage::Put { path, mode, data } => return self.put(id, path, mode, data).await,
             Passage::Get { path, len } => return self.get(id, path, len).await,
             Passage::Unknown => return self.say(id, refusal(status::OP_UNSUPPORTED, "not passed on")).await,
@@ -360,6 +362,23 @@ impl Reader {
         let answer = async move {
             let answer = hashed(&remote, |hasher| async move { hasher.digest(&path, size).await }).await?;
             Ok((op::EXTENDED_REPLY, digest::encode(&answer), None))
+        };
+        self.promise(id, Box::pin(answer), room, None).await
+    }
+
+    async fn parts(&mut self, id: u32, path: Bytes, of: Of) -> Result<(), Why> {
+        if !of.is_asked_for() {
+            return self.say(id, refusal(status::FAILURE, "no such blocks")).await;
+        }
+        let room = self.take_room(of.most() as usize * digest::LINE + SMALL).await?;
+        let remote = self.shared.remote.clone();
+        let answer = async move {
+            let ask = |hasher: RemoteHasher| async move {
+                let told = hasher.parts(&path, of).await?.await?;
+                Ok(digest::encode_parts(hasher.rung.algorithm(), &told))
+            };
+            let answer = hashed(&remote, ask).await?;
+            Ok((op::EXTENDED_REPLY, answer.unwrap_or_else(|why| digest::encode(&Err(why))), None))
         };
         self.promise(id, Box::pin(answer), room, None).await
     }

@@ -3,7 +3,8 @@
 use bytes::{Buf, Bytes};
 
 use crate::sftp::Attrs;
-use crate::sftp::packet::{Bad, COMMIT, Cursor, DIGEST, GET, PUT, op, open};
+use crate::sftp::packet::{Bad, COMMIT, Cursor, DIGEST, GET, PARTS, PUT, op, open};
+use crate::verify::parts::Of;
 
 pub const POSIX_RENAME: &[u8] = b"posix-rename@openssh.com";
 pub const FSYNC: &[u8] = b"fsync@openssh.com";
@@ -35,6 +36,10 @@ pub enum Passage {
         wanted: Bytes,
         attrs: Attrs,
         name: Bytes,
+    },
+    Parts {
+        path: Bytes,
+        of: Of,
     },
     Put {
         path: Bytes,
@@ -126,6 +131,13 @@ pub fn inspect(packet: Bytes) -> Result<Inspected, Bad> {
             PUT => Passage::Put { mode: cursor.u32()?, path: cursor.string()?, data: cursor.string()? },
             GET => Passage::Get { len: cursor.u32()?, path: cursor.string()? },
             DIGEST => Passage::Digest { size: cursor.u64()?, path: cursor.string()? },
+            PARTS => {
+                let of = match (cursor.u64()?, cursor.u64()?) {
+                    (0, first) => Of::Parts(first),
+                    (length, at) => Of::Blocks { length, at },
+                };
+                Passage::Parts { of, path: cursor.string()? }
+            }
             COMMIT => Passage::Commit {
                 size: cursor.u64()?,
                 temp: cursor.string()?,
@@ -223,6 +235,10 @@ mod tests {
         assert_eq!(look(&Request::Limits).passage, Passage::Limits);
         let digest = look(&Request::Digest { path: b"p", size: 5 }).passage;
         assert_eq!(digest, Passage::Digest { path: Bytes::from_static(b"p"), size: 5 });
+        for of in [Of::Parts(7), Of::Blocks { length: 17_408, at: 3 }] {
+            let parts = look(&Request::Parts { path: b"p", of }).passage;
+            assert_eq!(parts, Passage::Parts { path: Bytes::from_static(b"p"), of });
+        }
         let attrs = Attrs { permissions: Some(0o644), times: Some((1, 2)), ..Attrs::default() };
         let commit = look(&Request::Commit { temp: b"d/t", size: 5, wanted: b"w", attrs, name: b"n" }).passage;
         let [temp, wanted, name] = [&b"d/t"[..], b"w", b"n"].map(Bytes::from_static);

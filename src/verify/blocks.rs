@@ -27,6 +27,11 @@ pub fn length(size: u64) -> u64 {
     LENGTHS.iter().find(|(_, from)| size >= *from).map_or(LONGEST, |(length, _)| *length)
 }
 
+/// Whether blocks have this length, in any file.
+pub fn is_length(length: u64) -> bool {
+    LENGTHS.iter().any(|(one, _)| *one == length)
+}
+
 /// Adler-32's modulus (RFC 1950 §8.2): the largest prime below 65,536.
 const MODULUS: u32 = 65_521;
 
@@ -139,7 +144,7 @@ pub fn asked(name: &[u8]) -> Option<(u64, u64, &[u8])> {
     let rest = name.strip_prefix(b"w")?;
     let at = rest.iter().position(|byte| *byte == b' ')?;
     let (length, place) = std::str::from_utf8(&rest[..at]).ok()?.split_once('.')?;
-    let length = length.parse().ok().filter(|length| LENGTHS.iter().any(|(one, _)| one == length))?;
+    let length = length.parse().ok().filter(|length| is_length(*length))?;
     Some((length, place.parse().ok()?, &rest[at + 1..]))
 }
 

@@ -37,6 +37,14 @@ impl Of {
         }
     }
 
+    /// Whether anybody answers it: blocks have certain lengths.
+    pub fn is_asked_for(self) -> bool {
+        match self {
+            Of::Parts(_) => true,
+            Of::Blocks { length, .. } => blocks::is_length(length),
+        }
+    }
+
     /// Bytes that are asked about.
     pub fn span(self) -> u64 {
         match self {

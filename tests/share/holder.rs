@@ -4,7 +4,7 @@ use std::error::Error;
 use std::fs;
 use std::io;
 use std::os::unix::fs::PermissionsExt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -12,7 +12,9 @@ use std::time::{Duration, Instant};
 use hopsync::lab::bed::{Bed, Embedded, TARGET};
 use hopsync::lab::faults::{Faults, Nth, Trouble};
 use hopsync::lab::run::run;
+use hopsync::lab::trees::set_mtime;
 use hopsync::share::protocol::VERSION;
+use hopsync::verify::blocks::SPAN;
 use rustix::process::{Pid, test_kill_process};
 
 use crate::crowd::*;
@@ -66,6 +68,52 @@ fn whoever_hashes_a_file_there_gives_it_its_name_through_the_holder_too() -> Tri
     let mut command = crowd.command([path(&sources[0]), bed.operand("there/again")]);
     command.arg("--verify=readback");
     assert_eq!(run(command, DEADLINE)?.code, 23);
+    Ok(())
+}
+
+#[test]
+fn only_what_differs_is_sent_over_a_shared_connection_too_and_a_large_file_is_proven_by_its_parts() -> Tried {
+    const BLOCK: u64 = 17 << 10;
+    let bed = Embedded::start()?;
+    let crowd = Crowd::of(&bed)?;
+    let (here, there) = (bed.client().dir().join("here"), bed.far().join("there"));
+    let old = |from: &Path, to: &Path| -> Tried {
+        for file in fs::read_dir(from)? {
+            let file = file?;
+            let mut content = fs::read(file.path())?;
+            content[70_000] ^= 1;
+            fs::write(to.join(file.file_name()), content)?;
+            set_mtime(&to.join(file.file_name()), 1_000_000)?;
+        }
+        Ok(())
+    };
+    let sent = |ran: &[Ran]| -> Vec<(u64, u64)> {
+        let summaries = ran.iter().filter_map(|ran| ran.report.last());
+        let count = |summary: &serde_json::Value, name: &str| summary[name].as_u64().unwrap_or_default();
+        summaries.map(|summary| (count(summary, "moved-bytes"), count(summary, "matched-bytes"))).collect()
+    };
+    let sources = files(&here, 3, 60 * BLOCK)?;
+    fs::create_dir_all(&there)?;
+    old(&here, &there)?;
+    let args = |from: String, to: String| vec!["--no-whole-file".to_owned(), from, to];
+    let ran = crowd.storm(3, |n| args(path(&sources[n]), bed.operand("there/")), |_| {})?;
+    all_well(&ran);
+    same_files(&here, &there)?;
+    assert_eq!(sent(&ran), [(BLOCK, 59 * BLOCK); 3]);
+    old(&there, &here)?;
+    let ran = crowd.storm(3, |n| args(bed.operand(&format!("there/f{n}")), path(&here)), |_| {})?;
+    all_well(&ran);
+    same_files(&here, &there)?;
+    assert_eq!(sent(&ran), [(BLOCK, 59 * BLOCK); 3]);
+    // More than one question asks about.
+    fs::remove_file(&sources[0])?;
+    let large = fs::File::create(&sources[0])?;
+    large.set_len(SPAN + 1)?;
+    let ran = crowd.storm(1, |_| vec![path(&sources[0]), bed.operand("there/new")], |_| {})?;
+    all_well(&ran);
+    let summary = ran[0].report.last().ok_or("no report")?;
+    assert!(!summary["verified-by"].to_string().contains("read-back"), "{summary}");
+    assert!(fs::read(&sources[0])? == fs::read(there.join("new"))?);
     Ok(())
 }
 

@@ -288,6 +288,9 @@ impl Scan<'_> {
             follow: run.job.options.copy_links || run.job.options.copy_unsafe_links,
             decision,
         };
+        if item.old.as_ref().is_some_and(|old| old.is_file()) {
+            run.luck.meets(item.meta.size);
+        }
         if let Some(remote) = &run.remote
             && item.decision.transfers()
             && delta::over(run, &item, &item.meta, 1, 0).is_some()

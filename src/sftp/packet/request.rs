@@ -3,7 +3,8 @@
 use bytes::{BufMut, Bytes, BytesMut};
 
 use super::super::attrs::Attrs;
-use super::{COMMIT, Cursor, DIGEST, GET, Handle, PUT, op, put_string};
+use super::{COMMIT, Cursor, DIGEST, GET, Handle, PARTS, PUT, op, put_string};
+use crate::verify::parts::Of;
 
 /// Everything that we ask of a server. Paths are bytes.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -118,6 +119,11 @@ pub enum Request<'a> {
         wanted: &'a [u8],
         attrs: Attrs,
         name: &'a [u8],
+    },
+    /// [`PARTS`]: asks the holder for what one question tells of a file's parts or blocks.
+    Parts {
+        path: &'a [u8],
+        of: Of,
     },
     /// [`PUT`]: OPEN (exclusive), WRITE and CLOSE in one, of a file of which this is all.
     Put {
@@ -267,6 +273,17 @@ impl Request<'_> {
                 }
                 attrs.encode(out);
             }
+            Request::Parts { path, of } => {
+                extended(out, id, PARTS);
+                let (length, at) = match of {
+                    // There are no blocks without length.
+                    Of::Parts(first) => (0, *first),
+                    Of::Blocks { length, at } => (*length, *at),
+                };
+                out.put_u64(length);
+                out.put_u64(at);
+                put_string(out, path);
+            }
             Request::Put { path, mode, data } => {
                 extended(out, id, PUT);
                 out.put_u32(*mode);
@@ -313,7 +330,8 @@ impl Request<'_> {
             Request::Read { len, .. } => Expect::Data(*len),
             Request::Readdir { .. } | Request::Realpath { .. } | Request::Readlink { .. } => Expect::Name,
             Request::Lstat { .. } | Request::Stat { .. } | Request::Fstat { .. } => Expect::Attrs,
-            Request::Limits | Request::Digest { .. } | Request::Commit { .. } | Request::Get { .. } => Expect::Extended,
+            Request::Limits | Request::Digest { .. } | Request::Commit { .. } => Expect::Extended,
+            Request::Parts { .. } | Request::Get { .. } => Expect::Extended,
             Request::Relayed { .. } => Expect::Relayed,
             _ => Expect::Status,
         }

@@ -8,6 +8,7 @@ use tokio::sync::Semaphore;
 use crate::fault::{Cause, Fault, Stage};
 use crate::plan::delta::Run;
 use crate::sftp::packet::open;
+use crate::sftp::wire::BoxFuture;
 use crate::sftp::{Attrs, Handle, Pending, Request};
 use crate::verify::parts::Of;
 use crate::verify::remote::{NoHash, RemoteHasher};
@@ -84,35 +85,43 @@ impl Drop for Old {
     }
 }
 
-/// The one that tells parts by this algorithm. One that somebody else drives is asked for whole files only.
+/// The one that tells parts by this algorithm.
 pub async fn hasher(pool: &Pool, algorithm: Algorithm) -> Option<RemoteHasher> {
-    let usable = |hasher: &RemoteHasher| {
-        hasher.rung.algorithm() == algorithm && hasher.rung.tells_parts() && !hasher.is_shared()
-    };
-    pool.hasher().await.filter(usable)
+    pool.hasher().await.filter(|hasher| hasher.rung.algorithm() == algorithm && hasher.rung.tells_parts())
 }
 
 /// As [`super::super::Tree::parts`]; `path` is the server's.
 pub async fn ask(tree: &RemoteTree, path: &[u8], of: Of, algorithm: Algorithm) -> Result<Option<Answer<Vec<Digest>>>> {
-    let pool = tree.remote.pool().await?;
+    let (pool, lease) = tree.remote.lease().await?;
     let Some(hasher) = hasher(&pool, algorithm).await else { return Ok(None) };
-    let asked = match hasher.parts(path, of).await {
-        Ok(asked) => asked,
-        Err(NoHash::Skipped) => return Ok(None),
-        Err(NoHash::Gone(why)) => {
-            forget(&pool, &why);
-            return Ok(None);
+    let asked: BoxFuture<'static, _> = match hasher.is_shared() {
+        true => {
+            let asked = crate::share::digest::parts(&lease.session, path, of);
+            Box::pin(async move { (asked.await, drop(lease)).0 })
         }
+        false => match hasher.parts(path, of).await {
+            Ok(asked) => Box::pin(async move { Ok(asked.await) }),
+            Err(NoHash::Skipped) => return Ok(None),
+            Err(NoHash::Gone(why)) => {
+                forget(&pool, &why);
+                return Ok(None);
+            }
+        },
     };
     let hop = tree.remote.hop();
     let answer: Answer<Vec<Digest>> = Box::pin(async move {
-        asked.await.map_err(|why| match why {
-            NoHash::Skipped => Fault::new(hop, Stage::Hash, Cause::Unsupported, "no hashes of parts"),
+        let told = asked.await?.map_err(|why| match why {
+            NoHash::Skipped => Fault::new(hop.clone(), Stage::Hash, Cause::Unsupported, "no hashes of parts"),
             NoHash::Gone(why) => {
                 forget(&pool, &why);
-                Fault::new(hop, Stage::Hash, Cause::Lost, why)
+                Fault::new(hop.clone(), Stage::Hash, Cause::Lost, why)
             }
-        })
+        })?;
+        // Another hasher than was asked for: its hashes compare with nothing.
+        if told.iter().any(|digest| digest.algorithm != algorithm) {
+            return Err(Fault::new(hop, Stage::Hash, Cause::Unsupported, "hashes of another kind"));
+        }
+        Ok(told)
     });
     Ok(Some(answer))
 }
