@@ -72,7 +72,14 @@ pub fn over(run: &Run, item: &FileItem, meta: &Meta, number: u32, from: u64) -> 
         round_trip: run.remote.as_ref().and_then(|remote| remote.round_trip().or(remote.leads_far().then_some(FAR))),
         rate: options.bwlimit,
     };
-    (case.pays() && (case.whole.is_some() || run.luck.lasts())).then_some(Over { case })
+    Some(Over { case }).filter(|over| over.case.pays() && over.lasts(run))
+}
+
+impl Over {
+    /// Whether it still pays, others having been searched meanwhile.
+    pub fn lasts(&self, run: &Run) -> bool {
+        run.luck.lasts(&self.case)
+    }
 }
 
 /// A new file's segments, as they become known.
@@ -105,6 +112,7 @@ impl Delta {
             size,
             until: size.min(old.min(new) + SLACK),
             next: 0,
+            late: false,
             asked: VecDeque::new(),
         };
         if !asking.ahead().await? {
@@ -224,6 +232,7 @@ struct Asking {
     until: u64,
     /// The first byte that was not asked about.
     next: u64,
+    late: bool,
     asked: VecDeque<Answer<Vec<Digest>>>,
 }
 
@@ -242,7 +251,10 @@ impl Asking {
     /// The next answer: none where it does not come in time, or tells of nothing.
     async fn told(&mut self, patience: Duration) -> Result<Option<Vec<Sum>>, Fault> {
         let Some(answer) = self.asked.pop_front() else { return Ok(None) };
-        let Ok(told) = tokio::time::timeout(patience, answer).await else { return Ok(None) };
+        let Ok(told) = tokio::time::timeout(patience, answer).await else {
+            self.late = true;
+            return Ok(None);
+        };
         let sums: Vec<Sum> = told?.iter().map(Sum::told).collect();
         Ok((!sums.is_empty()).then_some(sums))
     }
@@ -338,6 +350,9 @@ impl Finder {
             self.lay_out(&told);
         }
         self.luck.had(self.search.at(), self.matched);
+        if self.asking.late {
+            self.luck.had_in_vain(SPAN);
+        }
         if let Some(hasher) = self.hasher.take().filter(|_| self.ours.is_read()) {
             let _ = self.tells_hash.send(hasher.finish());
         }

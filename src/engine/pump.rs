@@ -236,7 +236,7 @@ pub async fn pump(
 
 /// Begins to look for what the destination has, if that may be something.
 async fn delta(run: &Run, item: &FileItem, over: Option<&Over>, algorithm: &Chosen) -> Result<Option<Delta>, Fault> {
-    let Some(over) = over else { return Ok(None) };
+    let Some(over) = over.filter(|over| over.lasts(run)) else { return Ok(None) };
     match algorithm.of(run).await {
         Some(algorithm) => Delta::begin(run, item, over, algorithm).await,
         None => Ok(None),

@@ -10,13 +10,11 @@ use crate::verify::blocks::SPAN;
 const LEAST: u64 = 128 << 10;
 
 /// A file that one request carries is there sooner than sums of it could be (at 50 ms 200 KiB took 1.26 and 1.41 s, login included, 500 KiB
-/// 1.44 and 1.38): that counts where there are few of them.
+/// 1.44 and 1.38): that counts where there are few of them, and near by.
 const ONE_REQUEST: u64 = 255 << 10;
 const FEW: u64 = 16 << 20;
 
-/// A far end that answers sooner is near: what may be gained there depends on its disk, which has to read the old file twice.
-/// Measured at 0 ms, on two cores for both ends and the old file in memory: 500 MB with 1 % changed took 1.1 s instead of 2.2, and
-/// with nothing in common 2.2 instead of 2.0 s. (At 50 ms 2.75 instead of 8.5, and 8.8 instead of 8.6.)
+/// A far end that answers sooner is near.
 const NEAR: Duration = Duration::from_millis(2);
 
 /// Bytes a second (`--bwlimit`) below which sending is slower than any disk reads, however near the far end is.
@@ -31,8 +29,10 @@ const PATIENCE: Duration = Duration::from_secs(1);
 /// The same where parts were asked for (`--no-whole-file`).
 const ASKED_PATIENCE: Duration = Duration::from_secs(60);
 
-/// So many bytes in a row in which nothing is found are the last that are searched.
+/// So many bytes in a row in which nothing is found are the last that are searched. Near by, what is looked at in vain takes as long as
+/// half of it takes to be sent (measured on two cores for both ends).
 const FRUITLESS: u64 = 256 << 20;
+const FRUITLESS_NEAR: u64 = 64 << 20;
 
 /// Of so many bytes that were searched, all files together, a sixteenth must have been found: else files are sent whole from then on.
 const LUCK: u64 = 16;
@@ -66,11 +66,24 @@ impl Case {
         match self.whole {
             Some(whole) => !whole,
             None => {
-                let far = self.round_trip.is_some_and(|round_trip| round_trip >= NEAR);
-                let slow = self.rate.is_some_and(|rate| rate < SLOW);
-                let few = self.new <= ONE_REQUEST && self.company < FEW;
-                self.old.min(self.new) >= LEAST && !few && (far || slow)
+                let many = self.is_slow() && self.company >= FEW;
+                self.old.min(self.new) >= LEAST && (many || self.new > ONE_REQUEST)
             }
+        }
+    }
+
+    /// Whether sending takes long.
+    fn is_slow(&self) -> bool {
+        let far = self.round_trip.is_some_and(|round_trip| round_trip >= NEAR);
+        far || self.rate.is_some_and(|rate| rate < SLOW)
+    }
+
+    /// Bytes that may be searched in vain.
+    fn worth(&self) -> u64 {
+        match (self.whole, self.is_slow()) {
+            (Some(_), _) => u64::MAX,
+            (None, true) => FRUITLESS,
+            (None, false) => FRUITLESS_NEAR,
         }
     }
 
@@ -83,7 +96,7 @@ impl Case {
 
     /// Whether to go on, so many bytes in a row having been searched in which nothing was found.
     pub fn goes_on(&self, fruitless: u64) -> bool {
-        self.whole.is_some() || fruitless < FRUITLESS
+        fruitless < self.worth()
     }
 }
 
@@ -113,18 +126,19 @@ impl Luck {
         self.found.fetch_add(found, Ordering::Relaxed);
     }
 
-    /// What of a file of so many bytes was found is of no use: the far end does not copy it.
+    /// It was of no use to look at so many bytes: the far end does not copy them, or tells of them too late.
     pub fn had_in_vain(&self, bytes: u64) {
         self.vain.fetch_add(bytes, Ordering::Relaxed);
     }
 
-    /// Whether another file may be worth it.
-    pub fn lasts(&self) -> bool {
-        if self.vain.load(Ordering::Relaxed) >= FRUITLESS {
+    /// Whether it may be worth it to look at this one.
+    pub fn lasts(&self, case: &Case) -> bool {
+        let worth = case.worth();
+        if self.vain.load(Ordering::Relaxed) >= worth {
             return false;
         }
         let (searched, found) = (self.searched.load(Ordering::Relaxed), self.found.load(Ordering::Relaxed));
-        searched < FRUITLESS || found.saturating_mul(LUCK) >= searched
+        searched < worth || found.saturating_mul(LUCK) >= searched
     }
 }
 
@@ -225,28 +239,32 @@ mod tests {
     }
 
     #[test]
-    fn parts_are_asked_for_where_sending_is_what_takes_long() {
-        assert!(case().pays());
-        let near = Some(Duration::from_micros(300));
-        assert!(!Case { round_trip: near, ..case() }.pays());
-        assert!(!Case { round_trip: None, ..case() }.pays());
-        assert!(Case { round_trip: near, rate: Some(1_000_000), ..case() }.pays());
-        assert!(!Case { round_trip: near, rate: Some(1_000_000_000), ..case() }.pays());
-        assert!(!Case { old: LEAST - 1, ..case() }.pays());
-        assert!(!Case { new: LEAST - 1, ..case() }.pays());
-        assert!(!Case { whole: Some(true), ..case() }.pays());
-        let small = Case { new: ONE_REQUEST, ..case() };
-        assert!(!small.pays() && Case { company: FEW, ..small }.pays());
+    fn what_is_sent_in_one_go_is_not_worth_a_look_unless_there_is_much_of_it() {
+        let near = Case { round_trip: Some(Duration::from_micros(300)), ..case() };
+        let unknown = Case { round_trip: None, ..case() };
+        let slow = Case { rate: Some(1_000_000), ..near };
+        for case in [case(), near, unknown, slow] {
+            assert!(case.pays() && !Case { whole: Some(true), ..case }.pays());
+            assert!(!Case { old: LEAST - 1, ..case }.pays() && !Case { new: LEAST - 1, ..case }.pays());
+        }
+        let small = |case| Case { new: ONE_REQUEST, ..case };
+        for (case, expected) in [(case(), true), (slow, true), (near, false), (unknown, false)] {
+            assert!(!small(case).pays());
+            assert_eq!(Case { company: FEW, ..small(case) }.pays(), expected);
+        }
+        assert!(!small(Case { rate: Some(1_000_000_000), company: FEW, ..near }).pays());
     }
 
     #[test]
-    fn who_asks_for_parts_gets_them_but_never_unproven() {
+    fn who_asks_for_it_gets_it_but_never_unproven() {
         let asked = Case { whole: Some(false), round_trip: None, old: 1, new: 1, ..case() };
         assert!(asked.pays());
         assert!(!Case { proven: false, ..asked }.pays());
         assert!(!Case { proven: false, ..case() }.pays());
         assert!(!Case { old: 0, ..asked }.pays());
-        assert!(asked.goes_on(u64::MAX) && case().goes_on(FRUITLESS - 1) && !case().goes_on(FRUITLESS));
+        assert!(asked.goes_on(u64::MAX - 1) && case().goes_on(FRUITLESS - 1) && !case().goes_on(FRUITLESS));
+        let near = Case { round_trip: None, ..case() };
+        assert!(near.goes_on(FRUITLESS_NEAR - 1) && !near.goes_on(FRUITLESS_NEAR));
     }
 
     #[test]
@@ -261,14 +279,15 @@ mod tests {
     fn a_run_that_finds_nothing_stops_searching() {
         let luck = Luck::default();
         luck.had(FRUITLESS - 1, 0);
-        assert!(luck.lasts());
+        let asked = Case { whole: Some(false), ..case() };
+        assert!(luck.lasts(&case()));
         luck.had(1, 0);
-        assert!(!luck.lasts());
+        assert!(!luck.lasts(&case()) && luck.lasts(&asked));
         luck.had(0, FRUITLESS / LUCK);
         luck.had_in_vain(FRUITLESS - 1);
-        assert!(luck.lasts());
+        assert!(luck.lasts(&case()));
         luck.had_in_vain(1);
-        assert!(!luck.lasts());
+        assert!(!luck.lasts(&case()) && luck.lasts(&asked));
     }
 
     #[test]

@@ -224,11 +224,11 @@ fn it_goes_with_what_else_is_asked_for() -> Tried {
         scene_of(&bed, way, ONE_BYTE)?;
         set_mtime(&ends(&bed, way)[0].join("file"), 1_000_000)?;
         assert_eq!(moved(&bed, way, &[DELTA, "-c"])?, (BLOCK, SIZE - BLOCK));
-        // What a slow line makes worth asking for is asked for; what cannot be proven, or has holes, is sent.
+        // It is done by itself; what cannot be proven, or has holes, is sent.
         for (options, expected) in [
             (&["--bwlimit=20m"][..], (BLOCK, SIZE - BLOCK)),
             (&["--bwlimit=20m", "-W"], (SIZE, 0)),
-            (&[], (SIZE, 0)),
+            (&[], (BLOCK, SIZE - BLOCK)),
             (&[DELTA, "--verify=off"], (SIZE, 0)),
             (&[DELTA, "--verify=readback"], (SIZE, 0)),
             (&[DELTA, "--sparse"], (SIZE, 0)),
