@@ -149,7 +149,7 @@ fn search(c: &mut Criterion) {
                 let mut search = Search::default();
                 let stretches = new.chunks(1 << 20).map(|stretch| {
                     search.feed(stretch);
-                    search.go(&known, false, |window| blocks::strong(algorithm, window)).len()
+                    search.go(&known, |window| blocks::strong(algorithm, window)).len()
                 });
                 black_box(stretches.sum::<usize>())
             });

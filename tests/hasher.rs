@@ -12,7 +12,7 @@ use hopsync::sftp::Attrs;
 use hopsync::tree::remote::link::{CommandConnector, Connector};
 use hopsync::verify::Digest;
 use hopsync::verify::below::ENTRIES;
-use hopsync::verify::blocks::{SPAN, Sum};
+use hopsync::verify::blocks::{Asked, SPAN, Sum};
 use hopsync::verify::gmac::{BLOCK, Key};
 use hopsync::verify::ladder::{self, Rung};
 use hopsync::verify::parts::{ASKED, Of, PART};
@@ -158,16 +158,17 @@ async fn thousands_of_files_asked_for_at_once_are_hashed_by_each_of_the_scripts_
                 for length in [17 << 10, 51 << 10, 255 << 10] {
                     let of = |block: &[u8]| Sum::of(rung.algorithm(), block);
                     let expected: Vec<Sum> = data.chunks(length).map(of).collect();
-                    for at in [0, 255 << 10, SPAN] {
-                        let length = length as u64;
-                        let told = parts(large.clone(), Of::Blocks { length, at }).await.unwrap();
+                    for (at, weak) in [(0, true), (255 << 10, false), (SPAN, true)] {
+                        let asked = Asked { length: length as u64, at, weak };
+                        let told = parts(large.clone(), Of::Blocks(asked)).await.unwrap();
                         let told: Vec<Sum> = told.iter().map(Sum::told).collect();
-                        let from = expected.iter().skip((at / length) as usize).take((SPAN / length) as usize);
-                        assert_eq!(told, from.copied().collect::<Vec<_>>(), "{rung:?}, {size} by {length} from {at}");
+                        let from = expected.iter().skip(at as usize / length).take(SPAN as usize / length);
+                        let from = from.map(|sum| Sum { weak: if weak { sum.weak } else { 0 }, ..*sum });
+                        assert_eq!(told, from.collect::<Vec<_>>(), "{rung:?}, {size}, {asked:?}");
                     }
                 }
             }
-            let nothing = Of::Blocks { length: 17 << 10, at: 0 };
+            let nothing = Of::Blocks(Asked { length: 17 << 10, at: 0, weak: true });
             assert_eq!(parts(dir.path().join("is not there"), nothing).await, Ok(Vec::new()));
         }
         let below = |path: std::path::PathBuf| {

@@ -17,10 +17,10 @@ use crate::blocking;
 use crate::entry::Meta;
 use crate::fault::{Cause, Fault, Stage};
 use crate::job::Verify;
-use crate::plan::delta::{Case, Layout, Luck, Segment};
+use crate::plan::delta::{Case, Layout, Luck, Segment, is_enough};
 use crate::plan::search::{Blocks, Found, Search};
 use crate::tree::{Answer, Source, Tree};
-use crate::verify::blocks::{SPAN, Sum, length, strong};
+use crate::verify::blocks::{Asked, SPAN, Sum, length, strong};
 use crate::verify::parts::Of;
 use crate::verify::{Algorithm, Digest, Hasher};
 
@@ -98,8 +98,10 @@ impl Delta {
     /// Begins to look; when it returns, the first questions are on their way. `None` where the far end tells no sums.
     pub async fn begin(run: &Run, item: &FileItem, over: &Over, algorithm: Algorithm) -> Result<Option<Delta>, Fault> {
         let Case { old, new, .. } = over.case;
+        let inplace = run.job.options.inplace;
         // In place, what is too long has been cut off.
-        let old = if run.job.options.inplace { old.min(new) } else { old };
+        let old = if inplace { old.min(new) } else { old };
+        let probing = !inplace && old == new && new <= SPAN;
         let (far, path, size) = match run.pull {
             true => (&item.source, &item.source_path, new),
             false => (&run.dest, &item.dest_path, old),
@@ -112,6 +114,7 @@ impl Delta {
             size,
             until: size.min(old.min(new) + SLACK),
             next: 0,
+            in_place: inplace || probing,
             late: false,
             asked: VecDeque::new(),
         };
@@ -146,7 +149,7 @@ impl Delta {
             search: Search::default(),
             drift: 0,
             pull: run.pull,
-            in_place: run.job.options.inplace,
+            probing,
             layout: Layout::default(),
             last: 0,
             matched: 0,
@@ -232,6 +235,8 @@ struct Asking {
     until: u64,
     /// The first byte that was not asked about.
     next: u64,
+    /// Only what is at its own place counts: it needs no weak sums.
+    in_place: bool,
     late: bool,
     asked: VecDeque<Answer<Vec<Digest>>>,
 }
@@ -240,8 +245,10 @@ impl Asking {
     /// Asks for the next ones, without waiting for the answers. False if nothing tells them.
     async fn ahead(&mut self) -> Result<bool, Fault> {
         while self.next < self.until && self.asked.len() < AHEAD {
-            let of = Of::Blocks { length: self.length, at: self.next };
-            let Some(answer) = self.tree.parts(&self.path, of, self.algorithm).await? else { return Ok(false) };
+            let of = Asked { length: self.length, at: self.next, weak: !self.in_place };
+            let Some(answer) = self.tree.parts(&self.path, Of::Blocks(of), self.algorithm).await? else {
+                return Ok(false);
+            };
             self.asked.push_back(answer);
             self.next += SPAN;
         }
@@ -326,7 +333,8 @@ struct Finder {
     /// What was put in, less what was taken out, in ours before the last block that was found.
     drift: i64,
     pull: bool,
-    in_place: bool,
+    /// A file that is as long as the old one, and not large: it is looked first at what is where it was.
+    probing: bool,
     layout: Layout,
     /// Where the last block that was found ends, in ours.
     last: u64,
@@ -343,21 +351,48 @@ struct Finder {
 impl Finder {
     /// To the end of ours, or until nothing more can be found. Whatever goes wrong, the rest is sent.
     async fn run(mut self) {
-        if let Err(fault) = self.search().await {
-            tracing::debug!(%fault, "the rest is sent whole");
+        let mut searched = self.search_all().await;
+        let mut hash = None;
+        if self.probing && searched.is_ok() && !self.asking.late && !is_enough(self.matched, self.asking.size) {
+            hash = self.hash();
+            self.look_everywhere();
+            searched = self.search_all().await;
         }
-        while let Some(told) = self.told.pop_front() {
-            self.lay_out(&told);
+        if let Err(fault) = searched {
+            tracing::debug!(%fault, "the rest is sent whole");
         }
         self.luck.had(self.search.at(), self.matched);
         if self.asking.late {
             self.luck.had_in_vain(SPAN);
         }
-        if let Some(hasher) = self.hasher.take().filter(|_| self.ours.is_read()) {
-            let _ = self.tells_hash.send(hasher.finish());
+        if let Some(hash) = hash.or_else(|| self.hash()) {
+            let _ = self.tells_hash.send(hash);
         }
         let segments = self.layout.take();
         let _ = self.tells.send(segments).await;
+    }
+
+    /// What all of ours hashes to, if that was to be found and it was read.
+    fn hash(&mut self) -> Option<Digest> {
+        self.hasher.take().filter(|_| self.ours.is_read()).map(Hasher::finish)
+    }
+
+    /// Begins anew: not much is where it was.
+    fn look_everywhere(&mut self) {
+        self.probing = false;
+        (self.asking.in_place, self.asking.next) = (false, 0);
+        self.asking.asked.clear();
+        (self.ours.read, self.ours.ended) = (0, false);
+        (self.search, self.layout) = (Search::default(), Layout::default());
+        (self.drift, self.last, self.matched) = (0, 0, 0);
+    }
+
+    async fn search_all(&mut self) -> Result<(), Fault> {
+        let searched = self.search().await;
+        while let Some(told) = self.told.pop_front() {
+            self.lay_out(&told);
+        }
+        searched
     }
 
     async fn search(&mut self) -> Result<(), Fault> {
@@ -379,7 +414,7 @@ impl Finder {
                 return self.last_block().await;
             }
             let (search, blocks, hasher) = (std::mem::take(&mut self.search), self.blocks.clone(), self.hasher.take());
-            let (algorithm, in_place) = (self.asking.algorithm, self.in_place);
+            let algorithm = self.asking.algorithm;
             let searching = blocking::start(move || {
                 let (mut search, mut hasher) = (search, hasher);
                 for piece in &stretch {
@@ -388,7 +423,7 @@ impl Finder {
                         hasher.update(piece);
                     }
                 }
-                let found = search.go(&blocks, in_place, |window| strong(algorithm, window));
+                let found = search.go(&blocks, |window| strong(algorithm, window));
                 (search, hasher, found)
             });
             let (found, more) = future::join(searching, self.ours.next()).await;
@@ -403,7 +438,7 @@ impl Finder {
             if !self.case.goes_on(self.search.at().saturating_sub(self.last)) {
                 return Ok(());
             }
-            let segments = self.layout.take();
+            let segments = if self.probing { Vec::new() } else { self.layout.take() };
             if segments.is_empty() {
                 continue;
             }
@@ -451,7 +486,11 @@ impl Finder {
                 let places = (told.at..).step_by(self.asking.length as usize);
                 places.zip(told.sums.iter().copied())
             });
-            self.blocks = Arc::new(Blocks::new(self.asking.length, known.filter(whole)));
+            let known = known.filter(whole);
+            self.blocks = Arc::new(match self.asking.in_place {
+                true => Blocks::in_place(self.asking.length, known),
+                false => Blocks::new(self.asking.length, known),
+            });
         }
         Ok(!self.told.is_empty())
     }
@@ -498,7 +537,7 @@ impl Finder {
             return Ok(());
         };
         let Some(sum) = sum.sums.get(((at - sum.at) / self.asking.length) as usize).copied() else { return Ok(()) };
-        let here = match self.in_place {
+        let here = match self.asking.in_place {
             true => at,
             false => at.saturating_add_signed(self.drift),
         };
@@ -508,7 +547,7 @@ impl Finder {
         }
         let data = self.ours.range(here, here + len).await?;
         let algorithm = self.asking.algorithm;
-        let same = blocking::start(move || Sum::of(algorithm, &data.concat()) == sum).await;
+        let same = blocking::start(move || strong(algorithm, &data.concat()) == sum.strong).await;
         if same.unwrap_or_default() {
             match self.pull {
                 true => self.have(at, here),

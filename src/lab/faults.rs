@@ -74,7 +74,7 @@ pub enum Trouble {
     CorruptFile,
     /// copy-data: one byte of what is copied is flipped on the disk before the reply.
     CorruptCopy,
-    /// Command that contains this text: the first hex digit of the first hash in its output is another one.
+    /// Command that contains this text: a hex digit of the first hash in its output is another one.
     WrongHash { containing: &'static str },
     /// Command that contains this text: not run; prints bytes that are no hash, and exits 0.
     GarbageOutput { containing: &'static str },

@@ -100,6 +100,11 @@ impl Case {
     }
 }
 
+/// Whether a file of which so many bytes are where they were is worth no further search: less than a quarter lacks.
+pub fn is_enough(found: u64, size: u64) -> bool {
+    found >= size - size / 4
+}
+
 /// What came of searching, all files of a run together.
 #[derive(Debug, Default)]
 pub struct Luck {
@@ -288,6 +293,12 @@ mod tests {
         assert!(luck.lasts(&case()));
         luck.had_in_vain(1);
         assert!(!luck.lasts(&case()) && luck.lasts(&asked));
+    }
+
+    #[test]
+    fn what_is_where_it_was_is_enough_if_less_than_a_quarter_lacks() {
+        assert!(is_enough(0, 0) && is_enough(75, 100) && is_enough(4, 4) && is_enough(3, 3));
+        assert!(!is_enough(74, 100) && !is_enough(0, 3) && !is_enough(1, 2));
     }
 
     #[test]

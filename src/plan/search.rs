@@ -19,6 +19,8 @@ pub struct Blocks {
     /// The higher half.
     high: Vec<u64>,
     by_weak: HashMap<u32, Vec<Known>>,
+    /// Where only a block at its own place counts; then there is nothing of the above.
+    by_place: Option<HashMap<u64, Strong>>,
 }
 
 /// Where blocks of this content are; the first is the one to take.
@@ -36,10 +38,16 @@ pub struct Found {
 }
 
 impl Blocks {
-    /// Blocks of `length` bytes at these places of their file.
+    /// Blocks of `length` bytes, at these places of their file, that are looked for at these places alone.
+    pub fn in_place(length: u64, known: impl Iterator<Item = (u64, Sum)>) -> Blocks {
+        let by_place = known.map(|(at, sum)| (at, sum.strong)).collect();
+        Blocks { length: length as usize, by_place: Some(by_place), ..Blocks::default() }
+    }
+
+    /// Blocks of `length` bytes at these places of their file, that are looked for at every place.
     pub fn new(length: u64, known: impl Iterator<Item = (u64, Sum)>) -> Blocks {
         let bitmap = || vec![0u64; 1024];
-        let mut blocks = Blocks { length: length as usize, low: bitmap(), high: bitmap(), by_weak: HashMap::default() };
+        let mut blocks = Blocks { length: length as usize, low: bitmap(), high: bitmap(), ..Blocks::default() };
         for (at, Sum { weak, strong }) in known {
             set(&mut blocks.low, weak as u16);
             set(&mut blocks.high, (weak >> 16) as u16);
@@ -100,18 +108,14 @@ impl Search {
         &self.bytes
     }
 
-    /// Searches all that there is, but for what may be the beginning of a block. `strong` makes the strong sum of a window. With
-    /// `in_place`, only a block at its own place counts.
-    pub fn go(&mut self, blocks: &Blocks, in_place: bool, mut strong: impl FnMut(&[u8]) -> Strong) -> Vec<Found> {
+    /// Searches all that there is, but for what may be the beginning of a block. `strong` makes the strong sum of a window.
+    pub fn go(&mut self, blocks: &Blocks, mut strong: impl FnMut(&[u8]) -> Strong) -> Vec<Found> {
         let (length, bytes) = (blocks.length, &self.bytes);
         let (mut found, mut place, mut alarms) = (Vec::new(), 0, 0);
         'windows: while length > 0 && place + length <= bytes.len() {
-            if in_place {
-                let window = &bytes[place..place + length];
+            if let Some(known) = &blocks.by_place {
                 let here = self.at + place as u64;
-                if let Some(Some(known)) = blocks.at(window, weak(window), &mut strong)
-                    && known.at.contains(&here)
-                {
+                if known.get(&here).is_some_and(|known| *known == strong(&bytes[place..place + length])) {
                     found.push(Found { here, blocks: vec![here] });
                 }
                 place += length;
@@ -179,7 +183,7 @@ mod tests {
         let (blocks, mut search, mut found) = (known(old), Search::default(), Vec::new());
         for data in new.chunks(stretch) {
             search.feed(data);
-            found.extend(search.go(&blocks, false, strong));
+            found.extend(search.go(&blocks, strong));
             assert!(search.rest().len() < LENGTH as usize);
         }
         found
@@ -218,10 +222,12 @@ mod tests {
         let old = random(64);
         let new = [&old[16..32], &old[16..48], &old[..16]].concat();
         for stretch in [17, 64] {
-            let (blocks, mut search, mut found) = (known(&old), Search::default(), Vec::new());
+            let known = old.chunks_exact(LENGTH as usize).enumerate();
+            let known = known.map(|(n, block)| (n as u64 * LENGTH, Sum::strong(Algorithm::Blake3, block)));
+            let (blocks, mut search, mut found) = (Blocks::in_place(LENGTH, known), Search::default(), Vec::new());
             for data in new.chunks(stretch) {
                 search.feed(data);
-                found.extend(search.go(&blocks, true, strong));
+                found.extend(search.go(&blocks, strong));
             }
             assert_eq!(found.iter().map(|found| found.here).collect::<Vec<_>>(), [16, 32]);
         }
@@ -233,7 +239,7 @@ mod tests {
         let sum = Sum { strong: [0; 28], ..Sum::of(Algorithm::Blake3, &data[..16]) };
         let (blocks, mut search, mut made) = (Blocks::new(LENGTH, [(0, sum)].into_iter()), Search::default(), 0);
         search.feed(&data);
-        let found = search.go(&blocks, false, |window| {
+        let found = search.go(&blocks, |window| {
             made += 1;
             strong(window)
         });

@@ -4,6 +4,7 @@ use bytes::{Buf, Bytes};
 
 use crate::sftp::Attrs;
 use crate::sftp::packet::{Bad, COMMIT, Cursor, DIGEST, GET, PARTS, PUT, op, open};
+use crate::verify::blocks::Asked;
 use crate::verify::parts::Of;
 
 pub const POSIX_RENAME: &[u8] = b"posix-rename@openssh.com";
@@ -132,10 +133,8 @@ pub fn inspect(packet: Bytes) -> Result<Inspected, Bad> {
             GET => Passage::Get { len: cursor.u32()?, path: cursor.string()? },
             DIGEST => Passage::Digest { size: cursor.u64()?, path: cursor.string()? },
             PARTS => {
-                let of = match (cursor.u64()?, cursor.u64()?) {
-                    (0, first) => Of::Parts(first),
-                    (length, at) => Of::Blocks { length, at },
-                };
+                let asked = Asked { length: cursor.u64()?, at: cursor.u64()?, weak: cursor.u8()? == 1 };
+                let of = if asked.length == 0 { Of::Parts(asked.at) } else { Of::Blocks(asked) };
                 Passage::Parts { of, path: cursor.string()? }
             }
             COMMIT => Passage::Commit {
@@ -235,7 +234,7 @@ mod tests {
         assert_eq!(look(&Request::Limits).passage, Passage::Limits);
         let digest = look(&Request::Digest { path: b"p", size: 5 }).passage;
         assert_eq!(digest, Passage::Digest { path: Bytes::from_static(b"p"), size: 5 });
-        for of in [Of::Parts(7), Of::Blocks { length: 17_408, at: 3 }] {
+        for of in [Of::Parts(7), Of::Blocks(Asked { length: 17_408, at: 3, weak: true })] {
             let parts = look(&Request::Parts { path: b"p", of }).passage;
             assert_eq!(parts, Passage::Parts { path: Bytes::from_static(b"p"), of });
         }

@@ -4,7 +4,8 @@
 //!
 //! A hasher that answers each name as it comes ([`super::ladder::Rung::tells_parts`]) is asked with a name in front of which stands
 //! `wLEN.AT ` (a block's bytes, and the place in the file from which on it is to tell them), as for [`super::parts`], and answers likewise:
-//! a line for each block of the next [`SPAN`] bytes. In the place of a hash there are the weak sum's eight hexadecimal digits, and the
+//! a line for each block of the next [`SPAN`] bytes. Asked `vLEN.AT `, it leaves out the weak sums, which cost more than the others: what
+//! is looked for at its own place alone needs none. In the place of a hash there are the weak sum's eight hexadecimal digits, and the
 //! [`Strong`] one's.
 //!
 //! Nothing rests on them but what is sent: a file that is made of blocks is proven whole, as any other.
@@ -100,7 +101,12 @@ pub struct Sum {
 
 impl Sum {
     pub fn of(algorithm: Algorithm, block: &[u8]) -> Sum {
-        Sum { weak: weak(block), strong: strong(algorithm, block) }
+        Sum { weak: weak(block), ..Sum::strong(algorithm, block) }
+    }
+
+    /// Without the weak one.
+    pub fn strong(algorithm: Algorithm, block: &[u8]) -> Sum {
+        Sum { weak: 0, strong: strong(algorithm, block) }
     }
 
     /// As a line tells it.
@@ -134,18 +140,34 @@ pub fn strong(algorithm: Algorithm, block: &[u8]) -> Strong {
     strong
 }
 
-/// What is asked; `path` as [`super::ladder::handed_over`] gives it.
-pub fn question(length: u64, at: u64, path: &[u8]) -> Vec<u8> {
-    [format!("w{length}.{at} ").as_bytes(), path].concat()
+/// Which blocks are asked about.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Asked {
+    /// Bytes of a block.
+    pub length: u64,
+    /// The place in the file from which on they are to be told.
+    pub at: u64,
+    /// With their weak sums.
+    pub weak: bool,
 }
 
-/// Reads a question: the length of a block (one of those that there are), the place, and the path. `None` for a plain name.
-pub fn asked(name: &[u8]) -> Option<(u64, u64, &[u8])> {
-    let rest = name.strip_prefix(b"w")?;
+/// What is asked; `path` as [`super::ladder::handed_over`] gives it.
+pub fn question(Asked { length, at, weak }: Asked, path: &[u8]) -> Vec<u8> {
+    let kind = if weak { 'w' } else { 'v' };
+    [format!("{kind}{length}.{at} ").as_bytes(), path].concat()
+}
+
+/// Reads a question, of blocks of a length that there is, and its path. `None` for a plain name.
+pub fn asked(name: &[u8]) -> Option<(Asked, &[u8])> {
+    let (weak, rest) = match name.split_first()? {
+        (b'w', rest) => (true, rest),
+        (b'v', rest) => (false, rest),
+        _ => return None,
+    };
     let at = rest.iter().position(|byte| *byte == b' ')?;
     let (length, place) = std::str::from_utf8(&rest[..at]).ok()?.split_once('.')?;
     let length = length.parse().ok().filter(|length| is_length(*length))?;
-    Some((length, place.parse().ok()?, &rest[at + 1..]))
+    Some((Asked { length, at: place.parse().ok()?, weak }, &rest[at + 1..]))
 }
 
 #[cfg(test)]
@@ -187,7 +209,10 @@ mod tests {
     fn a_question_is_read_as_it_was_asked_and_no_name_is_one() {
         for path in [&b"/a b/c"[..], b"w17408.0 x", b"b7 /etc", b""] {
             let path = handed_over(path);
-            assert_eq!(asked(&question(17_408, SPAN, &path)), Some((17_408, SPAN, &path[..])));
+            for weak in [true, false] {
+                let ask = Asked { length: 17_408, at: SPAN, weak };
+                assert_eq!(asked(&question(ask, &path)), Some((ask, &path[..])));
+            }
             assert_eq!(asked(&path), None);
         }
         for odd in ["w17408.0", "w17408 /x", "w.0 /x", "w7.0 /x", "w17408.-1 /x", "w17408. /x"] {

@@ -89,9 +89,9 @@ pub const SCRIPT: &str = concat!(
     r"  if d and k<1001: yield bytes([61])*64+Y+d[:-1]+n\n",
     r"  c+=k\n  if c>50000 or len(q)>4096: break\n",
     // The sums of the blocks of what comes next of a file (`verify::blocks`).
-    r"def sums(f,z):\n from zlib import adler32\n for _ in range(256):\n  k=fill(f,0)\n  for i in range(0,k,z):\n",
+    r"def sums(f,z,w):\n from zlib import adler32\n for _ in range(256):\n  k=fill(f,0)\n  for i in range(0,k,z):\n",
     r"   p=m[i:min(i+z,k)];h=T(0,i,len(p))+bytes(12) if T else S(p).digest()[4:]\n",
-    r"   yield (adler32(p).to_bytes(4,v[4])+h).hex().encode()+Y+n\n",
+    r"   yield ((adler32(p) if w else 0).to_bytes(4,v[4])+h).hex().encode()+Y+n\n",
     r"  if k<K: break\n",
     // What was hashed gets its attributes and its name (`verify::commit`).
     r"def commit(f,p,y,a,*z):\n m,u,g,l,t=map(int,z)\n",
@@ -103,10 +103,10 @@ pub const SCRIPT: &str = concat!(
     r" for p in a:\n  x=X;w=z=bytes();q=p;y=p[0]\n",
     r"  if y==101: *z,p=p[1:].split(bytes([32]),6);p,y=p.rsplit(bytes([47,47]),1);q=p\n",
     // A question for parts (`verify::parts`): from which one on, and of what.
-    r"  if y in (98,119): w,q=p[1:].split(bytes([32]),1)\n",
+    r"  if y in (98,118,119): w,q=p[1:].split(bytes([32]),1)\n",
     r"  if y==100: o+=below(p[2:]);q=w\n",
     r"  try:\n   f=os.open(q,O)\n   try:\n",
-    r"    if y==119:\n     z,w=map(int,w.split(bytes([46])));os.lseek(f,w,0);o+=sums(f,z);s+=1<<20;z=0\n",
+    r"    if w and y>100:\n     z,w=map(int,w.split(bytes([46])));os.lseek(f,w,0);o+=sums(f,z,y==119);s+=1<<20;z=0\n",
     r"    elif w:\n     os.lseek(f,int(w)*4*K,0)\n",
     r"     for j in range(64):\n      y,k=hash(f,4)\n      if k: o.append(y+n);s+=k\n      else: break\n",
     r"    else:\n     x,k=hash(f,-1);s+=k\n     if z and x[:64]==z[0]: x=commit(f,q,y,*z)\n",

@@ -24,8 +24,8 @@ pub const ASKED: u64 = 64;
 pub enum Of {
     /// The hashes of its parts from this one on.
     Parts(u64),
-    /// The sums of its blocks of this length, from this place on.
-    Blocks { length: u64, at: u64 },
+    /// The sums of its blocks.
+    Blocks(blocks::Asked),
 }
 
 impl Of {
@@ -33,7 +33,7 @@ impl Of {
     pub fn question(self, path: &[u8]) -> Vec<u8> {
         match self {
             Of::Parts(first) => question(first, path),
-            Of::Blocks { length, at } => blocks::question(length, at, path),
+            Of::Blocks(asked) => blocks::question(asked, path),
         }
     }
 
@@ -41,7 +41,7 @@ impl Of {
     pub fn is_asked_for(self) -> bool {
         match self {
             Of::Parts(_) => true,
-            Of::Blocks { length, .. } => blocks::is_length(length),
+            Of::Blocks(asked) => blocks::is_length(asked.length),
         }
     }
 
@@ -49,7 +49,7 @@ impl Of {
     pub fn span(self) -> u64 {
         match self {
             Of::Parts(_) => ASKED * PART,
-            Of::Blocks { .. } => blocks::SPAN,
+            Of::Blocks(_) => blocks::SPAN,
         }
     }
 
@@ -57,7 +57,7 @@ impl Of {
     pub fn most(self) -> u64 {
         match self {
             Of::Parts(_) => ASKED,
-            Of::Blocks { length, .. } => blocks::SPAN / length,
+            Of::Blocks(asked) => blocks::SPAN / asked.length,
         }
     }
 }

@@ -45,8 +45,8 @@ pub fn serve(
         let commit = commit::asked(&name);
         let plain = commit.as_ref().map_or(&name[..], |commit| commit.temp);
         let hashed = match (parts::asked(&name), below::asked(&name), blocks::asked(&name)) {
-            (_, _, Some((length, at, path))) => {
-                of_blocks(open(path), length, at, &mut buffer, &mut output)?.map(|()| UNREADABLE.to_vec())
+            (_, _, Some((asked, path))) => {
+                of_blocks(open(path), asked, &mut buffer, &mut output)?.map(|()| UNREADABLE.to_vec())
             }
             (None, Some(path), _) => {
                 for path in directories(path).iter().filter(|path| !path.contains(&b'\n')).take(below::MOST) {
@@ -114,8 +114,7 @@ fn of_parts(
 /// A line for each block. The outer error is the output's.
 fn of_blocks(
     file: io::Result<Box<dyn Hashed>>,
-    length: u64,
-    at: u64,
+    blocks::Asked { length, at, weak }: blocks::Asked,
     buffer: &mut [u8],
     output: &mut impl Write,
 ) -> io::Result<io::Result<()>> {
@@ -129,7 +128,8 @@ fn of_blocks(
         match fill(&mut file, buffer) {
             Ok(0) => break,
             Ok(len) => {
-                output.write_all(Sum::of(Algorithm::Blake3, &buffer[..len]).hex().as_bytes())?;
+                let sum = if weak { Sum::of } else { Sum::strong };
+                output.write_all(sum(Algorithm::Blake3, &buffer[..len]).hex().as_bytes())?;
                 output.write_all(b"  \n")?;
             }
             Err(error) => return Ok(Err(error)),
@@ -248,13 +248,16 @@ mod tests {
         let data: Vec<u8> = (0..3 * length as u32 - 5).map(|n| (n.wrapping_mul(2_654_435_761) >> 24) as u8).collect();
         let open = |_: &[u8]| -> io::Result<Box<dyn Hashed>> { Ok(Box::new(io::Cursor::new(data.clone()))) };
         let mut out = Vec::new();
-        let questions = [0, length, 3 * length].map(|at| blocks::question(length, at, b"/f")).join(&0);
+        let asked = [(0, true), (length, false), (3 * length, true)];
+        let questions = asked.map(|(at, weak)| blocks::question(blocks::Asked { length, at, weak }, b"/f")).join(&0);
         serve(&questions[..], &mut out, &mut Vec::new(), open, |_| Vec::new(), |_| Ok(())).unwrap();
         let lines: Vec<_> = out.split(|b| *b == b'\n').filter_map(parsed).collect();
         let told: Vec<_> = lines.iter().filter_map(|(digest, _)| digest.as_ref().map(Sum::told)).collect();
         let sum = |n: usize| Sum::of(Algorithm::Blake3, data.chunks(length as usize).nth(n).unwrap());
-        assert_eq!(told, [sum(0), sum(1), sum(2), sum(1), sum(2)]);
-        assert_eq!(lines.iter().filter(|(digest, name)| digest.is_none() && name.starts_with(b"w")).count(), 3);
+        let strong = |n: usize| Sum { weak: 0, ..sum(n) };
+        assert_eq!(told, [sum(0), sum(1), sum(2), strong(1), strong(2)]);
+        let ends = lines.iter().filter(|(digest, _)| digest.is_none()).map(|(_, name)| name[0]);
+        assert_eq!(ends.collect::<Vec<_>>(), b"wvw");
     }
 
     #[test]

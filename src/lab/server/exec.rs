@@ -172,8 +172,9 @@ async fn copy(
     }
 }
 
-/// The first digit of the first hash of 64 in what a command prints; a hash that two reads cut in two is passed over.
+/// A digit of the first hash of 64 in what a command prints; a hash that two reads cut in two is passed over.
 fn first_hash(output: &mut [u8]) -> Option<&mut u8> {
     let at = output.windows(64).position(|part| part.iter().all(u8::is_ascii_hexdigit))?;
-    output.get_mut(at)
+    // In a line about a block one of its strong sum.
+    output.get_mut(at + 20)
 }

@@ -4,6 +4,7 @@ use bytes::{BufMut, Bytes, BytesMut};
 
 use super::super::attrs::Attrs;
 use super::{COMMIT, Cursor, DIGEST, GET, Handle, PARTS, PUT, op, put_string};
+use crate::verify::blocks::Asked;
 use crate::verify::parts::Of;
 
 /// Everything that we ask of a server. Paths are bytes.
@@ -275,13 +276,15 @@ impl Request<'_> {
             }
             Request::Parts { path, of } => {
                 extended(out, id, PARTS);
-                let (length, at) = match of {
-                    // There are no blocks without length.
-                    Of::Parts(first) => (0, *first),
-                    Of::Blocks { length, at } => (*length, *at),
+                // There are no blocks without length.
+                let parts = |first| Asked { length: 0, at: first, weak: false };
+                let Asked { length, at, weak } = match of {
+                    Of::Parts(first) => parts(*first),
+                    Of::Blocks(asked) => *asked,
                 };
                 out.put_u64(length);
                 out.put_u64(at);
+                out.put_u8(u8::from(weak));
                 put_string(out, path);
             }
             Request::Put { path, mode, data } => {
