@@ -286,7 +286,7 @@ fn hashers_lie_print_garbage_or_are_missing_by_rule() -> Tried {
         ])
     })?;
     let empty = "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855  -\n";
-    assert_eq!(ssh(&bed, "sha256sum </dev/null")?.out(), empty.replacen('e', "0", 1));
+    assert_eq!(ssh(&bed, "sha256sum </dev/null")?.out(), empty.replacen("fbf4", "fb04", 1));
     assert!(ssh(&bed, "sha256sum </dev/null")?.out().contains("no hash"));
     assert_eq!(ssh(&bed, "sha256sum </dev/null")?.out(), empty);
     assert_eq!(ssh(&bed, "sha256sum </dev/null")?.code, 127);
