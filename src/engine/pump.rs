@@ -182,8 +182,8 @@ pub async fn pump(
         };
         let data = match bytes.await {
             Ok(data) if data.len() as u64 == len => data,
-            // The old file is not what it was.
-            found if old.is_some() && have.is_some() => {
+            // The old file is not what it was: all is sent. (In place it is no other file, and must not go.)
+            found if old.is_some() && have.is_some() && !inplace => {
                 out.trace.refused = true;
                 let text = format!("\"{}\" changed while it was read", String::from_utf8_lossy(&item.dest_path));
                 return Err(found
