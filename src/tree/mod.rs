@@ -142,7 +142,7 @@ pub trait Tree: Send + Sync {
     ) -> BoxFuture<'a, Result<Box<dyn Sink>>>;
 
     /// As [`Tree::open_write`] of a new file, into which bytes of the file at `old` in the tree `other` of the same end may then
-    /// be copied ([`Sink::copy_at`]), if the end can do that and has it.
+    /// be copied ([`Sink::copy`]), if the end can do that and has it.
     fn open_write_from<'a>(
         &'a self,
         path: &'a [u8],
@@ -318,7 +318,7 @@ pub trait Sink: Send + Sync {
     /// been acknowledged, whether or not anybody looks at the answer: who waits for a budget may be who would look.
     fn write_at(&self, offset: u64, data: Bytes, held: Held) -> BoxFuture<'_, Result<Answer<()>>>;
 
-    /// Whether [`Sink::copy_at`] can be asked for.
+    /// Whether [`Sink::copy`] can be asked for.
     fn copies(&self) -> bool {
         false
     }
