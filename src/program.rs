@@ -59,12 +59,7 @@ fn hash_server(arguments: &[OsString]) -> Option<ExitCode> {
     let done = match only.as_bytes() {
         b"--hash-server=probe" => writeln!(io::stdout(), "{}", server::PROBE),
         b"--hash-server" => {
-            let open = |name: &[u8]| {
-                crate::tree::local::open_to_hash(name).map(|file| Box::new(file) as Box<dyn server::Hashed>)
-            };
-            let directories = crate::tree::local::directories_below;
-            let commits = crate::tree::local::commit_proven;
-            server::serve(io::stdin().lock(), io::stdout().lock(), io::stderr(), open, directories, commits)
+            server::serve(io::stdin().lock(), io::stdout().lock(), io::stderr(), &crate::tree::local::Here)
         }
         _ => return None,
     };

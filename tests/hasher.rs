@@ -2,12 +2,15 @@
 
 #![expect(clippy::disallowed_methods, reason = "tests make and read files of their own")]
 
+use std::ffi::OsStr;
 use std::fs::Permissions;
+use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
+use hopsync::entry::{Entry, Kind};
 use hopsync::sftp::Attrs;
 use hopsync::tree::remote::link::{CommandConnector, Connector};
 use hopsync::verify::Digest;
@@ -16,7 +19,7 @@ use hopsync::verify::blocks::{Asked, SPAN, Sum};
 use hopsync::verify::gmac::{BLOCK, Key};
 use hopsync::verify::ladder::{self, Rung};
 use hopsync::verify::parts::{ASKED, Of, PART};
-use hopsync::verify::remote::{self, Committed, NoHash, RemoteHasher};
+use hopsync::verify::remote::{self, Committed, Content, NoHash, RemoteHasher};
 
 /// A "remote" shell that runs its command here: what a wrapper given to `-e` may do.
 fn here() -> CommandConnector {
@@ -78,6 +81,83 @@ async fn commits(hasher: &RemoteHasher, dir: &Path) {
         }
         assert_eq!(asked(wanted, name).await, Err(NoHash::Skipped), "the temp is gone");
     }
+}
+
+/// What small files hold, up to the largest that is told, in which anything may stand.
+async fn contents(hasher: &RemoteHasher, path: &Path) {
+    let at = path.to_str().unwrap().as_bytes();
+    let line = format!("{}  {}\n\0", "0".repeat(64), path.display());
+    for (size, told) in [(0, true), (1, true), (40_000, true), (BLOCK - 1, true), (BLOCK, true), (BLOCK + 1, false)] {
+        let data: Vec<u8> = line.bytes().cycle().take(size).collect();
+        std::fs::write(path, &data).unwrap();
+        // What is asked for is what was small when it was listed.
+        let (first, second) = tokio::join!(hasher.content(at, 1), hasher.content(at, 1));
+        assert_eq!(first, second);
+        if !hasher.rung.tells_parts() || !told {
+            assert_eq!(first, Err(NoHash::Skipped), "{size}");
+            continue;
+        }
+        let (digest, mtime) = (Digest::of(hasher.rung.algorithm(), &data), std::fs::metadata(path).unwrap().mtime());
+        assert_eq!(first, Ok(Content { data: data.into(), digest, size: size as u64, mtime }), "{size}");
+    }
+    assert_eq!(hasher.content(&[at, b" is not there"].concat(), 1).await, Err(NoHash::Skipped));
+    assert_eq!(hasher.content(path.parent().unwrap().to_str().unwrap().as_bytes(), 1).await, Err(NoHash::Skipped));
+}
+
+/// What a directory holds: of every kind, with names and times as they may be.
+async fn listings(hasher: &RemoteHasher, dir: &Path) {
+    let odd = OsStr::from_bytes(b"two\nlines \xff");
+    std::fs::create_dir_all(dir.join("empty")).unwrap();
+    std::fs::write(dir.join(odd), "odd").unwrap();
+    std::fs::write(dir.join("old"), vec![7; 70_000]).unwrap();
+    for (name, seconds) in [(OsStr::new("old"), -1), (odd, 5_000_000_000)] {
+        let times = [(0, 0), (seconds, 500_000_000)].map(|(tv_sec, tv_nsec)| rustix::fs::Timespec { tv_sec, tv_nsec });
+        let times = rustix::fs::Timestamps { last_access: times[0], last_modification: times[1] };
+        rustix::fs::utimensat(rustix::fs::CWD, dir.join(name), &times, rustix::fs::AtFlags::empty()).unwrap();
+    }
+    std::fs::set_permissions(dir.join("old"), Permissions::from_mode(0o4711)).unwrap();
+    std::os::unix::fs::symlink("no such thing", dir.join("link")).unwrap();
+    std::os::unix::net::UnixListener::bind(dir.join("socket")).unwrap();
+    let list = |path: &Path| {
+        let path = path.to_str().unwrap().as_bytes().to_vec();
+        async move { hasher.list(&path).await }
+    };
+    if !hasher.rung.tells_parts() {
+        return assert_eq!(list(dir).await, Err(NoHash::Skipped));
+    }
+    let mut told = list(dir).await.unwrap();
+    told.sort_by(|one, other| one.name.cmp(&other.name));
+    let mut names: Vec<_> = std::fs::read_dir(dir).unwrap().map(|entry| entry.unwrap().file_name()).collect();
+    names.sort();
+    assert_eq!(told.iter().map(|entry| OsStr::from_bytes(&entry.name)).collect::<Vec<_>>(), names);
+    for Entry { name, meta, target } in told {
+        let path = dir.join(OsStr::from_bytes(&name));
+        let found = std::fs::symlink_metadata(&path).unwrap();
+        let is = |mode: u32| found.mode() & 0o170_000 == mode;
+        let kind = match meta.kind {
+            Kind::File => is(0o100_000),
+            Kind::Dir => is(0o040_000),
+            Kind::Symlink => is(0o120_000),
+            _ => is(0o140_000),
+        };
+        assert!(kind, "{}", path.display());
+        // As SFTP tells it: whole seconds, in 32 bits.
+        let seconds = |seconds: i64| i64::from(seconds as u32);
+        assert_eq!((meta.mtime, meta.mtime_nsec, meta.atime), (seconds(found.mtime()), 0, seconds(found.atime())));
+        assert_eq!((meta.mode, meta.size), (found.mode() & 0o7777, found.len()));
+        assert_eq!((meta.uid, meta.gid), (found.uid(), found.gid()));
+        let leads = std::fs::read_link(&path).ok().map(|target| target.into_os_string().into_encoded_bytes());
+        assert_eq!(target, leads);
+    }
+    assert_eq!(list(&dir.join("empty")).await, Ok(Vec::new()));
+    // What is no directory, or is a large one, is for SFTP.
+    for path in ["old", "link", "gone"] {
+        assert_eq!(list(&dir.join(path)).await, Err(NoHash::Skipped), "{path}");
+    }
+    let large = dir.join("large");
+    std::fs::create_dir(&large).unwrap();
+    (0..2000).for_each(|n| std::fs::write(large.join(format!("a name of some length {n}")), "").unwrap());
+    assert_eq!(list(&large).await, Err(NoHash::Skipped));
 }
 
 #[tokio::test]
@@ -171,6 +251,8 @@ async fn thousands_of_files_asked_for_at_once_are_hashed_by_each_of_the_scripts_
             let nothing = Of::Blocks(Asked { length: 17 << 10, at: 0, weak: true });
             assert_eq!(parts(dir.path().join("is not there"), nothing).await, Ok(Vec::new()));
         }
+        contents(&hasher, &dir.path().join("small")).await;
+        listings(&hasher, &dir.path().join(format!("listed {}", rung.name()))).await;
         let below = |path: std::path::PathBuf| {
             let hasher = hasher.clone();
             async move {

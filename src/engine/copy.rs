@@ -4,6 +4,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use bytes::Bytes;
 use futures::future;
 use tokio::sync::{OnceCell, oneshot};
 
@@ -176,24 +177,10 @@ async fn send_hashed(
 ) -> Result<(Sent, Option<Hashed>), Fault> {
     let algorithm = &Chosen(OnceCell::new());
     let over = delta::over(run, item, meta, number, from);
-    if item.spared && over.is_none() {
-        run.has_to_send(meta.size);
-    }
-    let (proof, proven) = oneshot::channel();
-    // Who hashes it has to tell first what its blocks are.
-    let waits = run.pull && over.is_some();
-    let begin = Begin { from, over, proof: waits.then_some(proof), number };
-    let (sent, there) = if run.pull {
-        // What comes is hashed at its source meanwhile.
-        let there = async {
-            if waits && proven.await == Ok(AtSource::Parts) {
-                return Ok(None);
-            }
-            Ok(at_source(run, item, meta, number, algorithm).await)
-        };
-        future::try_join(send(run, item, meta, to, trace, begin, algorithm), there).await?
+    let (sent, there) = if in_pieces(run, meta, from, over.is_some()) {
+        by_pieces(run, item, meta, to, trace, (number, from, over), algorithm).await?
     } else {
-        (send(run, item, meta, to, trace, begin, algorithm).await?, None)
+        whole(run, item, meta, to, trace, number, algorithm).await?
     };
     if run.job.options.fsync {
         to.0.sync(to.1).await?;
@@ -271,6 +258,42 @@ impl Sent {
     }
 }
 
+/// Whether a file is sent piece by piece; else it is small enough for one read and one write.
+fn in_pieces(run: &Run, meta: &Meta, from: u64, over: bool) -> bool {
+    large(run, meta) || from > 0 || run.job.options.inplace || over || sparse::concerns(run, meta.size)
+}
+
+async fn by_pieces(
+    run: &Run,
+    item: &FileItem,
+    meta: &Meta,
+    to: To<'_>,
+    trace: &mut Trace,
+    (number, from, over): (u32, u64, Option<delta::Over>),
+    algorithm: &Chosen,
+) -> Result<(Sent, Option<Hashed>), Fault> {
+    if item.spared && over.is_none() {
+        run.has_to_send(meta.size);
+    }
+    let (proof, proven) = oneshot::channel();
+    // Who hashes it has to tell first what its blocks are.
+    let waits = run.pull && over.is_some();
+    let begin = Begin { from, over, proof: waits.then_some(proof), number };
+    let (sent, there) = if run.pull {
+        // What comes is hashed at its source meanwhile.
+        let there = async {
+            if waits && proven.await == Ok(AtSource::Parts) {
+                return Ok(None);
+            }
+            Ok(at_source(run, item, meta, number, algorithm).await)
+        };
+        future::try_join(send(run, item, meta, to, trace, begin, algorithm), there).await?
+    } else {
+        (send(run, item, meta, to, trace, begin, algorithm).await?, None)
+    };
+    Ok((sent, there))
+}
+
 async fn send(
     run: &Run,
     item: &FileItem,
@@ -280,35 +303,72 @@ async fn send(
     begin: Begin,
     algorithm: &Chosen,
 ) -> Result<Sent, Fault> {
-    let started = tokio::time::Instant::now();
-    if large(run, meta)
-        || begin.from > 0
-        || run.job.options.inplace
-        || begin.over.is_some()
-        || sparse::concerns(run, meta.size)
-    {
-        let Begin { from, number, .. } = begin;
-        let fault = match Box::pin(pump(run, item, meta, to, trace, begin, algorithm)).await {
-            Err(fault) if trace.refused => fault,
-            done => return done,
-        };
-        // What cannot be copied there is sent.
-        tracing::debug!(%fault, "not copied there, but sent");
-        run.unmoved(trace.done());
-        run.has_to_send(meta.size);
-        (trace.bytes, trace.matched, trace.refused) = (0, 0, false);
-        match to.0.remove(to.1).await {
-            Err(fault) if fault.cause != Cause::NotFound => return Err(fault),
-            _ => {}
-        }
-        return Box::pin(pump(run, item, meta, to, trace, Begin { from, over: None, proof: None, number }, algorithm))
-            .await;
+    let Begin { from, number, .. } = begin;
+    let fault = match Box::pin(pump(run, item, meta, to, trace, begin, algorithm)).await {
+        Err(fault) if trace.refused => fault,
+        done => return done,
+    };
+    // What cannot be copied there is sent.
+    tracing::debug!(%fault, "not copied there, but sent");
+    run.unmoved(trace.done());
+    run.has_to_send(meta.size);
+    (trace.bytes, trace.matched, trace.refused) = (0, 0, false);
+    match to.0.remove(to.1).await {
+        Err(fault) if fault.cause != Cause::NotFound => return Err(fault),
+        _ => {}
     }
+    Box::pin(pump(run, item, meta, to, trace, Begin { from, over: None, proof: None, number }, algorithm)).await
+}
+
+/// Reads a small file and writes it. What is pulled is hashed at its source by whoever reads it there, or else meanwhile.
+async fn whole(
+    run: &Run,
+    item: &FileItem,
+    meta: &Meta,
+    to: To<'_>,
+    trace: &mut Trace,
+    number: u32,
+    algorithm: &Chosen,
+) -> Result<(Sent, Option<Hashed>), Fault> {
+    if item.spared {
+        run.has_to_send(meta.size);
+    }
+    let started = tokio::time::Instant::now();
     let _held = run.budget.bytes(meta.size as usize).await;
     trace.waited += started.elapsed();
-    let (data, after, used) = item.source.read_small(&item.source_path, meta.size, item.follow).await?;
-    trace.used = used;
-    unchanged(item, meta, &after, data.len() as u64)?;
+    if run.pull
+        && meta.size > 0
+        && run.job.options.verify == Verify::Auto
+        && number == 1
+        && let Some(told) = item.source.read_hashed(&item.source_path, meta).await
+    {
+        trace.used = told.used;
+        let _ = algorithm.0.set(Some(told.digest.algorithm));
+        let sent = write(run, item, to, trace, told.data, algorithm).await?;
+        return Ok((sent, Some(Ok((told.digest, told.by)))));
+    }
+    let sent = async {
+        let (data, after, used) = item.source.read_small(&item.source_path, meta.size, item.follow).await?;
+        trace.used = used;
+        unchanged(item, meta, &after, data.len() as u64)?;
+        write(run, item, to, trace, data, algorithm).await
+    };
+    if !run.pull {
+        return Ok((sent.await?, None));
+    }
+    let there = async { Ok(at_source(run, item, meta, number, algorithm).await) };
+    future::try_join(sent, there).await
+}
+
+/// Writes a small file, all of it.
+async fn write(
+    run: &Run,
+    item: &FileItem,
+    to: To<'_>,
+    trace: &mut Trace,
+    data: Bytes,
+    algorithm: &Chosen,
+) -> Result<Sent, Fault> {
     super::sums::of_all(run, item, &data);
     let size = data.len() as u64;
     let algorithm = algorithm.of(run).await;

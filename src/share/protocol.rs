@@ -17,7 +17,7 @@ use crate::ssh::route::Route;
 use crate::verify::ladder::FarEnd;
 
 /// The version of this protocol. The key covers the program, so that two versions meet only by mishap.
-pub const VERSION: u8 = 5;
+pub const VERSION: u8 = 6;
 
 /// Bytes of a frame at most: a route with hundreds of options is some 10 KiB.
 const FRAME: u32 = 256 * 1024;

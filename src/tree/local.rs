@@ -8,14 +8,15 @@
 
 mod digest;
 mod file;
+mod here;
 mod outside;
 mod reading;
 mod root;
 mod writing;
 
+pub use here::Here;
 pub use outside::{
-    Names, Renewed, commit_proven, create_report, directories_below, look_at, names_below, open_log, open_to_hash,
-    real_path, stat_operand, umask, weigh,
+    Names, Renewed, create_report, look_at, names_below, open_log, real_path, stat_operand, umask, weigh,
 };
 
 use std::ffi::OsStr;

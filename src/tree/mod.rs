@@ -53,6 +53,16 @@ pub struct Proven {
     pub committed: bool,
 }
 
+/// What [`Tree::read_hashed`] read.
+#[derive(Debug)]
+pub struct ReadHashed {
+    pub data: Bytes,
+    /// Of the data, and what made it.
+    pub digest: Digest,
+    pub by: &'static str,
+    pub used: Used,
+}
+
 /// On which lane and channel something was done; nothing for a local disk.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Used {
@@ -116,6 +126,12 @@ pub trait Tree: Send + Sync {
 
     /// Reads a file of `size` bytes (at most [`Tree::chunk`]) whole. Returns the bytes, and what a stat said afterwards.
     fn read_small<'a>(&'a self, path: &'a [u8], size: u64, follow: bool) -> BoxFuture<'a, Result<(Bytes, Meta, Used)>>;
+
+    /// As [`Tree::read_small`], with the hash of what was read, of a file that is as it was `before`, in one question to who hashes it there.
+    /// `None` where the end cannot do that now, or the file is not as it was: then they are to be asked for one by one.
+    fn read_hashed<'a>(&'a self, _path: &'a [u8], _before: &'a Meta) -> BoxFuture<'a, Option<ReadHashed>> {
+        Box::pin(std::future::ready(None))
+    }
 
     /// Creates `path`, which must not exist, with `mode` (the umask applies), writes, and closes it.
     ///

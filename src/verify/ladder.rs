@@ -37,13 +37,14 @@ pub const SCRIPT: &str = concat!(
     "echo hopsync-far 1; ",
     "echo ids $(id -u) $(id -g) $(id -G); ",
     "echo umask $(umask); ",
+    "echo \"home $(pwd -P)\"; ",
     "PATH=$PATH:/usr/local/bin:/usr/bin:/bin; ",
     "has() { command -v $1 >/dev/null 2>&1; }; ",
     "become() { n=$1; e=$2; shift 2; C=\"tr \\\\\\\\012 \\\\\\\\000 | xargs -0 $*\"; export C; ",
     "case $(echo /dev/null | sh -c \"$C\" 2>/dev/null) in $e*) echo hasher $n; ",
     "exec awk -W interactive ",
     "\"{ if (\\$0 == \\\"\\\") close(ENVIRON[\\\"C\\\"]); else print | ENVIRON[\\\"C\\\"] }\";; esac; }; ",
-    "if has hopsync && [ \"$(hopsync --hash-server=probe 2>/dev/null)\" = hash-server-4 ]; then ",
+    "if has hopsync && [ \"$(hopsync --hash-server=probe 2>/dev/null)\" = hash-server-5 ]; then ",
     "echo hasher hopsync; exec hopsync --hash-server; fi; ",
     "if has xargs && has awk && has tr; then ",
     "if has b3sum; then become b3sum af1349b9 b3sum --; fi; fi; ",
@@ -54,7 +55,7 @@ pub const SCRIPT: &str = concat!(
     r"S().hexdigest().startswith(v[1]) and os.readv or sys.exit(1)\n",
     // GMAC of a block in the buffer: number, offset, length.
     r"def gmac(key):\n import ctypes as C,_hashlib\n",
-    r" for l in [getattr(_hashlib,v[5],None)]+v[10:]:\n",
+    r" for l in [getattr(_hashlib,v[5],None)]+v[12:]:\n",
     r"  try:\n   L=C.CDLL(l);N=L.EVP_CIPHER_CTX_new;A=L.EVP_aes_128_gcm;break\n",
     r"  except (OSError,AttributeError): pass\n",
     r" N.restype=A.restype=V=C.c_void_p;c=V(N());k=C.c_int();t=C.create_string_buffer(16)\n",
@@ -88,6 +89,13 @@ pub const SCRIPT: &str = concat!(
     r"  except (OSError,AttributeError): continue\n",
     r"  if d and k<1001: yield bytes([61])*64+Y+d[:-1]+n\n",
     r"  c+=k\n  if c>50000 or len(q)>4096: break\n",
+    // What a directory holds (`verify::listing`).
+    r"def names(p,r):\n o=[];r+=bytes([47]);c=0;M=(1<<32)-1\n try:\n  for e in os.scandir(r):\n",
+    r"   try: i=e.stat(follow_symlinks=False)\n   except FileNotFoundError: continue\n",
+    r"   d=(v[11]%(i[0],i[4],i[5],i[7]&M,i[8]&M,i[6])).encode()+e.name+bytes(1);c+=len(d);o.append(d)\n",
+    r"   if i[0]>>12==10: o.append(os.readlink(r+e.name)+bytes(1))\n   if c>B: break\n",
+    r"  d=bytes().join(o)\n  if len(d)<=B: return S(d).hexdigest().encode()+Y[:1]+(v[10]%(len(o),0,len(d))).encode()+n+d+n\n",
+    r" except (OSError,AttributeError): pass\n return X+p+n\n",
     // The sums of the blocks of what comes next of a file (`verify::blocks`).
     r"def sums(f,z,w):\n from zlib import adler32\n for _ in range(256):\n  k=fill(f,0)\n  for i in range(0,k,z):\n",
     r"   p=m[i:min(i+z,k)];h=T(0,i,len(p))+bytes(12) if T else S(p).digest()[4:]\n",
@@ -100,20 +108,25 @@ pub const SCRIPT: &str = concat!(
     r" if t+1: os.utime(f,(l,t))\n",
     r" os.rename(p,p[:p.rindex(bytes([47]))+1]+y)\n return a+bytes([32,43])\n",
     r"while 1:\n d=os.read(0,1<<16)\n if not d: break\n *a,t=(t+d).split(bytes(1))\n o=[];s=0\n",
-    r" for p in a:\n  x=X;w=z=bytes();q=p;y=p[0]\n",
+    r" for p in a:\n  if s>1<<20: put(bytes().join(o));o=[];s=0\n  x=X;w=z=bytes();q=p;y=p[0]\n",
+    r"  if y==108: o.append(names(p,p[2:]));s+=len(o[-1]);continue\n",
     r"  if y==101: *z,p=p[1:].split(bytes([32]),6);p,y=p.rsplit(bytes([47,47]),1);q=p\n",
     // A question for parts (`verify::parts`): from which one on, and of what.
     r"  if y in (98,118,119): w,q=p[1:].split(bytes([32]),1)\n",
     r"  if y==100: o+=below(p[2:]);q=w\n",
+    // What a small file holds (`verify::content`).
+    r"  if y==99: q=p[2:]\n",
     r"  try:\n   f=os.open(q,O)\n   try:\n",
     r"    if w and y>100:\n     z,w=map(int,w.split(bytes([46])));os.lseek(f,w,0);o+=sums(f,z,y==119);s+=1<<20;z=0\n",
     r"    elif w:\n     os.lseek(f,int(w)*4*K,0)\n",
     r"     for j in range(64):\n      y,k=hash(f,4)\n      if k: o.append(y+n);s+=k\n      else: break\n",
+    r"    elif y==99:\n     h,k=hash(f,-1)\n",
+    r"     if k<=B: i=os.fstat(f);x=h[:65]+(v[10]%(i[6],i[8],k)).encode()+n+m[:k];p=w;s+=k\n",
     r"    else:\n     x,k=hash(f,-1);s+=k\n     if z and x[:64]==z[0]: x=commit(f,q,y,*z)\n",
     r"   finally: os.close(f)\n  except Exception: pass\n",
-    r"  o+=x,p,n;s+=4096\n  if s>1<<20: put(bytes().join(o));o=[];s=0\n",
+    r"  o+=x,p,n;s+=4096\n",
     r" put(bytes().join(o))\n",
-    "\\\")\" e3b0c442 $key b7d1b2dc big __file__ \"hasher python3\" \"hasher gmac\" /proc/self/mountinfo rb libcrypto.so.3 libcrypto.so.1.1 ",
+    "\\\")\" e3b0c442 $key b7d1b2dc big __file__ \"hasher python3\" \"hasher gmac\" /proc/self/mountinfo rb \"<%d %d %d\" \"%d %d %d %d %d %d \" libcrypto.so.3 libcrypto.so.1.1 ",
     "&& exit 0; done; ",
     "if has xargs && has awk && has tr; then ",
     "if has openssl; then become openssl e3b0c442 openssl dgst -sha256 -r; fi; ",
@@ -185,6 +198,8 @@ pub struct FarEnd {
     /// All groups that the login is a member of.
     pub groups: Vec<u32>,
     pub umask: Option<u32>,
+    /// Where its shell starts, without links.
+    pub home: Option<Vec<u8>>,
     pub hasher: Option<Rung>,
 }
 
@@ -222,6 +237,7 @@ impl Introduction {
             Some("umask") => {
                 self.found.umask = words.next().and_then(|mask| u32::from_str_radix(mask, 8).ok()).map(|m| m & 0o777);
             }
+            Some("home") => self.found.home = line.strip_prefix(b"home ").map(<[u8]>::to_vec),
             Some("hasher") => {
                 self.found.hasher = words.next().and_then(|name| Rung::from_name(name, self.key));
                 return Ok(true);

@@ -10,10 +10,12 @@
 pub mod below;
 pub mod blocks;
 pub mod commit;
+pub mod content;
 pub mod digest;
 pub mod gmac;
 pub mod in_order;
 pub mod ladder;
+pub mod listing;
 pub mod parts;
 pub mod remote;
 pub mod server;

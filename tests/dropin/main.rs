@@ -7,6 +7,7 @@
 //! - [`trust`]: what is refused before anything is sent.
 //! - [`faults`]: damage, loss and refusal by rule, and what is counted.
 //! - [`sum`]: that the report says what was injected, for every fault there is.
+//! - [`contents`]: small files that are pulled, told by who hashes them.
 //! - [`deleting`]: many deletions at once.
 //! - [`distance`]: what is asked for together.
 //! - [`keeping`]: options that remove, overwrite or go on from something.
@@ -17,6 +18,7 @@
 
 #![expect(clippy::disallowed_methods, reason = "tests make and read files of their own")]
 
+mod contents;
 mod deleting;
 mod delta;
 mod distance;

@@ -16,7 +16,7 @@ use super::*;
 use crate::engine::early::{self, place};
 
 /// Directories that are listed, or being listed, before the turn of one that is begun.
-const MOST: usize = 512;
+const MOST: usize = 2048;
 
 /// The same in all.
 const BEGUN: usize = 2 * MOST;

@@ -1,6 +1,6 @@
 //! What lies outside of every tree: operands as they are looked at first, reports, logs, the umask.
 
-use std::collections::{HashMap, HashSet, VecDeque};
+use std::collections::HashMap;
 use std::ffi::OsStr;
 use std::fs::File;
 use std::io;
@@ -15,12 +15,10 @@ use rustix::process;
 
 use crate::entry::Meta;
 use crate::fault::{Fault, Stage};
-use crate::tree::{Change, Result, join};
-use crate::verify::below::{ENTRIES, MOST, SEEN};
-use crate::verify::commit::Commit;
+use crate::tree::{Result, join};
 
 use super::blocking;
-use super::root::{apply, meta};
+use super::root::meta;
 
 /// What a local operand is: follows symlinks, as rsync does for an operand with a trailing slash.
 pub async fn stat_operand(path: &Path, follow: bool) -> Result<Option<Meta>> {
@@ -60,38 +58,6 @@ pub fn weigh(path: &Path, most: usize, most_bytes: u64, patience: Duration) -> O
         }
     }
     Some((entries, bytes))
-}
-
-/// The directories below one, level by level, as [`crate::verify::below`] tells them. By a caller who may wait for the disk.
-pub fn directories_below(top: &[u8]) -> Vec<Vec<u8>> {
-    let (mut queue, mut told, mut seen) = (VecDeque::from([Vec::new()]), Vec::new(), 0);
-    let top = Path::new(OsStr::from_bytes(top));
-    let (Ok(real), Some(mounts)) = (std::fs::canonicalize(top), mount_points()) else { return told };
-    while let Some(dir) = queue.pop_front().filter(|_| seen <= SEEN && told.len() < MOST) {
-        let (at, real) = (top.join(OsStr::from_bytes(&dir)), real.join(OsStr::from_bytes(&dir)));
-        let Ok(found) = std::fs::read_dir(at) else { continue };
-        let mut entries = 0;
-        for entry in found.flatten().take(ENTRIES + 1) {
-            entries += 1;
-            let mounted = || mounts.contains(real.join(entry.file_name()).as_os_str().as_bytes());
-            if queue.len() < MOST && !mounted() && entry.file_type().is_ok_and(|kind| kind.is_dir()) {
-                let name = entry.file_name();
-                queue.push_back(if dir.is_empty() { name.as_bytes().to_vec() } else { join(&dir, name.as_bytes()) });
-            }
-        }
-        seen += entries;
-        if !dir.is_empty() && entries <= ENTRIES {
-            told.push(dir);
-        }
-    }
-    told
-}
-
-/// Where file systems are mounted (proc(5), mountinfo: the fifth field; one with a blank in its name is not known).
-fn mount_points() -> Option<HashSet<Vec<u8>>> {
-    let table = std::fs::read("/proc/self/mountinfo").ok()?;
-    let points = table.split(|byte| *byte == b'\n').filter_map(|line| line.split(|byte| *byte == b' ').nth(4));
-    Some(points.map(<[u8]>::to_vec).collect())
 }
 
 /// What a directory has in it: names, those of directories with what they are.
@@ -157,26 +123,6 @@ pub fn umask() -> u32 {
             mask.as_raw_mode() & 0o777
         })
     })
-}
-
-/// A file that another host's `hopsync` wants hashed.
-pub fn open_to_hash(path: &[u8]) -> io::Result<File> {
-    let flags = OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NONBLOCK;
-    Ok(File::from(fs::open(OsStr::from_bytes(path), flags, Mode::empty())?))
-}
-
-/// Gives a file that another host's `hopsync` has seen proven its attributes and its name.
-pub fn commit_proven(commit: &Commit<'_>) -> io::Result<()> {
-    let at = commit.temp.iter().rposition(|byte| *byte == b'/').map_or(0, |slash| slash + 1);
-    let (dir, temp) = commit.temp.split_at(at);
-    let dir = OsStr::from_bytes(if dir.is_empty() { b"." } else { dir });
-    let dir = fs::open(dir, OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())?;
-    let (uid, gid) = commit.owner.unzip();
-    let (atime, mtime) = commit.times.unzip();
-    let mtime = mtime.map(|seconds| (i64::from(seconds), 0));
-    let change = Change { mode: commit.mode, mtime, atime: atime.map(i64::from), owner: uid, group: gid };
-    apply(&dir, OsStr::from_bytes(temp), &change, false)?;
-    Ok(fs::renameat(&dir, OsStr::from_bytes(temp), &dir, OsStr::from_bytes(commit.name))?)
 }
 
 /// The file of `--log-file`: what is in it stays.

@@ -2,12 +2,14 @@
 
 use std::sync::Arc;
 
+use crate::entry::Meta;
 use crate::fault::{Cause, Fault, Stage};
 use crate::sftp::Request;
-use crate::verify::remote::{Committed, NoHash};
+use crate::verify::content::ASKED;
+use crate::verify::remote::{Committed, Content, NoHash, RemoteHasher};
 use crate::verify::{Algorithm, Digest};
 
-use super::super::{Change, Proven, Result, split};
+use super::super::{Change, Listing, Proven, ReadHashed, Result, Used, split};
 use super::RemoteTree;
 use super::attributes::attrs;
 use super::link::State;
@@ -44,6 +46,43 @@ pub async fn by_hasher(
         }
     };
     tree.again(work).await
+}
+
+/// What the server's file `at` holds, as long as it is as it was `before`, with its hash. `None` where it is to be read over SFTP.
+pub async fn content(tree: &RemoteTree, at: &[u8], before: &Meta) -> Option<ReadHashed> {
+    let (pool, hasher) = telling(tree).await.filter(|_| before.size <= ASKED)?;
+    let _held = pool.read_budget(before.size as usize).await;
+    let Content { data, digest, size, mtime } = told(&pool, hasher.content(at, before.size).await)?;
+    tree.remote.traffic().has_received(data.len());
+    let same = (size, data.len() as u64, mtime) == (before.size, before.size, before.mtime);
+    let used = Used { lane: Some(0), channel: pool.hashing_channel() };
+    same.then_some(ReadHashed { data, digest, by: hasher.rung.name(), used })
+}
+
+/// What the server's directory `at` holds. `None` where it is to be listed over SFTP.
+pub async fn list(tree: &RemoteTree, at: &[u8]) -> Option<Listing> {
+    let (pool, hasher) = telling(tree).await?;
+    let entries = told(&pool, hasher.list(at).await)?;
+    Some(Listing { entries, faults: Vec::new() })
+}
+
+/// The hasher that tells what files and directories hold, if it is there by now.
+async fn telling(tree: &RemoteTree) -> Option<(Arc<Pool>, RemoteHasher)> {
+    let pool = tree.remote.pool().await.ok()?;
+    let hasher = pool.hasher_in_the_same_place().filter(|h| h.rung.tells_parts() && !h.is_shared())?;
+    Some((pool, hasher))
+}
+
+/// What it told; SFTP is there for the rest. A channel of a lost connection is not its fault.
+fn told<T>(pool: &Pool, asked: std::result::Result<T, NoHash>) -> Option<T> {
+    match asked {
+        Ok(told) => Some(told),
+        Err(NoHash::Gone(why)) if !pool.link.is_over() => {
+            pool.forget_hasher(&why);
+            None
+        }
+        Err(_) => None,
+    }
 }
 
 /// Has the hasher see that the server's file `temp` has this hash, set its attributes, and give it the name `path`, in one. `None` where

@@ -17,13 +17,13 @@ use crate::ledger::{Event, Ledger, Purpose, What};
 use crate::sftp::handles::Habit;
 use crate::sftp::session::Peer;
 use crate::sftp::traffic::{Flow, Traffic};
-use crate::sftp::{Extensions, Limits, Session};
+use crate::sftp::{Extensions, Limits, Request, Session};
 use crate::ssh::hop::BLAME_PATIENCE;
 use crate::verify::ladder::{self, FarEnd};
 use crate::verify::remote::{self, RemoteHasher};
 
-use super::lanes;
 use super::link::Link;
+use super::{lanes, listing};
 pub use channel::{Channel, Lease, Ready, Room};
 use lane::LaneState;
 pub use lane::Large;
@@ -124,6 +124,8 @@ pub struct Pool {
 pub struct Far {
     pub end: FarEnd,
     pub hasher: Option<RemoteHasher>,
+    /// The SFTP server starts where the shell does: a path means the same to both.
+    pub same_place: bool,
 }
 
 impl Pool {
@@ -215,7 +217,8 @@ impl Pool {
         if let Some(end) = self.link.far() {
             let by = end.hasher.map_or(super::READBACK, |rung| rung.name());
             ledger.event(Event::HasherChosen { hop, by, detail: "by the shared connection" });
-            self.far.send_replace(Some(Far { hasher: end.hasher.map(RemoteHasher::shared), end }));
+            let hasher = end.hasher.map(RemoteHasher::shared);
+            self.far.send_replace(Some(Far { hasher, end, same_place: false }));
             return;
         }
         let started = Instant::now();
@@ -229,12 +232,14 @@ impl Pool {
                     let _ = self.hashing.set(index);
                     ledger.event(Event::ChannelOpened { hop, lane, channel: index, purpose, elapsed });
                 }
-                remote::start(wire, hop.clone()).await
+                let place = async { if *hashing { self.place().await } else { None } };
+                let (found, place) = tokio::join!(remote::start(wire, hop.clone()), place);
+                found.map(|found| (place.is_some() && place == found.far.home, found))
             }
             Err(fault) => Err(fault),
         };
         let far = match far {
-            Ok(found) => Far { end: found.far, hasher: found.hasher },
+            Ok((same_place, found)) => Far { end: found.far, hasher: found.hasher, same_place },
             Err(fault) => {
                 tracing::debug!(%fault, "no hasher at the far end");
                 match fault.cause {
@@ -256,6 +261,14 @@ impl Pool {
         self.far.send_replace(Some(far));
     }
 
+    /// Where the SFTP server starts, without links.
+    async fn place(&self) -> Option<Vec<u8>> {
+        let _ = self.first.subscribe().wait_for(|is| *is).await;
+        let channel = self.channels().first()?.clone();
+        let asked = channel.session.submit(&Request::Realpath { path: b"." });
+        listing::one_name(asked.names(Stage::List, b".").await.ok()?)
+    }
+
     /// What the far end's shell told; waits until it has, or until it is known that there is none.
     pub async fn far(&self) -> Far {
         let mut watcher = self.far.subscribe();
@@ -271,6 +284,16 @@ impl Pool {
             return far.hasher.clone();
         }
         self.far().await.hasher
+    }
+
+    /// The far end's hasher, if it is known by now, and that a path means to it what it means to the SFTP server.
+    pub fn hasher_in_the_same_place(&self) -> Option<RemoteHasher> {
+        self.far.borrow().as_ref().filter(|far| far.same_place)?.hasher.clone()
+    }
+
+    /// The hasher's channel, if we have one.
+    pub fn hashing_channel(&self) -> Option<u32> {
+        self.hashing.get().copied()
     }
 
     /// The hasher has failed: nobody asks it again.

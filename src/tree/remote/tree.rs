@@ -15,7 +15,9 @@ use crate::sftp::{Attrs, Request};
 use crate::verify::parts::Of;
 use crate::verify::{Algorithm, Digest};
 
-use super::super::{Answer, Change, How, Identity, Listing, Proven, Result, Sink, Source, Tree, Used, join};
+use super::super::{
+    Answer, Change, How, Identity, Listing, Proven, ReadHashed, Result, Sink, Source, Tree, Used, join,
+};
 use super::attributes::{attrs, set};
 use super::pool::{Lease, Pool};
 use super::{READBACK, Remote, copy, file, hashes, listing, parts, readback, rename, small};
@@ -100,6 +102,9 @@ impl RemoteTree {
     }
 
     pub(super) async fn ask_list(&self, path: &[u8], follow: bool) -> Result<Listing> {
+        if !follow && let Some(listing) = hashes::list(self, path).await {
+            return Ok(listing);
+        }
         self.again(|_, lease: Lease, _| async move { listing::list(&lease, path, follow).await }).await
     }
 
@@ -234,6 +239,10 @@ impl Tree for RemoteTree {
             let (pool, lease) = self.remote.lease().await?;
             small::read_small(&pool, &lease, &path, size).await.map(|(data, meta)| (data, meta, used(&lease)))
         })
+    }
+
+    fn read_hashed<'a>(&'a self, path: &'a [u8], before: &'a Meta) -> BoxFuture<'a, Option<ReadHashed>> {
+        Box::pin(async move { hashes::content(self, &self.at(path), before).await })
     }
 
     fn write_small<'a>(
