@@ -124,6 +124,10 @@ impl Faults {
         Faults::default()
     }
 
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
     /// How often the rule at this index (order of [`Faults::new`]) fired; 0 for an index that does not exist.
     pub fn fired(&self, index: usize) -> u64 {
         self.0.get(index).map_or(0, |rule| rule.fired.load(Relaxed))

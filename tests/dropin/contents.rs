@@ -21,7 +21,10 @@ const FILES: u64 = 200;
 fn target(rules: impl IntoIterator<Item = (Nth, Trouble)>) -> Result<Embedded, Box<dyn std::error::Error>> {
     let late = (Nth::Only(1), Trouble::Delay { request: Some(READDIR), by: Duration::from_secs(2) });
     let rules: Vec<_> = std::iter::once(late).chain(rules).collect();
-    Ok(Embedded::target(|config| config.faults = Faults::new(rules))?)
+    Ok(Embedded::target(|config| {
+        config.faults = Faults::new(rules);
+        config.commands_run_in = Some(config.home.clone());
+    })?)
 }
 
 /// Small files in which anything may stand, and one in sixteen that is too large to be told.

@@ -49,7 +49,10 @@ pub async fn run(channel: Channel<Msg>, shared: &Arc<Shared>, command: &[u8], cl
 
     let mut shell = Command::new("/bin/sh");
     shell.arg("-c").arg(<std::ffi::OsStr as std::os::unix::ffi::OsStrExt>::from_bytes(command));
-    shell.current_dir(&shared.config.home).process_group(0).kill_on_drop(true);
+    shell
+        .current_dir(shared.config.commands_run_in.as_ref().unwrap_or(&shared.config.home))
+        .process_group(0)
+        .kill_on_drop(true);
     shell.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
     if let Some(Spoil::Path) = spoil {
         shell.env("PATH", "/var/empty");

@@ -93,6 +93,8 @@ pub struct Config {
     pub commands: Commands,
     /// The login's home: relative SFTP paths start here, and commands run here.
     pub home: PathBuf,
+    /// Where commands run instead. A client that compares the two takes nothing that a command tells of a path for what SFTP would tell.
+    pub commands_run_in: Option<PathBuf>,
     /// SFTP sees this directory as `/` (as with ChrootDirectory). Commands do not.
     pub root: Option<PathBuf>,
     pub extensions: Extensions,
@@ -122,6 +124,7 @@ impl Config {
             max_startups: None,
             commands: Commands::Shell,
             home,
+            commands_run_in: None,
             root: None,
             extensions: Extensions::default(),
             handles_again: u64::MAX,
