@@ -83,6 +83,8 @@ async fn commits(hasher: &RemoteHasher, dir: &Path) {
     }
 }
 
+const LONG: Duration = Duration::from_secs(60);
+
 /// What small files hold, up to the largest that is told, in which anything may stand.
 async fn contents(hasher: &RemoteHasher, path: &Path) {
     let at = path.to_str().unwrap().as_bytes();
@@ -91,7 +93,7 @@ async fn contents(hasher: &RemoteHasher, path: &Path) {
         let data: Vec<u8> = line.bytes().cycle().take(size).collect();
         std::fs::write(path, &data).unwrap();
         // What is asked for is what was small when it was listed.
-        let (first, second) = tokio::join!(hasher.content(at, 1), hasher.content(at, 1));
+        let (first, second) = tokio::join!(hasher.content(at, 1, LONG), hasher.content(at, 1, LONG));
         assert_eq!(first, second);
         if !hasher.rung.tells_parts() || !told {
             assert_eq!(first, Err(NoHash::Skipped), "{size}");
@@ -100,8 +102,11 @@ async fn contents(hasher: &RemoteHasher, path: &Path) {
         let (digest, mtime) = (Digest::of(hasher.rung.algorithm(), &data), std::fs::metadata(path).unwrap().mtime());
         assert_eq!(first, Ok(Content { data: data.into(), digest, size: size as u64, mtime }), "{size}");
     }
-    assert_eq!(hasher.content(&[at, b" is not there"].concat(), 1).await, Err(NoHash::Skipped));
-    assert_eq!(hasher.content(path.parent().unwrap().to_str().unwrap().as_bytes(), 1).await, Err(NoHash::Skipped));
+    assert_eq!(hasher.content(&[at, b" is not there"].concat(), 1, LONG).await, Err(NoHash::Skipped));
+    assert_eq!(
+        hasher.content(path.parent().unwrap().to_str().unwrap().as_bytes(), 1, LONG).await,
+        Err(NoHash::Skipped)
+    );
 }
 
 /// What a directory holds: of every kind, with names and times as they may be.
@@ -120,7 +125,7 @@ async fn listings(hasher: &RemoteHasher, dir: &Path) {
     std::os::unix::net::UnixListener::bind(dir.join("socket")).unwrap();
     let list = |path: &Path| {
         let path = path.to_str().unwrap().as_bytes().to_vec();
-        async move { hasher.list(&path).await }
+        async move { hasher.list(&path, LONG).await }
     };
     if !hasher.rung.tells_parts() {
         return assert_eq!(list(dir).await, Err(NoHash::Skipped));

@@ -6,7 +6,7 @@ mod lines;
 mod tests;
 mod window;
 
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -51,27 +51,48 @@ pub struct RemoteHasher {
     pub rung: Rung,
     /// `None`: whoever holds the shared connection drives it, and is asked over SFTP ([`crate::share::digest`]).
     asks: Option<mpsc::Sender<Ask>>,
-    contents: Arc<Mutex<Window>>,
+    told: Arc<Told>,
+}
+
+/// How the hasher does.
+struct Told {
+    window: Mutex<Window>,
+    /// When anything came of it.
+    heard: Mutex<Instant>,
+}
+
+impl Told {
+    fn new() -> Arc<Told> {
+        Arc::new(Told { window: Mutex::default(), heard: Mutex::new(Instant::now()) })
+    }
+
+    fn window(&self) -> MutexGuard<'_, Window> {
+        self.window.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
+    }
+
+    fn heard(&self) -> MutexGuard<'_, Instant> {
+        self.heard.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
+    }
 }
 
 /// A place in the window, given back when it is dropped.
 struct Place<'a> {
-    window: &'a Mutex<Window>,
+    told: &'a Told,
     since: Instant,
     answered: bool,
 }
 
 impl Place<'_> {
-    fn of(window: &Mutex<Window>) -> Option<Place<'_>> {
-        let entered = window.lock().unwrap_or_else(|poisoned| poisoned.into_inner()).enter();
-        entered.then(|| Place { window, since: Instant::now(), answered: false })
+    fn of(told: &Told) -> Option<Place<'_>> {
+        let entered = told.window().enter();
+        entered.then(|| Place { told, since: Instant::now(), answered: false })
     }
 }
 
 impl Drop for Place<'_> {
     fn drop(&mut self) {
         let took = self.answered.then(|| self.since.elapsed());
-        self.window.lock().unwrap_or_else(|poisoned| poisoned.into_inner()).leave(took);
+        self.told.window().leave(took);
     }
 }
 
@@ -207,8 +228,9 @@ pub async fn start(mut wire: Wire, hop: Arc<str>) -> Result<Found, Fault> {
     let hasher = match far.hasher {
         Some(rung) => {
             let (asks, queue) = mpsc::channel(QUEUE);
-            tokio::spawn(Driver::new(rung, lines).run(wire, queue));
-            Some(RemoteHasher { rung, asks: Some(asks), contents: Arc::default() })
+            let told = Told::new();
+            tokio::spawn(Driver::new(rung, lines, told.clone()).run(wire, queue));
+            Some(RemoteHasher { rung, asks: Some(asks), told })
         }
         None => {
             wire.tx.finish().await;
@@ -221,7 +243,7 @@ pub async fn start(mut wire: Wire, hop: Arc<str>) -> Result<Found, Fault> {
 impl RemoteHasher {
     /// A hasher that somebody else drives.
     pub fn shared(rung: Rung) -> RemoteHasher {
-        RemoteHasher { rung, asks: None, contents: Arc::default() }
+        RemoteHasher { rung, asks: None, told: Told::new() }
     }
 
     pub fn is_shared(&self) -> bool {
@@ -242,37 +264,47 @@ impl RemoteHasher {
     ///
     /// # Errors
     /// [`NoHash::Skipped`]: this hasher does not tell that, or not of such a name or so large a file, or cannot read it, or has too much to
-    /// do.
-    pub async fn content(&self, path: &[u8], size: u64) -> Result<Content, NoHash> {
-        if !self.rung.tells_parts() || !ladder::is_plain(path) || size > content::MOST {
+    /// do, or has said nothing at all for as long as `patience`.
+    pub async fn content(&self, path: &[u8], size: u64, patience: Duration) -> Result<Content, NoHash> {
+        if size > content::MOST {
             return Err(NoHash::Skipped);
         }
-        let mut place = Place::of(&self.contents).ok_or(NoHash::Skipped)?;
-        let (answer, answered) = oneshot::channel();
-        let path = content::question(&ladder::handed_over(path));
-        self.ask(Ask { path, size, answer: Answer::Content(answer) }).await?;
-        let told = answered.await.unwrap_or_else(|_| Err(gone()));
-        place.answered = told.is_ok();
-        told
+        self.told(path, content::question, size, patience).await
     }
 
     /// What the far end's directory `path` holds, as [`listing`] has it.
     ///
     /// # Errors
     /// As [`RemoteHasher::content`]; also [`NoHash::Skipped`] for what is no such listing.
-    pub async fn list(&self, path: &[u8]) -> Result<Vec<Entry>, NoHash> {
+    pub async fn list(&self, path: &[u8], patience: Duration) -> Result<Vec<Entry>, NoHash> {
+        let Content { data, digest, .. } = self.told(path, listing::question, content::MOST, patience).await?;
+        let whole = Digest::of(self.rung.algorithm(), &data) == digest;
+        listing::told(&data).filter(|_| whole).ok_or(NoHash::Skipped)
+    }
+
+    async fn told(
+        &self,
+        path: &[u8],
+        question: fn(&[u8]) -> Vec<u8>,
+        size: u64,
+        patience: Duration,
+    ) -> Result<Content, NoHash> {
         if !self.rung.tells_parts() || !ladder::is_plain(path) {
             return Err(NoHash::Skipped);
         }
-        let mut place = Place::of(&self.contents).ok_or(NoHash::Skipped)?;
-        let (answer, answered) = oneshot::channel();
-        let path = listing::question(&ladder::handed_over(path));
-        self.ask(Ask { path, size: content::MOST, answer: Answer::Content(answer) }).await?;
-        let told = answered.await.unwrap_or_else(|_| Err(gone()));
-        place.answered = told.is_ok();
-        let Content { data, digest, .. } = told?;
-        let whole = Digest::of(self.rung.algorithm(), &data) == digest;
-        listing::told(&data).filter(|_| whole).ok_or(NoHash::Skipped)
+        let mut place = Place::of(&self.told).ok_or(NoHash::Skipped)?;
+        let (answer, mut answered) = oneshot::channel();
+        self.ask(Ask { path: question(&ladder::handed_over(path)), size, answer: Answer::Content(answer) }).await?;
+        loop {
+            if let Ok(told) = tokio::time::timeout(patience, &mut answered).await {
+                let told = told.unwrap_or_else(|_| Err(gone()));
+                place.answered = told.is_ok();
+                return told;
+            }
+            if self.told.heard().elapsed() >= patience {
+                return Err(NoHash::Skipped);
+            }
+        }
     }
 
     /// If the far end's file `temp`, of `size` bytes, has the hash `wanted`, sets its attributes and calls it `name`, in its directory.

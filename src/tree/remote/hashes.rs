@@ -52,7 +52,7 @@ pub async fn by_hasher(
 pub async fn content(tree: &RemoteTree, at: &[u8], before: &Meta) -> Option<ReadHashed> {
     let (pool, hasher) = telling(tree).await.filter(|_| before.size <= ASKED)?;
     let _held = pool.read_budget(before.size as usize).await;
-    let Content { data, digest, size, mtime } = told(&pool, hasher.content(at, before.size).await)?;
+    let Content { data, digest, size, mtime } = told(&pool, hasher.content(at, before.size, pool.patience()).await)?;
     tree.remote.traffic().has_received(data.len());
     let same = (size, data.len() as u64, mtime) == (before.size, before.size, before.mtime);
     let used = Used { lane: Some(0), channel: pool.hashing_channel() };
@@ -62,7 +62,7 @@ pub async fn content(tree: &RemoteTree, at: &[u8], before: &Meta) -> Option<Read
 /// What the server's directory `at` holds. `None` where it is to be listed over SFTP.
 pub async fn list(tree: &RemoteTree, at: &[u8]) -> Option<Listing> {
     let (pool, hasher) = telling(tree).await?;
-    let entries = told(&pool, hasher.list(at).await)?;
+    let entries = told(&pool, hasher.list(at, pool.patience()).await)?;
     Some(Listing { entries, faults: Vec::new() })
 }
 

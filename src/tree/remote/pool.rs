@@ -291,6 +291,11 @@ impl Pool {
         self.far.borrow().as_ref().filter(|far| far.same_place)?.hasher.clone()
     }
 
+    /// How long nothing may be heard of who owes an answer.
+    pub fn patience(&self) -> Duration {
+        self.settings.stall
+    }
+
     /// The hasher's channel, if we have one.
     pub fn hashing_channel(&self) -> Option<u32> {
         self.hashing.get().copied()

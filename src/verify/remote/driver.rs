@@ -1,6 +1,7 @@
 //! The task that has the channel: it sends the names in batches or as they come, and gives each answer to who waits for it.
 
 use std::collections::VecDeque;
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
@@ -14,7 +15,7 @@ use crate::verify::ladder::{self, BATCH, Line, Rung, SENTINEL};
 use crate::verify::{below, commit};
 
 use super::lines::Lines;
-use super::{Answer, Ask, Committed, Content, NoHash};
+use super::{Answer, Ask, Committed, Content, NoHash, Told};
 
 /// Batches at the far end: while one runs the next one waits there, so that the hasher never waits for us.
 const BATCHES: usize = 2;
@@ -30,6 +31,7 @@ const SLOWEST_RATE: u64 = 4_000_000;
 pub(super) struct Driver {
     rung: Rung,
     lines: Lines,
+    told: Arc<Told>,
     /// Names to be sent with the next batch.
     gathered: Vec<Ask>,
     /// Since when the first of them waits.
@@ -44,10 +46,10 @@ pub(super) struct Driver {
 }
 
 impl Driver {
-    pub fn new(rung: Rung, lines: Lines) -> Driver {
+    pub fn new(rung: Rung, lines: Lines, told: Arc<Told>) -> Driver {
         let now = Instant::now();
         let (gathered, waiting) = (Vec::new(), VecDeque::new());
-        Driver { rung, lines, gathered, since: now, waiting, head: None, batches: 0, deadline: now }
+        Driver { rung, lines, told, gathered, since: now, waiting, head: None, batches: 0, deadline: now }
     }
 
     pub async fn run(mut self, wire: Wire, mut queue: mpsc::Receiver<Ask>) {
@@ -151,6 +153,7 @@ impl Driver {
     /// Takes in output. A hasher skips what it cannot read (and complains on its standard error), so a line answers its
     /// name and ends all before it.
     fn take(&mut self, data: &Bytes) -> Result<(), String> {
+        *self.told.heard() = Instant::now();
         if !self.lines.feed(data) {
             return Err("the hasher printed a line without end".to_owned());
         }

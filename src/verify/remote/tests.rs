@@ -141,6 +141,8 @@ async fn what_is_committed_is_told_with_its_hash_and_nothing_else_is_believed() 
     assert_eq!(batches.commit(b"f", 1, &wanted, &Attrs::default(), b"name").await, Err(NoHash::Skipped));
 }
 
+const LONG: Duration = Duration::from_secs(1000);
+
 /// What a far end says of a small file, the name being what it holds.
 fn small(name: &[u8]) -> String {
     let Some(path) = content::asked(name) else { return line(name) };
@@ -159,10 +161,10 @@ async fn what_small_files_hold_is_told_among_other_names() {
     // One that looks like an answer itself.
     let odd = line(b"./g").trim_end().to_owned();
     let (first, whole, gone, second) = tokio::join!(
-        hasher.content(b"f", 3),
+        hasher.content(b"f", 3, LONG),
         hasher.digest(b"g", 1),
-        hasher.content(b"gone", 1),
-        hasher.content(odd.as_bytes(), 1)
+        hasher.content(b"gone", 1, LONG),
+        hasher.content(odd.as_bytes(), 1, LONG)
     );
     let of = |held: String| {
         let digest = Digest::of(Algorithm::Blake3, held.as_bytes());
@@ -170,9 +172,9 @@ async fn what_small_files_hold_is_told_among_other_names() {
     };
     assert_eq!((first, gone, second), (of("./f".into()), Err(NoHash::Skipped), of(format!("./{odd}"))));
     assert_eq!(whole, Ok(Digest::of(Algorithm::Blake3, b"./g")));
-    assert_eq!(hasher.content(b"f", content::MOST + 1).await, Err(NoHash::Skipped));
+    assert_eq!(hasher.content(b"f", content::MOST + 1, LONG).await, Err(NoHash::Skipped));
     let batches = far_end("b3sum", |name| Some(line(name))).await;
-    assert_eq!(batches.content(b"f", 1).await, Err(NoHash::Skipped));
+    assert_eq!(batches.content(b"f", 1, LONG).await, Err(NoHash::Skipped));
 }
 
 #[tokio::test(start_paused = true)]
@@ -185,7 +187,7 @@ async fn files_that_were_not_asked_for_or_have_no_end_end_the_hasher_for_everyon
     ];
     for answer in answers {
         let hasher = far_end_at_once(answer).await;
-        let (_, told) = tokio::join!(hasher.digest(b"f", 1), hasher.content(b"f", 1));
+        let (_, told) = tokio::join!(hasher.digest(b"f", 1), hasher.content(b"f", 1, LONG));
         let whole = hasher.digest(b"f", 1).await;
         assert!(matches!((&told, &whole), (Err(_), Err(NoHash::Gone(_)))), "{told:?} {whole:?}");
     }
@@ -211,7 +213,7 @@ async fn a_hasher_that_is_slow_to_read_is_asked_for_no_more_than_it_reads_soon()
     });
     let hasher = start(near, "far".into()).await.unwrap().hasher.unwrap();
     let ask = || async {
-        let all = (0..1000).map(|_| hasher.content(b"f", 1));
+        let all = (0..1000).map(|_| hasher.content(b"f", 1, LONG));
         let told = futures::future::join_all(all).await;
         assert!(told.iter().all(|told| told.is_ok() || *told == Err(NoHash::Skipped)));
         told.iter().filter(|told| told.is_ok()).count()
@@ -219,6 +221,29 @@ async fn a_hasher_that_is_slow_to_read_is_asked_for_no_more_than_it_reads_soon()
     assert_eq!(ask().await, 1000);
     let soon = ask().await;
     assert!((64..500).contains(&soon), "{soon}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn small_files_are_not_waited_for_when_nothing_is_heard_and_are_while_anything_is() {
+    let (near, mut far) = wire::pair(64);
+    let hasher = tokio::spawn(start(near, "far".into()));
+    far.rx.recv().await.unwrap();
+    far.tx.send(Bytes::from_static(b"hopsync-far 1\nhasher hopsync\n")).await.unwrap();
+    let hasher = hasher.await.unwrap().unwrap().hasher.unwrap();
+    let begun = Instant::now();
+    // A directory of which much is told takes its time.
+    let (below, told, ()) = tokio::join!(hasher.below(b"d"), hasher.content(b"f", 1, Duration::from_secs(5)), async {
+        for _ in 0..4 {
+            tokio::time::sleep(Duration::from_secs(3)).await;
+            let line = [&below::DIRECTORY[..], b"  x\n"].concat();
+            far.tx.send(line.into()).await.unwrap();
+        }
+        tokio::time::sleep(Duration::from_secs(60)).await;
+        far.tx.finish().await;
+    });
+    assert!(below.is_err());
+    assert_eq!(told, Err(NoHash::Skipped));
+    assert_eq!(begun.elapsed().as_secs(), 72);
 }
 
 #[tokio::test(start_paused = true)]
