@@ -302,6 +302,8 @@ impl RemoteHasher {
                 return told;
             }
             if self.told.heard().elapsed() >= patience {
+                // It is late, too.
+                place.answered = true;
                 return Err(NoHash::Skipped);
             }
         }

@@ -130,9 +130,17 @@ fn small_directories_are_told_either_way_and_only_the_first_are_listed_over_sftp
     Ok(())
 }
 
-/// A shell that starts where the SFTP server does not: what it says of a path is of another one.
+/// A shell that starts where the SFTP server does not, or says that it does and sees something else: what it says of a path is of another
+/// one.
 #[test]
-fn who_hashes_in_another_place_is_not_asked_what_is_there() -> Tried {
+fn who_hashes_in_another_place_is_not_believed_about_what_is_there() -> Tried {
+    for says_so in [true, false] {
+        hashes_elsewhere(says_so)?;
+    }
+    Ok(())
+}
+
+fn hashes_elsewhere(says_so: bool) -> Tried {
     let dir = tempfile::tempdir()?;
     let (far, elsewhere, near) = (dir.path().join("far"), dir.path().join("elsewhere"), dir.path().join("near"));
     nest(&far.join("tree"), "there")?;
@@ -149,11 +157,12 @@ case "$*" in
     exec sh -c "$*" ;;
 esac
 cd "$d/elsewhere" && sh -c "$*" | while read -r line; do
+    case $line in home*) [ SAYS_SO = true ] || line="home $(cd "$d/far" && pwd -P)" ;; esac
     echo "$line"
     case $line in hasher*) touch "$d/ready"; exec cat ;; esac
 done
 "#;
-    fs::write(&shell, text.replace("DIR", &dir.path().display().to_string()))?;
+    fs::write(&shell, text.replace("DIR", &dir.path().display().to_string()).replace("SAYS_SO", &says_so.to_string()))?;
     fs::set_permissions(&shell, Permissions::from_mode(0o755))?;
     let args = ["-a", "--delete", "-e", &shell.display().to_string(), "there:tree/", &slash(&near)].map(str::to_owned);
     let output = command(args).output()?;

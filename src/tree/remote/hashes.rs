@@ -14,6 +14,7 @@ use super::RemoteTree;
 use super::attributes::attrs;
 use super::link::State;
 use super::pool::{Lease, Pool};
+use super::view::{self, Look};
 
 /// The hash of the server's file `at`, of `size` bytes, and what made it. `None` where it has to be read back.
 pub async fn by_hasher(
@@ -59,11 +60,34 @@ pub async fn content(tree: &RemoteTree, at: &[u8], before: &Meta) -> Option<Read
     same.then_some(ReadHashed { data, digest, by: hasher.rung.name(), used })
 }
 
-/// What the server's directory `at` holds. `None` where it is to be listed over SFTP.
-pub async fn list(tree: &RemoteTree, at: &[u8]) -> Option<Listing> {
-    let (pool, hasher) = telling(tree).await?;
-    let entries = told(&pool, hasher.list(at, pool.patience()).await)?;
-    Some(Listing { entries, faults: Vec::new() })
+/// What the server's directory `at` holds, and `list`, asked over SFTP, where the hasher does not tell it or has yet to show that it sees
+/// what the server does.
+pub async fn list<F: Future<Output = Result<Listing>>>(
+    tree: &RemoteTree,
+    at: &[u8],
+    list: impl FnOnce() -> F,
+) -> Result<Listing> {
+    let Some((pool, hasher)) = telling(tree).await else { return list().await };
+    match pool.view.look() {
+        Look::Told => match told(&pool, hasher.list(at, pool.patience()).await) {
+            Some(entries) => Ok(Listing { entries, faults: Vec::new() }),
+            None => list().await,
+        },
+        Look::Both => {
+            let (asked, path) = (pool.clone(), at.to_vec());
+            let entries = tokio::spawn(async move { told(&asked, hasher.list(&path, asked.patience()).await) });
+            let listed = list().await;
+            let seen = listed.as_ref().ok().filter(|listing| listing.faults.is_empty());
+            let seen = seen.map(|listing| view::seen(&listing.entries));
+            // Nobody waits for the hasher.
+            tokio::spawn(async move {
+                let told = entries.await.ok().flatten();
+                pool.view.compared(seen.zip(told).and_then(|(seen, told)| view::same(&seen, &told)));
+            });
+            listed
+        }
+        Look::Listed => list().await,
+    }
 }
 
 /// The hasher that tells what files and directories hold, if it is there by now.

@@ -14,6 +14,7 @@ mod readback;
 mod rename;
 pub mod small;
 mod tree;
+mod view;
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock};

@@ -23,6 +23,7 @@ use crate::verify::ladder::{self, FarEnd};
 use crate::verify::remote::{self, RemoteHasher};
 
 use super::link::Link;
+use super::view::View;
 use super::{lanes, listing};
 pub use channel::{Channel, Lease, Ready, Room};
 use lane::LaneState;
@@ -30,6 +31,9 @@ pub use lane::Large;
 
 /// For INIT and limits@.
 const INIT_PATIENCE: Duration = Duration::from_secs(60);
+
+/// A hasher of which nothing is heard for so long hashes something large, or its disk is slow.
+const BUSY: Duration = Duration::from_secs(2);
 
 /// Without `--channels`: more than this many bring nothing on any path that we measured, and each is a process at the
 /// server.
@@ -109,6 +113,7 @@ pub struct Pool {
     reads: Arc<Semaphore>,
     read_budget: usize,
     far: watch::Sender<Option<Far>>,
+    pub view: View,
     /// The round trip to the first hop, as it was measured where the link does not tell it.
     round_trip: OnceLock<Duration>,
     /// The hashing channel's number, once it is open.
@@ -150,6 +155,7 @@ impl Pool {
             reads: Arc::new(Semaphore::new(read_budget)),
             read_budget,
             far: watch::Sender::new(None),
+            view: View::default(),
             round_trip: OnceLock::new(),
             hashing: OnceLock::new(),
             ended: AtomicBool::new(false),
@@ -291,9 +297,9 @@ impl Pool {
         self.far.borrow().as_ref().filter(|far| far.same_place)?.hasher.clone()
     }
 
-    /// How long nothing may be heard of who owes an answer.
+    /// How long nothing may be heard of the hasher by who could ask the SFTP server instead.
     pub fn patience(&self) -> Duration {
-        self.settings.stall
+        self.settings.stall.min(BUSY)
     }
 
     /// The hasher's channel, if we have one.

@@ -102,10 +102,8 @@ impl RemoteTree {
     }
 
     pub(super) async fn ask_list(&self, path: &[u8], follow: bool) -> Result<Listing> {
-        if !follow && let Some(listing) = hashes::list(self, path).await {
-            return Ok(listing);
-        }
-        self.again(|_, lease: Lease, _| async move { listing::list(&lease, path, follow).await }).await
+        let list = || self.again(|_, lease: Lease, _| async move { listing::list(&lease, path, follow).await });
+        if follow { list().await } else { hashes::list(self, path, list).await }
     }
 
     /// Opens a file that is written in pieces, into which parts of the one at `old`, a whole path, may be copied.
