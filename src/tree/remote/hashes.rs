@@ -13,6 +13,7 @@ use super::super::{Change, Listing, Proven, ReadHashed, Result, Used, split};
 use super::RemoteTree;
 use super::attributes::attrs;
 use super::link::State;
+use super::listing;
 use super::pool::{Lease, Pool};
 use super::view::{self, Look};
 
@@ -69,8 +70,8 @@ pub async fn list<F: Future<Output = Result<Listing>>>(
 ) -> Result<Listing> {
     let Some((pool, hasher)) = telling(tree).await else { return list().await };
     match pool.view.look() {
-        Look::Told => match told(&pool, hasher.list(at, pool.patience()).await) {
-            Some(entries) => Ok(Listing { entries, faults: Vec::new() }),
+        Look::Told => match told(&pool, hasher.list(at, pool.patience()).await).and_then(listing::told) {
+            Some(listing) => Ok(listing),
             None => list().await,
         },
         Look::Both => {

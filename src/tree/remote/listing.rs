@@ -53,6 +53,12 @@ pub async fn list(channel: &Arc<Channel>, path: &[u8], follow: bool) -> Result<L
     Ok(Listing { entries, faults })
 }
 
+/// What a hasher told ([`crate::verify::listing`]), if all names in it can be used; else a listing by the server tells which cannot.
+pub fn told(entries: Vec<Entry>) -> Option<Listing> {
+    let sound = entries.iter().all(|entry| names::safe_name(&entry.name).is_ok());
+    sound.then_some(Listing { entries, faults: Vec::new() })
+}
+
 fn fault(channel: &Channel, cause: Cause, path: &[u8], text: &str) -> Fault {
     let peer = channel.session.peer();
     let text = format!("\"{}\": {text}", String::from_utf8_lossy(path));
@@ -182,5 +188,21 @@ pub fn one_name(names: Option<Vec<Named>>) -> Option<Vec<u8>> {
     match names?.as_slice() {
         [only] if !only.name.is_empty() && !only.name.contains(&0) => Some(only.name.to_vec()),
         _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::sftp::Attrs;
+
+    #[test]
+    fn what_is_told_is_a_listing_if_no_name_in_it_leads_elsewhere() {
+        let meta = Attrs { permissions: Some(0o100_644), ..Attrs::default() }.to_meta().unwrap();
+        let entry = |name: &str| Entry { name: name.into(), meta: meta.clone(), target: None };
+        assert_eq!(told(vec![entry("a"), entry("b c")]).map(|listing| listing.entries.len()), Some(2));
+        for bad in ["..", ".", "a/b", "/", ""] {
+            assert!(told(vec![entry("a"), entry(bad)]).is_none(), "{bad}");
+        }
     }
 }
