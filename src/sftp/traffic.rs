@@ -1,8 +1,14 @@
 //! Bytes moved, and those known to be moved yet.
 
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-/// Bytes of SFTP in both directions, of all sessions that share it.
+use bytes::Bytes;
+
+use super::wire::{BoxFuture, Receiver, Sender, Wire};
+use crate::fault::Fault;
+
+/// Bytes in both directions, of all sessions that share it and of what else is [`counted`].
 #[derive(Debug, Default)]
 pub struct Traffic {
     sent: AtomicU64,
@@ -72,5 +78,55 @@ impl Traffic {
     }
     pub fn received(&self) -> u64 {
         self.received.load(Ordering::Relaxed)
+    }
+}
+
+/// A wire whose bytes are counted, as those of a [`super::session::Session`] are.
+pub fn counted(wire: Wire, traffic: &Arc<Traffic>) -> Wire {
+    let Wire { tx, rx } = wire;
+    Wire { tx: Box::new(Counted(tx, traffic.clone())), rx: Box::new(Counted(rx, traffic.clone())) }
+}
+
+struct Counted<T: ?Sized>(Box<T>, Arc<Traffic>);
+
+impl Sender for Counted<dyn Sender> {
+    fn send(&mut self, data: Bytes) -> BoxFuture<'_, Result<(), Fault>> {
+        self.1.has_sent(data.len());
+        self.0.send(data)
+    }
+    fn finish(&mut self) -> BoxFuture<'_, ()> {
+        self.0.finish()
+    }
+}
+
+impl Receiver for Counted<dyn Receiver> {
+    fn recv(&mut self) -> BoxFuture<'_, Result<Option<Bytes>, Fault>> {
+        Box::pin(async move {
+            let received = self.0.recv().await;
+            if let Ok(Some(data)) = &received {
+                self.1.has_received(data.len());
+            }
+            received
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::sftp::wire;
+
+    #[tokio::test]
+    async fn what_a_command_is_told_and_tells_is_counted() {
+        let traffic = Arc::new(Traffic::default());
+        let (ours, mut theirs) = wire::pair(1);
+        let mut ours = counted(ours, &traffic);
+        ours.tx.send(Bytes::from_static(b"a question")).await.unwrap();
+        assert_eq!(theirs.rx.recv().await.unwrap().unwrap(), "a question");
+        theirs.tx.send(Bytes::from_static(b"told")).await.unwrap();
+        assert_eq!(ours.rx.recv().await.unwrap().unwrap(), "told");
+        theirs.tx.finish().await;
+        assert!(ours.rx.recv().await.unwrap().is_none());
+        assert_eq!((traffic.sent(), traffic.received()), (10, 4));
     }
 }

@@ -10,10 +10,11 @@ use hopsync::lab::faults::{Faults, Nth, Trouble};
 
 use crate::harness::*;
 
-/// SSH_FXP_OPEN, SSH_FXP_OPENDIR and SSH_FXP_READDIR.
+/// SSH_FXP_OPEN, SSH_FXP_OPENDIR, SSH_FXP_READDIR and SSH_FXP_REALPATH.
 const OPEN: u8 = 3;
 const OPENDIR: u8 = 11;
 const READDIR: u8 = 12;
+const REALPATH: u8 = 16;
 
 const FILES: u64 = 200;
 
@@ -94,6 +95,19 @@ fn where_the_hasher_tells_them_nobody_opens_them() -> Tried {
     go(&bed, ["-a", &bed.operand("from/"), &slash(&near)])?.well()?;
     assert_eq!(bed.target_server().faults().fired(1), 0);
     same(&far, &near, ALL)
+}
+
+#[test]
+fn who_hashes_is_known_though_the_server_does_not_say_where_it_starts() -> Tried {
+    let bed = target([(Nth::Always, Trouble::Swallow { request: Some(REALPATH) })])?;
+    let (far, near) = (bed.far().join("from"), bed.client().dir().join("to"));
+    fs::create_dir(&far)?;
+    fs::write(far.join("file"), "content")?;
+    let ran = go(&bed, ["-a", "--timeout=20", &bed.operand("from/"), &slash(&near)])?.well()?;
+    same(&far, &near, ALL)?;
+    assert_eq!((ran.report.count("verified"), ran.report.drops()), (1, 0), "{}", ran.said());
+    assert_eq!(bed.target_server().faults().fired(1), 1);
+    Ok(())
 }
 
 /// Directories in directories, in each a file, and links.

@@ -15,13 +15,17 @@ use tokio::sync::Semaphore;
 use super::*;
 use crate::engine::early::{self, place};
 
-/// Directories that are listed, or being listed, before the turn of one that is begun: as long as not much is known of how large they are,
-/// and where they are small (measured, 4,200 directories over 50 ms: 1.5 s instead of 1.8).
-const FEW: usize = 512;
+/// Directories that are listed, or being listed, before the turn of one that is begun: at least and at most (measured, 4,200 directories
+/// over 50 ms: 1.5 s instead of 1.8 with 512).
+const LEAST: usize = 16;
 const MOST: usize = 2048;
 
+/// As many before anything is known of how large they are, and as many more for each that was listed.
+const FIRST: usize = 64;
+const MORE: usize = 8;
+
 /// Names in the listings that wait: what bounds memory where directories are large.
-const NAMES: usize = 200_000;
+const NAMES: usize = 100_000;
 
 /// Directories that are known and not listed yet. Of more, the walk asks for itself.
 const KNOWN: usize = 65_536;
@@ -320,10 +324,12 @@ impl Foretold {
 }
 
 impl State {
-    /// How many may be begun before another's turn: no more than would have all the names that may wait.
+    /// How many may be begun before another's turn: no more than would have all the names that may wait, if they are as large as those
+    /// that were listed.
     fn most(&self) -> usize {
         let (listed, names) = self.listed;
-        if listed < FEW / 32 { FEW } else { (NAMES / (names / listed).max(1)).clamp(FEW, MOST) }
+        let usual = names.checked_div(listed).unwrap_or_default().max(1);
+        (NAMES / usual).clamp(LEAST, MOST).min(FIRST + MORE * listed)
     }
 
     /// Whether one more may be begun: too few come before it, and where too many are begun, the last ones give way.
@@ -379,7 +385,7 @@ mod tests {
 
     #[tokio::test]
     async fn the_next_ones_are_begun_whatever_else_is_and_the_last_ones_give_way() {
-        let mut state = State { listed: (100, 1_000), ..State::default() };
+        let mut state = State { listed: (1_000, 10_000), ..State::default() };
         const BEGUN: usize = 2 * MOST;
         for n in 0..BEGUN {
             assert!(state.make_room(&place(format!("z{n:05}").as_bytes())) == (n < MOST), "{n}");
@@ -399,10 +405,11 @@ mod tests {
     #[test]
     fn as_many_are_begun_as_their_names_may_wait() {
         let most = |directories, names| State { listed: (directories, names), ..State::default() }.most();
-        assert_eq!([most(0, 0), most(1, 1), most(15, 15)], [FEW; 3]);
-        assert_eq!([most(16, 0), most(1_000, 20_000), most(1_000, 97_000)], [MOST; 3]);
-        assert_eq!(most(1_000, 200_000), 1_000);
-        assert_eq!([most(1_000, 400_000), most(16, 1 << 40)], [FEW; 2]);
+        // Of a few small ones nothing follows for the others.
+        assert_eq!([most(0, 0), most(1, 1), most(10, 20)], [FIRST, FIRST + MORE, FIRST + 10 * MORE]);
+        assert_eq!([most(1_000, 20_000), most(1_000, 48_000)], [MOST; 2]);
+        assert_eq!([most(1_000, 100_000), most(1_000, 2_000_000), most(20, 40_000)], [1_000, 50, 50]);
+        assert_eq!([most(1, 400_000), most(1_000, 1 << 40)], [LEAST; 2]);
     }
 
     #[test]

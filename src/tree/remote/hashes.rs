@@ -55,7 +55,6 @@ pub async fn content(tree: &RemoteTree, at: &[u8], before: &Meta) -> Option<Read
     let (pool, hasher) = telling(tree).await.filter(|_| before.size <= ASKED)?;
     let _held = pool.read_budget(before.size as usize).await;
     let Content { data, digest, size, mtime } = told(&pool, hasher.content(at, before.size, pool.patience()).await)?;
-    tree.remote.traffic().has_received(data.len());
     let same = (size, data.len() as u64, mtime) == (before.size, before.size, before.mtime);
     let used = Used { lane: Some(0), channel: pool.hashing_channel() };
     same.then_some(ReadHashed { data, digest, by: hasher.rung.name(), used })

@@ -16,7 +16,7 @@ use crate::fault::{Cause, Fault, Stage};
 use crate::ledger::{Event, Ledger, Purpose, What};
 use crate::sftp::handles::Habit;
 use crate::sftp::session::Peer;
-use crate::sftp::traffic::{Flow, Traffic};
+use crate::sftp::traffic::{Flow, Traffic, counted};
 use crate::sftp::{Extensions, Limits, Request, Session};
 use crate::ssh::hop::BLAME_PATIENCE;
 use crate::verify::ladder::{self, FarEnd};
@@ -113,6 +113,8 @@ pub struct Pool {
     reads: Arc<Semaphore>,
     read_budget: usize,
     far: watch::Sender<Option<Far>>,
+    /// Where the SFTP server starts, without links: asked before all else, and waited for by nobody.
+    starts_at: OnceLock<Vec<u8>>,
     pub view: View,
     /// The round trip to the first hop, as it was measured where the link does not tell it.
     round_trip: OnceLock<Duration>,
@@ -129,8 +131,6 @@ pub struct Pool {
 pub struct Far {
     pub end: FarEnd,
     pub hasher: Option<RemoteHasher>,
-    /// The SFTP server starts where the shell does: a path means the same to both.
-    pub same_place: bool,
 }
 
 impl Pool {
@@ -155,6 +155,7 @@ impl Pool {
             reads: Arc::new(Semaphore::new(read_budget)),
             read_budget,
             far: watch::Sender::new(None),
+            starts_at: OnceLock::new(),
             view: View::default(),
             round_trip: OnceLock::new(),
             hashing: OnceLock::new(),
@@ -182,6 +183,9 @@ impl Pool {
             std::task::Poll::Ready(opened) => opened,
             std::task::Poll::Pending => first.await,
         };
+        if pool.settings.hashing && pool.link.far().is_none() {
+            pool.ask_where_it_starts();
+        }
         // Whether or not it worked, nobody has to wait for it any more.
         pool.first.send_replace(true);
         opened?;
@@ -219,12 +223,12 @@ impl Pool {
 
     /// Starts the far end's script, and with it the hasher, on a channel of its own.
     async fn introduce(self: Arc<Self>) {
-        let Settings { hop, ledger, hashing, .. } = &self.settings;
+        let Settings { hop, ledger, hashing, traffic, .. } = &self.settings;
         if let Some(end) = self.link.far() {
             let by = end.hasher.map_or(super::READBACK, |rung| rung.name());
             ledger.event(Event::HasherChosen { hop, by, detail: "by the shared connection" });
             let hasher = end.hasher.map(RemoteHasher::shared);
-            self.far.send_replace(Some(Far { hasher, end, same_place: false }));
+            self.far.send_replace(Some(Far { hasher, end }));
             return;
         }
         let started = Instant::now();
@@ -238,14 +242,12 @@ impl Pool {
                     let _ = self.hashing.set(index);
                     ledger.event(Event::ChannelOpened { hop, lane, channel: index, purpose, elapsed });
                 }
-                let place = async { if *hashing { self.place().await } else { None } };
-                let (found, place) = tokio::join!(remote::start(wire, hop.clone()), place);
-                found.map(|found| (place.is_some() && place == found.far.home, found))
+                remote::start(counted(wire, traffic), hop.clone()).await
             }
             Err(fault) => Err(fault),
         };
         let far = match far {
-            Ok((same_place, found)) => Far { end: found.far, hasher: found.hasher, same_place },
+            Ok(found) => Far { end: found.far, hasher: found.hasher },
             Err(fault) => {
                 tracing::debug!(%fault, "no hasher at the far end");
                 match fault.cause {
@@ -267,12 +269,16 @@ impl Pool {
         self.far.send_replace(Some(far));
     }
 
-    /// Where the SFTP server starts, without links.
-    async fn place(&self) -> Option<Vec<u8>> {
-        let _ = self.first.subscribe().wait_for(|is| *is).await;
-        let channel = self.channels().first()?.clone();
+    fn ask_where_it_starts(self: &Arc<Self>) {
+        let Some(channel) = self.channels().first().cloned() else { return };
         let asked = channel.session.submit(&Request::Realpath { path: b"." });
-        listing::one_name(asked.names(Stage::List, b".").await.ok()?)
+        let pool = self.clone();
+        tokio::spawn(async move {
+            let answer = asked.names(Stage::List, b".").await.ok();
+            if let Some(place) = answer.and_then(listing::one_name) {
+                let _ = pool.starts_at.set(place);
+            }
+        });
     }
 
     /// What the far end's shell told; waits until it has, or until it is known that there is none.
@@ -294,7 +300,8 @@ impl Pool {
 
     /// The far end's hasher, if it is known by now, and that a path means to it what it means to the SFTP server.
     pub fn hasher_in_the_same_place(&self) -> Option<RemoteHasher> {
-        self.far.borrow().as_ref().filter(|far| far.same_place)?.hasher.clone()
+        let starts_at = self.starts_at.get()?;
+        self.far.borrow().as_ref().filter(|far| far.end.home.as_ref() == Some(starts_at))?.hasher.clone()
     }
 
     /// How long nothing may be heard of the hasher by who could ask the SFTP server instead.
