@@ -247,7 +247,7 @@ impl Session {
             let mut heard = 0usize;
             let version = loop {
                 let chunk = rx.recv().await?.ok_or_else(|| {
-                    init(Cause::Protocol, "the far end closed the channel without a word of SFTP".to_owned())
+                    init(Cause::Lost, "the far end closed the channel without a word of SFTP".to_owned())
                 })?;
                 heard += chunk.len();
                 let first = chunk.clone();

@@ -193,6 +193,31 @@ fn a_connection_cut_while_files_are_compared_costs_none_of_them() -> Tried {
 }
 
 #[test]
+fn an_sftp_server_that_ends_before_its_first_word_is_asked_for_once_more() -> Tried {
+    for requests in 0..3 {
+        let bed = target([(Nth::Only(1), Trouble::CloseChannel { requests })])?;
+        let near = bed.client().dir().join("near");
+        many_files(&near, 5, 10)?;
+        let ran = go(&bed, ["-a", &slash(&near), &bed.operand("there")])?;
+        let ran = ran.well().map_err(|e| format!("after {requests}: {e}"))?;
+        same(&near, &bed.far().join("there"), ALL)?;
+        assert_eq!((ran.report.count("verified"), ran.report.count("dropped-channels")), (5, 1), "{}", ran.said());
+    }
+    Ok(())
+}
+
+#[test]
+fn one_that_never_says_anything_is_no_sftp_server() -> Tried {
+    let bed = target([(Nth::Always, Trouble::CloseChannel { requests: 0 })])?;
+    let near = bed.client().dir().join("near");
+    many_files(&near, 1, 10)?;
+    let ran = go(&bed, ["-a", &slash(&near), &bed.operand("there")])?;
+    assert_eq!(ran.output.code, 2, "{}", ran.said());
+    assert!(ran.said().contains("without a word of SFTP"), "{}", ran.said());
+    Ok(())
+}
+
+#[test]
 fn a_channel_closed_while_links_replace_what_was_there_costs_none_of_them() -> Tried {
     for requests in 7..=45 {
         let bed = target([(Nth::Only(1), Trouble::CloseChannel { requests })])?;

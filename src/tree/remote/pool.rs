@@ -167,7 +167,7 @@ impl Pool {
         // The first channel's open request is on the wire before the hashing channel's: with MaxSessions 1 it is the one
         // that is granted.
         let first = pool.clone();
-        let mut first = Box::pin(async move { first.open(0).await });
+        let mut first = Box::pin(async move { first.open_first().await });
         let early = futures::poll!(&mut first);
         if pool.settings.hashing || pool.settings.identity {
             // And its own before that of any second one, however late a task of its own would begin.
@@ -196,6 +196,17 @@ impl Pool {
 
     fn channels(&self) -> MutexGuard<'_, Vec<Arc<Channel>>> {
         self.channels.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
+    }
+
+    /// Its server may have been ended before it said anything. That there is none shows only when a second one is as silent.
+    async fn open_first(&self) -> Result<(), Fault> {
+        let silent = |fault: &Fault| (fault.stage, fault.cause) == (Stage::Init, Cause::Lost) && !self.link.is_over();
+        match self.open(0).await {
+            Err(fault) if silent(&fault) => self.drop_counted(&fault, What::Channel),
+            opened => return opened,
+        }
+        let opened = self.open(0).await;
+        opened.map_err(|fault| if silent(&fault) { Fault { cause: Cause::Protocol, ..fault } } else { fault })
     }
 
     async fn open(&self, lane: u32) -> Result<(), Fault> {
