@@ -165,6 +165,38 @@ async fn listings(hasher: &RemoteHasher, dir: &Path) {
     assert_eq!(list(&large).await, Err(NoHash::Skipped));
 }
 
+/// The processes below one.
+fn below(pid: u32) -> Vec<u32> {
+    let threads = std::fs::read_dir(format!("/proc/{pid}/task")).into_iter().flatten().flatten();
+    let children = threads.filter_map(|thread| std::fs::read_to_string(thread.path().join("children")).ok());
+    let children: Vec<u32> =
+        children.flat_map(|pids| pids.split_whitespace().flat_map(str::parse).collect::<Vec<_>>()).collect();
+    children.into_iter().flat_map(|child| std::iter::once(child).chain(below(child))).collect()
+}
+
+/// What it was asked and has not read must not be done by another one, which nobody listens to.
+#[tokio::test]
+async fn no_other_hasher_takes_the_place_of_one_that_was_killed() {
+    for rung in [Rung::Gmac(Key::own()), Rung::Python] {
+        let script = with_only(rung).replace("if false; then become openssl", "if has openssl; then become openssl");
+        // Another test may have started one, too.
+        let script = script.replace("libcrypto.so.1.1 ", "libcrypto.so.1.1 of-this-test ");
+        let link = here().connect().await.unwrap();
+        let wire = link.exec(script.as_bytes()).await.unwrap();
+        let hasher = remote::start(wire, "far".into()).await.unwrap().hasher.unwrap();
+        let is_it = |pid: &u32| {
+            let program = std::fs::read_link(format!("/proc/{pid}/exe")).unwrap_or_default();
+            let arguments = std::fs::read_to_string(format!("/proc/{pid}/cmdline")).unwrap_or_default();
+            program.to_string_lossy().contains("/python") && arguments.contains("of-this-test")
+        };
+        let started = below(std::process::id()).into_iter().filter(is_it);
+        let pids: Vec<_> = started.filter_map(|pid| rustix::process::Pid::from_raw(pid as i32)).collect();
+        assert_eq!(pids.len(), 1, "{rung:?}");
+        rustix::process::kill_process(pids[0], rustix::process::Signal::KILL).unwrap();
+        assert_eq!(hasher.digest(b"/etc/passwd", 1).await, Err(NoHash::Gone("the hasher has exited".to_owned())));
+    }
+}
+
 #[tokio::test]
 async fn thousands_of_files_asked_for_at_once_are_hashed_by_each_of_the_scripts_hashers() {
     let dir = tempfile::tempdir().unwrap();

@@ -80,6 +80,8 @@ pub enum Trouble {
     GarbageOutput { containing: &'static str },
     /// Command: killed once it has printed this many lines.
     KillCommand { lines: u64 },
+    /// Command: once it has printed this many lines, something stands among them that it has not printed. It goes on.
+    GarbleCommand { lines: u64 },
     /// Command: run with an empty PATH, so no hasher is found.
     NoPath,
 }

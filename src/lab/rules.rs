@@ -26,6 +26,7 @@ Faults, each with a --fault of its own:
   target: answer hash wrongly [WHICH] [containing TEXT]     the first hash that a command prints
   target: answer hash with garbage [WHICH] [containing TEXT]
   target: kill command [WHICH] after N lines                of its output; a hasher prints a few before its first hash
+  target: garble command [WHICH] after N lines              one is put in that it has not printed; it goes on
   target: hide hashers [WHICH]                              commands run with an empty PATH
 
 WHICH    14 or 14th: that one alone; from 14: it and all after it; every 5: each fifth; all (if nothing is said)
@@ -174,6 +175,10 @@ impl<'a> Words<'a> {
             "kill" => {
                 let (nth, lines) = self.which_after("command", "lines")?;
                 Ok((nth, Trouble::KillCommand { lines }))
+            }
+            "garble" => {
+                let (nth, lines) = self.which_after("command", "lines")?;
+                Ok((nth, Trouble::GarbleCommand { lines }))
             }
             "answer" if self.eat("hash") => {
                 let garbage = self.eat("with");
@@ -420,6 +425,7 @@ mod tests {
             ("target: answer hash wrongly 1 containing a b", Target, Only(1), Trouble::WrongHash { containing: "a b" }),
             ("target: answer hash with garbage 1", Target, Only(1), Trouble::GarbageOutput { containing: "" }),
             ("target: kill command 1 after 9 lines", Target, Only(1), Trouble::KillCommand { lines: 9 }),
+            ("target: garble command 1 after 9 lines", Target, Only(1), Trouble::GarbleCommand { lines: 9 }),
             ("target: hide hashers", Target, Always, Trouble::NoPath),
         ] {
             assert_eq!(parsed(text), (hop, nth, trouble), "{text}");

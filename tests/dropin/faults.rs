@@ -137,6 +137,23 @@ fn a_hasher_that_is_wrong_garbled_or_missing_is_made_good_by_reading_back() -> T
     Ok(())
 }
 
+/// It is no longer listened to, and goes on with what it was asked for: to give files that it has hashed their names.
+#[test]
+fn a_hasher_that_is_given_up_while_it_goes_on_costs_no_file() -> Tried {
+    for lines in [10, 40, 200] {
+        let bed = target([(Nth::Only(1), Trouble::GarbleCommand { lines })])?;
+        let near = bed.client().dir().join("near");
+        many_files(&near, 600, 3_000)?;
+        let ran = go(&bed, ["-a", &slash(&near), &bed.operand("there")])?;
+        let ran = ran.well().map_err(|e| format!("after {lines}: {e}"))?;
+        let there = bed.far().join("there");
+        same(&near, &there, ALL)?;
+        assert_eq!((temps(&there)?, ran.report.count("verified")), (Vec::<PathBuf>::new(), 600), "{}", ran.said());
+        assert_eq!(bed.target_server().faults().fired(0), 1);
+    }
+    Ok(())
+}
+
 /// Bytes after which the connection is cut, at the head or at the target.
 fn cut_at(hop: &str, direction: Direction, bytes: u64) -> Result<Embedded, Box<dyn std::error::Error>> {
     let rule = || Faults::new([(Nth::Only(1), Trouble::Cut { direction, bytes })]);

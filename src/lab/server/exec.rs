@@ -22,6 +22,7 @@ const NOT_FOUND: u32 = 127;
 enum Spoil {
     Hash,
     Kill(u64),
+    Garble(u64),
     Garbage,
     Path,
 }
@@ -34,6 +35,7 @@ pub async fn run(channel: Channel<Msg>, shared: &Arc<Shared>, command: &[u8], cl
         Trouble::WrongHash { containing } if has(containing) => Some(Spoil::Hash),
         Trouble::GarbageOutput { containing } if has(containing) => Some(Spoil::Garbage),
         Trouble::KillCommand { lines } => Some(Spoil::Kill(lines)),
+        Trouble::GarbleCommand { lines } => Some(Spoil::Garble(lines)),
         Trouble::NoPath => Some(Spoil::Path),
         _ => None,
     });
@@ -83,6 +85,7 @@ pub async fn run(channel: Channel<Msg>, shared: &Arc<Shared>, command: &[u8], cl
     let output = async {
         let spoiling = match spoil {
             Some(Spoil::Kill(lines)) => Spoiling::Kill(lines, strike),
+            Some(Spoil::Garble(lines)) => Spoiling::Garble(lines, strike),
             _ => Spoiling::Hash(strike),
         };
         let printing = async {
@@ -126,12 +129,18 @@ enum Spoiling {
     Hash(Option<Strike>),
     /// After so many lines the command is killed.
     Kill(u64, Option<Strike>),
+    /// After so many lines one is put in.
+    Garble(u64, Option<Strike>),
 }
 
 #[derive(PartialEq, Eq)]
 enum Copied {
     Ended,
     Killed,
+}
+
+fn newlines(data: &[u8]) -> u64 {
+    data.iter().filter(|byte| **byte == b'\n').count() as u64
 }
 
 async fn copy(
@@ -157,10 +166,19 @@ async fn copy(
                 }
             }
             Spoiling::Kill(lines, strike) => {
-                *lines = lines.saturating_sub(buffer.iter().filter(|byte| **byte == b'\n').count() as u64);
+                *lines = lines.saturating_sub(newlines(&buffer));
                 if *lines == 0 {
                     strike.take().into_iter().for_each(Strike::struck);
                     return Copied::Killed;
+                }
+            }
+            Spoiling::Garble(lines, strike) => {
+                *lines = lines.saturating_sub(newlines(&buffer));
+                if *lines == 0
+                    && let Some(strike) = strike.take()
+                {
+                    strike.struck();
+                    buffer.extend_from_slice(b"this is no hash\n");
                 }
             }
         }

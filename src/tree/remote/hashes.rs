@@ -142,12 +142,10 @@ pub async fn commit(
             if !pool.link.is_over() {
                 pool.forget_hasher(&why);
             }
-            // A channel of a lost connection knows why. Where the file still lies there, it has not been given its name, and is dealt with
-            // as if nothing had been asked.
-            let found = lease.session.submit(&Request::Lstat { path: temp }).attrs(Stage::Hash, temp).await?;
-            let unknown =
-                || tree.fault(Stage::Hash, Cause::Lost, path, "the hasher ended while it gave the file its name");
-            found.map(|_| None).ok_or_else(unknown)
+            // A channel of a lost connection knows why. Else it may go on unheard with all that it was asked for, and what lies there now
+            // may have its name in a moment: only a temp of another name is nobody's but ours.
+            lease.session.submit(&Request::Lstat { path: temp }).attrs(Stage::Hash, temp).await?;
+            Err(tree.fault(Stage::Hash, Cause::Lost, path, "the hasher ended while it gave the file its name"))
         }
     }
 }
