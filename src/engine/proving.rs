@@ -33,6 +33,9 @@ const SPAN: u64 = ASKED * PART;
 const AHEAD: usize = 2;
 const AHEAD_OF_PARTS: usize = 1;
 
+/// The same once all has arrived and only they are waited for: a round trip's worth of them.
+const AHEAD_AT_LAST: usize = 4;
+
 /// A question: for the hashes of the parts from this one on ([`Tree::parts`]).
 type Ask = dyn Fn(u64) -> BoxFuture<'static, Result<Option<Answer<Vec<Digest>>>, Fault>> + Send + Sync;
 
@@ -182,6 +185,7 @@ impl Proving {
     /// The hash of all of it as it lies there, and what made it; all has arrived, and is to be `wanted`. `None` where it has to be found
     /// in another way.
     pub async fn finish(mut self, wanted: Digest) -> Result<Option<(Digest, &'static str)>, Fault> {
+        self.ahead = AHEAD_AT_LAST;
         let told = self.all().await?;
         if told == Some(wanted) || self.total != self.size {
             return Ok(told.map(|told| (told, self.by)));
