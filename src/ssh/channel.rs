@@ -134,6 +134,10 @@ async fn granted(reader: &mut ChannelReadHalf, inbox: &Inbox, fate: &Fate, refus
                 let last_words = fate.last_words().await;
                 return Err(if fate.is_over() { last_words } else { refusal.clone() });
             }
+            // What was started may speak before its server says that it was.
+            Some(ChannelMsg::Data { data }) => {
+                inbox.push(data);
+            }
             Some(_) => {}
             None => return Err(fate.last_words().await),
         }

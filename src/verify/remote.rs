@@ -312,8 +312,8 @@ impl RemoteHasher {
     /// If the far end's file `temp`, of `size` bytes, has the hash `wanted`, sets its attributes and calls it `name`, in its directory.
     ///
     /// # Errors
-    /// [`NoHash::Skipped`]: this hasher does not do so, or not of such names, or cannot read the file; nothing has happened. After
-    /// [`NoHash::Gone`] the file may have its name or not.
+    /// [`NoHash::Skipped`]: this hasher does not do so, or not of such names, or cannot read the file, or was gone before it was asked;
+    /// nothing has happened. After [`NoHash::Gone`] the file may have its name, or get it yet.
     pub async fn commit(
         &self,
         temp: &[u8],
@@ -327,7 +327,8 @@ impl RemoteHasher {
         }
         let (answer, answered) = oneshot::channel();
         let path = commit::question(wanted, attrs, &ladder::handed_over(temp), name);
-        self.ask(Ask { path, size, answer: Answer::Commit(answer) }).await?;
+        let asked = self.ask(Ask { path, size, answer: Answer::Commit(answer) }).await;
+        asked.map_err(|_| NoHash::Skipped)?;
         answered.await.unwrap_or_else(|_| Err(gone()))
     }
 

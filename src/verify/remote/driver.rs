@@ -86,9 +86,12 @@ impl Driver {
         // The queue first: whoever asks from now on learns it from the closed queue.
         queue.close();
         let rest = std::iter::from_fn(|| queue.try_recv().ok());
-        let unsent = self.gathered.into_iter().chain(rest).map(|ask| ask.answer);
-        for answer in self.waiting.into_iter().filter_map(|(_, answer)| answer).chain(unsent) {
+        for answer in self.waiting.into_iter().filter_map(|(_, answer)| answer) {
             answer.fail(NoHash::Gone(why.clone()));
+        }
+        for Ask { answer, .. } in self.gathered.into_iter().chain(rest) {
+            let nothing_happened = matches!(answer, Answer::Commit(_));
+            answer.fail(if nothing_happened { NoHash::Skipped } else { NoHash::Gone(why.clone()) });
         }
         tx.finish().await;
         // Drained to its end, so that the channel closes in order and its session slot is free again.
