@@ -277,10 +277,10 @@ const CHANNELS: &[Case] = &[
     (Push, "target: drop session every 3", 0, Refusals),
     (Push, "target: close channel 1 after 6 requests", 0, LOST),
     (Pull, "target: close channel 1 after 9 requests", 0, LOST),
-    (Pull, "target: close channel 2 after 0 requests", 0, Channels(&["init"], "protocol")),
+    (Pull, "target: close channel 2 after 0 requests", 0, Channels(&["init"], "lost")),
     // The first channel's greeting is six requests: INIT, a directory opened and closed twice, limits@openssh.com.
     // Asked for its limits with the greeting, a server that closes then has said nothing.
-    (Pull, "target: close channel from 2 after 1 requests", 0, Channels(&["init"], "protocol")),
+    (Pull, "target: close channel from 2 after 1 requests", 0, Channels(&["init"], "lost")),
 ];
 
 #[test]
@@ -365,6 +365,8 @@ const DAMAGE: &[Case] = &[
     (Push, "target: answer hash wrongly 1 containing b3sum", 0, Files("hash", "mismatch")),
     (Pull, "target: answer hash with garbage 1 containing sha256", 0, Channels(&["hash"], "protocol")),
     (Push, "target: kill command 1 after 8 lines", 0, Channels(&["hash"], "lost")),
+    (Push, "target: garble command 1 after 8 lines", 0, Channels(&["hash"], "lost")),
+    (Pull, "target: garble command 1 after 8 lines", 0, Channels(&["hash"], "lost")),
     (Push, "target: hide hashers", 0, Nothing),
     (Pull, "target: hide hashers", 0, Nothing),
     (Pull, "target: shorten read every 3 to 1000", 0, Nothing),
