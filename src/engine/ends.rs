@@ -338,6 +338,8 @@ async fn connect(job: &Job, login: &Login, settings: &Settings) -> Result<(Arc<R
     let resolved =
         if share { share::resolve(&job.shell, login).await? } else { route::resolve(&job.shell, login).await? };
     let (mut leave, known) = (None, files_to_push(job).await);
+    let identity = options.owner || options.group || !options.perms;
+    let hashing = options.verify == Verify::Auto || options.checksum;
     let connector: Box<dyn Connector> = match resolved {
         Shell::Ssh(route) => {
             let context = Context {
@@ -345,6 +347,7 @@ async fn connect(job: &Job, login: &Login, settings: &Settings) -> Result<(Arc<R
                 ledger: settings.ledger.clone(),
                 patience: options.contimeout,
                 compress: options.compress,
+                sessions: if hashing || identity { 2 } else { 1 },
                 notice,
             };
             let own = SshConnector { route, context, connections: options.connections };
@@ -370,8 +373,8 @@ async fn connect(job: &Job, login: &Login, settings: &Settings) -> Result<(Arc<R
         // A link that is wholly silent is the run's affair (exit 30); a channel beside others that work has longer.
         stall: options.timeout.map_or(STALL, |limit| limit * 2),
         connections: options.connections,
-        identity: options.owner || options.group || !options.perms,
-        hashing: options.verify == Verify::Auto || options.checksum,
+        identity,
+        hashing,
         traffic: Arc::default(),
         habit: Arc::default(),
         known,

@@ -114,6 +114,7 @@ async fn connect(holder: Arc<Holder>, starter: Starter) {
         patience: *patience,
         // Not by -z, see the module above; by ssh_config's Compression still.
         compress: false,
+        sessions: 2,
         notice: starter.notice(),
     };
     let connector = SshConnector { route: route.clone(), context, connections: 1 };

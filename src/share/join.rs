@@ -177,6 +177,7 @@ mod tests {
             ledger: Arc::new(Ledger::new(Default::default())),
             patience: None,
             compress: false,
+            sessions: 2,
             notice: Arc::new(|_| {}),
         };
         match join(&start, &Want::Stop, &context).await {

@@ -1,16 +1,20 @@
 //! Logging in at one hop, in ssh's order: what the server offers, public keys, keyboard-interactive, password; and once more for
 //! each further factor. A refused login is final: it is never tried again, because quick repetitions are what servers punish.
 
+use std::collections::VecDeque;
 use std::time::Duration;
 
 use russh::client::{AuthResult, Handle, Handler, KeyboardInteractiveAuthResponse};
 use russh::keys::HashAlg;
-use russh::{MethodKind, MethodSet};
+use russh::keys::agent::AgentIdentity;
+use russh::{MethodKind, MethodSet, Signer};
 
 use crate::fault::{Cause, Fault, Stage};
+use crate::ssh::ahead::{Ahead, Wanted};
 use crate::ssh::identity::{self, Agent, FileSigner, Holder, Identity};
 use crate::ssh::prompt::{Answer, Echo, Prompt};
 use crate::ssh::route::Hop;
+use crate::ssh::signed;
 
 /// A login that takes longer is over at the server too: sshd's LoginGraceTime is 120 s.
 const DEADLINE: Duration = Duration::from_secs(120);
@@ -43,7 +47,8 @@ impl std::fmt::Display for Method {
 /// Logs in on a fresh connection to `hop` whose host key was accepted.
 ///
 /// `allow_password` is false where the host key has changed and was let pass: neither passwords nor keyboard-interactive answers
-/// are sent then. `is_lost` says whether, and how, the connection has ended: russh reports that as a refusal.
+/// are sent then. `is_lost` says whether, and how, the connection has ended: russh reports that as a refusal. `first` are channels to
+/// ask for together with the login, where that is possible.
 ///
 /// # Errors
 /// [`Stage::Login`]: [`Cause::Denied`] with what was tried, [`Cause::Timeout`] after two minutes, or the fault of `is_lost`.
@@ -53,7 +58,8 @@ pub async fn login<H: Handler>(
     prompt: &Prompt,
     allow_password: bool,
     is_lost: impl Fn() -> Option<Fault>,
-) -> Result<Method, Fault> {
+    first: Vec<Wanted>,
+) -> Result<(Method, VecDeque<Ahead>), Fault> {
     let mut login = Login {
         handle,
         hop,
@@ -65,9 +71,11 @@ pub async fn login<H: Handler>(
         unused: Vec::new(),
         accepted: Vec::new(),
         refusals: 0,
+        first,
+        ahead: VecDeque::new(),
     };
     match tokio::time::timeout(DEADLINE, login.run()).await {
-        Ok(outcome) => outcome,
+        Ok(outcome) => outcome.map(|method| (method, std::mem::take(&mut login.ahead))),
         Err(_) => {
             let text = format!("the login did not end within {} s", DEADLINE.as_secs());
             Err(Fault::new(hop.alias.clone(), Stage::Login, Cause::Timeout, text))
@@ -90,6 +98,8 @@ struct Login<'a, H: Handler, L> {
     /// Identities that served as a factor already.
     accepted: Vec<String>,
     refusals: usize,
+    first: Vec<Wanted>,
+    ahead: VecDeque<Ahead>,
 }
 
 /// What came of one request.
@@ -173,6 +183,7 @@ impl<H: Handler, L: Fn() -> Option<Fault>> Login<'_, H, L> {
                     return Err(self.lost("the connection ended").await);
                 }
                 self.offered = remaining_methods;
+                self.ahead.clear();
                 if partial_success {
                     return Ok(Step::Partial);
                 }
@@ -241,6 +252,7 @@ impl<H: Handler, L: Fn() -> Option<Fault>> Login<'_, H, L> {
         let found = tokio::task::spawn_blocking(move || identity::collect(&hop, held)).await.unwrap_or_default();
         self.unused.clone_from(&found.unusable);
         let mut rsa_hash = None;
+        let alone = found.usable.len() == 1;
         for identity in found.usable {
             let label = identity.to_string();
             if self.accepted.contains(&label) {
@@ -265,7 +277,11 @@ impl<H: Handler, L: Fn() -> Option<Fault>> Login<'_, H, L> {
             }
             // Before it is known: the server may hang up on it.
             self.note(&label);
-            match self.offer(&identity, hash, agent.as_mut()).await? {
+            let step = match self.sign(&identity, hash, agent.as_mut(), alone).await {
+                Some((request, begins)) => Ok(self.send_signed(request, begins).await?),
+                None => self.offer(&identity, hash, agent.as_mut()).await?,
+            };
+            match step {
                 Ok(Step::Refused) => {}
                 Ok(step) => {
                     self.accepted.push(label.clone());
@@ -293,15 +309,48 @@ impl<H: Handler, L: Fn() -> Option<Fault>> Login<'_, H, L> {
     }
 
     fn accepts(&self, identity: &Identity, hash: Option<HashAlg>) -> bool {
-        let algorithm = match hash {
-            Some(hash) => russh::keys::Algorithm::Rsa { hash: Some(hash) },
-            None => identity.key.algorithm(),
-        };
-        let name = match identity.certificate {
-            Some(_) => algorithm.to_certificate_type(),
-            None => algorithm.as_str().to_owned(),
-        };
+        let name = signed::algorithm(identity, hash);
         self.hop.pubkey_accepted_algorithms.as_ref().is_none_or(|list| list.contains(&name))
+    }
+
+    /// A request with its signature, and where in it what is sent begins; `None` where the server is to be asked first whether it takes the
+    /// key. `alone`: there is no other.
+    async fn sign(
+        &self,
+        identity: &Identity,
+        hash: Option<HashAlg>,
+        agent: Option<&mut Agent>,
+        alone: bool,
+    ) -> Option<(Vec<u8>, usize)> {
+        let session = self.handle.agent_session_binding()?.session_id();
+        let (data, begins) = signed::to_sign(session, &self.hop.user, identity, hash).ok()?;
+        let signed = match (&identity.holder, agent) {
+            (Holder::File(path), _) => FileSigner { path, hop: self.hop, prompt: self.prompt }.sign(hash, data).await,
+            // The agent may ask a person each time, or a token to be touched.
+            (Holder::Agent, Some(agent)) if alone && !identity.is_in_token() => {
+                let key = match &identity.certificate {
+                    Some(certificate) => {
+                        AgentIdentity::Certificate { certificate: certificate.clone(), comment: String::new() }
+                    }
+                    None => identity.key.clone().into(),
+                };
+                agent.auth_sign(&key, hash, data).await.ok()
+            }
+            (Holder::Agent, _) => None,
+        };
+        signed.map(|signed| (signed, begins))
+    }
+
+    async fn send_signed(&mut self, mut request: Vec<u8>, begins: usize) -> Result<Step, Fault> {
+        let submitted = self.handle.submit_signed(self.hop.user.clone(), request.split_off(begins)).await;
+        let answer = match submitted {
+            Ok(()) => {
+                self.ahead = Ahead::ask(self.handle.opener(), &self.first);
+                self.handle.authenticated().await
+            }
+            Err(error) => Err(error),
+        };
+        self.step(answer).await
     }
 
     /// Offers one identity; the inner error says why it could not sign, which leaves the connection usable.

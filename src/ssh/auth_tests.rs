@@ -6,7 +6,11 @@ use russh::keys::{Certificate, PrivateKey, PublicKey, PublicKeyOrCertificate};
 use russh::server::{Auth, Response, VerifiedPublicKey};
 use std::borrow::Cow;
 use std::path::{Path, PathBuf};
+use std::pin::Pin;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
+use std::task::{Context, Poll};
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 /// What the server wants, factor after factor.
 #[derive(Clone)]
@@ -90,6 +94,16 @@ impl russh::server::Handler for Server {
         )
     }
 
+    async fn channel_open_session(
+        &mut self,
+        _: russh::Channel<russh::server::Msg>,
+        reply: russh::server::ChannelOpenHandle,
+        _: &mut russh::server::Session,
+    ) -> Result<(), Self::Error> {
+        reply.accept().await;
+        Ok(())
+    }
+
     async fn auth_openssh_certificate(&mut self, _: &str, certificate: &Certificate) -> Result<Auth, Self::Error> {
         let key = certificate.public_key().clone();
         self.judge(
@@ -146,6 +160,43 @@ impl Handler for Client {
 struct Seen {
     outcome: Result<Method, Fault>,
     log: Vec<String>,
+    /// How often the client has spoken after it had heard something.
+    turns: usize,
+    /// The channels that were asked for with the login, and came.
+    opened: usize,
+}
+
+/// The client's end of the stream, which counts turns.
+struct Turns {
+    stream: tokio::io::DuplexStream,
+    heard: bool,
+    count: Arc<AtomicUsize>,
+}
+
+impl AsyncRead for Turns {
+    fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<std::io::Result<()>> {
+        let before = buf.filled().len();
+        let read = Pin::new(&mut self.stream).poll_read(cx, buf);
+        self.heard |= buf.filled().len() > before;
+        read
+    }
+}
+
+impl AsyncWrite for Turns {
+    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<std::io::Result<usize>> {
+        if std::mem::take(&mut self.heard) {
+            self.count.fetch_add(1, Ordering::Relaxed);
+        }
+        Pin::new(&mut self.stream).poll_write(cx, buf)
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<std::io::Result<()>> {
+        Pin::new(&mut self.stream).poll_flush(cx)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<std::io::Result<()>> {
+        Pin::new(&mut self.stream).poll_shutdown(cx)
+    }
 }
 
 impl Seen {
@@ -157,7 +208,7 @@ impl Seen {
 }
 
 async fn logged_in(hop: &Hop, prompt: &Prompt, factors: Vec<Factor>) -> Seen {
-    attempt(hop, prompt, factors, true, || None).await
+    attempt(hop, prompt, factors, true, || None, 0).await
 }
 
 async fn attempt(
@@ -166,6 +217,7 @@ async fn attempt(
     factors: Vec<Factor>,
     allow_password: bool,
     is_lost: impl Fn() -> Option<Fault>,
+    channels: usize,
 ) -> Seen {
     let log = Log::default();
     let (ours, theirs) = tokio::io::duplex(1 << 16);
@@ -180,11 +232,26 @@ async fn attempt(
             let _ = session.await;
         }
     });
-    let mut handle = russh::client::connect_stream(Default::default(), ours, Client).await.unwrap();
-    let outcome = login(&mut handle, hop, prompt, allow_password, is_lost).await;
+    let count = Arc::new(AtomicUsize::new(0));
+    let stream = Turns { stream: ours, heard: false, count: count.clone() };
+    let mut handle = russh::client::connect_stream(Default::default(), stream, Client).await.unwrap();
+    let before = count.load(Ordering::Relaxed);
+    let first = vec![Wanted::Session; channels];
+    let login = login(&mut handle, hop, prompt, allow_password, is_lost, first).await;
+    let turns = count.load(Ordering::Relaxed) - before;
+    let mut opened = 0;
+    let outcome = match login {
+        Ok((method, ahead)) => {
+            for ahead in ahead {
+                opened += usize::from(matches!(ahead.opened().await, Some(Ok(_))));
+            }
+            Ok(method)
+        }
+        Err(fault) => Err(fault),
+    };
     drop(handle);
     serving.abort();
-    Seen { outcome, log: std::mem::take(&mut log.lock().unwrap()) }
+    Seen { outcome, log: std::mem::take(&mut log.lock().unwrap()), turns, opened }
 }
 
 /// Keys made by ssh-keygen in a directory of their own.
@@ -203,6 +270,15 @@ impl Keys {
         let path = self.path(name);
         keygen(&[&["-q", "-N", passphrase, "-C", "c", "-f", path.to_str().unwrap(), "-t"], kind].concat());
         PublicKey::from_openssh(&std::fs::read_to_string(self.path(&format!("{name}.pub"))).unwrap()).unwrap()
+    }
+
+    /// A key with a certificate beside it.
+    fn certified(&self, name: &str, kind: &[&str]) -> Factor {
+        let public = self.make(name, kind, "");
+        self.make(&format!("{name}-ca"), &["ed25519"], "");
+        let (ca, path) = (self.path(&format!("{name}-ca")), self.path(&format!("{name}.pub")));
+        keygen(&["-q", "-s", ca.to_str().unwrap(), "-I", "id", "-n", "ann", path.to_str().unwrap()]);
+        Factor::Certificate(public)
     }
 
     fn hop(&self, names: &[&str]) -> Hop {
@@ -284,12 +360,9 @@ async fn a_refusal_names_what_was_tried() {
 #[tokio::test]
 async fn a_certificate_beside_the_key_is_offered_first() {
     let keys = Keys::new();
-    keys.make("ca", &["ed25519"], "");
     for kind in [&["ed25519"][..], &["rsa", "-b", "2048"]] {
-        let public = keys.make(kind[0], kind, "");
-        let (ca, path) = (keys.path("ca"), keys.path(&format!("{}.pub", kind[0])));
-        keygen(&["-q", "-s", ca.to_str().unwrap(), "-I", "id", "-n", "ann", path.to_str().unwrap()]);
-        let seen = logged_in(&keys.hop(&[kind[0]]), &Prompt::nobody(), vec![Factor::Certificate(public)]).await;
+        let certified = keys.certified(kind[0], kind);
+        let seen = logged_in(&keys.hop(&[kind[0]]), &Prompt::nobody(), vec![certified]).await;
         let method = seen.outcome.unwrap();
         assert!(method.to_string().contains("with its certificate"), "{method}");
         assert_eq!(seen.log, ["certificate yes"]);
@@ -321,7 +394,7 @@ async fn passwords_are_not_sent_to_a_host_whose_key_changed_or_in_batch_mode() {
     let mut hop = Hop::plain("head", 22, "ann");
     let prompt = Prompt::scripted(["right", "right"]);
     for factor in [Factor::Password("right"), Factor::Questions(vec![("Password:", "right")])] {
-        let seen = attempt(&hop, &prompt, vec![factor.clone()], false, || None).await;
+        let seen = attempt(&hop, &prompt, vec![factor.clone()], false, || None, 0).await;
         assert!(seen.log.is_empty());
         seen.denied();
         hop.batch_mode = true;
@@ -367,11 +440,12 @@ async fn a_lost_connection_is_no_refusal_and_too_many_keys_are() {
     let keys = Keys::new();
     keys.make("a", &["ed25519"], "");
     let gone = |text: &'static str| move || Some(Fault::new("head", Stage::Tcp, Cause::Lost, text));
-    let seen = attempt(&keys.hop(&["a"]), &Prompt::nobody(), vec![Factor::HangUp], true, gone("reset by peer")).await;
+    let seen =
+        attempt(&keys.hop(&["a"]), &Prompt::nobody(), vec![Factor::HangUp], true, gone("reset by peer"), 0).await;
     let fault = seen.outcome.unwrap_err();
     assert_eq!((fault.cause, fault.stage, fault.text.as_str()), (Cause::Lost, Stage::Login, "reset by peer"));
     let text = "Received disconnect: Too many authentication failures";
-    let seen = attempt(&keys.hop(&["a"]), &Prompt::nobody(), vec![Factor::HangUp], true, gone(text)).await;
+    let seen = attempt(&keys.hop(&["a"]), &Prompt::nobody(), vec![Factor::HangUp], true, gone(text), 0).await;
     let text = seen.denied();
     assert!(text.contains("Too many") && text.contains(keys.path("a").to_str().unwrap()), "{text}");
 }
@@ -453,8 +527,53 @@ async fn only_accepted_kinds_of_keys_are_offered() {
     assert!(seen.denied().contains("PubkeyAcceptedAlgorithms"));
 }
 
+/// A login's turns, and of one that asks for channels with it, how many of two come.
+async fn turns_and_channels(hop: &Hop, factor: Factor) -> (usize, usize) {
+    let prompt = Prompt::nobody();
+    let alone = attempt(hop, &prompt, vec![factor.clone()], true, || None, 0).await;
+    // What is asked for behind the request may go a turn later here, where the first answer takes no time.
+    let with_channels = attempt(hop, &prompt, vec![factor], true, || None, 2).await;
+    for seen in [&alone, &with_channels] {
+        assert!(seen.outcome.is_ok() && seen.log.last().unwrap().ends_with(" yes"), "{:?}", seen.log);
+    }
+    (alone.turns, with_channels.opened)
+}
+
+#[tokio::test]
+async fn a_key_that_costs_nobody_anything_logs_in_with_the_first_words_and_so_come_the_first_channels() {
+    let keys = Keys::new();
+    let plain = Factor::Key(keys.make("plain", &["ed25519"], ""));
+    assert_eq!(turns_and_channels(&keys.hop(&["plain"]), plain.clone()).await, (1, 2));
+    // The only one of an agent, and a certificate, likewise.
+    let agent = RealAgent::start(keys.0.path(), &[keys.path("plain")]).await;
+    let mut hop = keys.hop(&[]);
+    hop.identity_agent = Some(agent.socket.clone());
+    assert_eq!(turns_and_channels(&hop, plain).await, (1, 2));
+    let certified = keys.certified("certified", &["ed25519"]);
+    assert_eq!(turns_and_channels(&keys.hop(&["certified"]), certified).await, (1, 2));
+}
+
+#[tokio::test]
+async fn what_may_cost_a_person_something_is_only_signed_with_once_the_server_wants_it() {
+    let keys = Keys::new();
+    let (one, two) = (keys.make("one", &["ed25519"], ""), keys.make("two", &["ed25519"], ""));
+    let agent = RealAgent::start(keys.0.path(), &[keys.path("one"), keys.path("two")]).await;
+    let mut hop = keys.hop(&[]);
+    hop.identity_agent = Some(agent.socket.clone());
+    // Of several keys an agent may ask about each.
+    assert_eq!(turns_and_channels(&hop, Factor::Key(one)).await, (2, 0));
+    assert_eq!(turns_and_channels(&hop, Factor::Key(two)).await, (3, 0));
+}
+
+#[tokio::test]
+async fn channels_that_were_asked_for_with_a_login_that_was_refused_are_asked_for_with_the_next() {
+    let keys = Keys::new();
+    let (_, right) = (keys.make("wrong", &["ed25519"], ""), keys.make("right", &["ed25519"], ""));
+    assert_eq!(turns_and_channels(&keys.hop(&["wrong", "right"]), Factor::Key(right)).await, (2, 2));
+}
+
 #[test]
 fn a_login_may_run_on_any_thread() {
     fn is_send<T: Send>(_: impl Fn(&'static mut Handle<Client>, &'static Hop, &'static Prompt) -> T) {}
-    is_send(|handle, hop, prompt| login(handle, hop, prompt, true, || None));
+    is_send(|handle, hop, prompt| login(handle, hop, prompt, true, || None, Vec::new()));
 }

@@ -10,6 +10,7 @@ use russh::{Channel, ChannelMsg, ChannelReadHalf, ChannelWriteHalf};
 use crate::fault::{Cause, Fault, Stage};
 use crate::sftp::wire::{BoxFuture, Receiver, Sender, Wire};
 
+use super::ahead::Wanted;
 use super::fate::Fate;
 use super::hop::HopSession;
 use super::inbox::Inbox;
@@ -42,7 +43,7 @@ pub async fn open(session: &Arc<HopSession>, start: Start<'_>) -> Result<Started
     nudge(session);
     let opening = async {
         let opened = tokio::select! {
-            opened = session.handle.channel_open_session() => opened,
+            opened = session.open(Wanted::Session) => opened,
             () = session.fate.over() => return Err(session.fate.fault()),
         };
         let channel = match opened {
@@ -102,19 +103,13 @@ async fn begin(channel: Channel<Msg>, session: &HopSession, start: Start<'_>) ->
     if asked.is_err() {
         return Err(session.fate.last_words().await);
     }
-    if let Start::Exec(_) = start {
-        // What is run is told apart from what is not by the caller, and nobody is in a hurry.
-        granted(&mut reader, &inbox, &session.fate, &refusal).await?;
-        tokio::spawn(drain(reader, inbox.clone(), session.fate.clone()));
-    } else {
-        let (inbox, fate) = (inbox.clone(), session.fate.clone());
-        tokio::spawn(async move {
-            match granted(&mut reader, &inbox, &fate, &refusal).await {
-                Ok(()) => drain(reader, inbox, fate).await,
-                Err(fault) => inbox.end(Err(fault)),
-            }
-        });
-    }
+    let (taken, fate) = (inbox.clone(), session.fate.clone());
+    tokio::spawn(async move {
+        match granted(&mut reader, &taken, &fate, &refusal).await {
+            Ok(()) => drain(reader, taken, fate).await,
+            Err(fault) => taken.end(Err(fault)),
+        }
+    });
     let wire = Wire { tx: Box::new(tx), rx: Box::new(ChannelRx { inbox: inbox.clone() }) };
     Ok(Started { wire, inbox })
 }

@@ -11,6 +11,7 @@ use tokio::sync::watch;
 use crate::fault::{Cause, Fault, Stage};
 use crate::ledger::{Event, HopFacts, Ledger, TextKind};
 
+use super::ahead::Wanted;
 use super::fate::Fate;
 use super::hop::{self, HopSession, Windows};
 use super::prompt::Prompt;
@@ -32,6 +33,8 @@ pub struct Context {
     pub patience: Option<Duration>,
     /// `-z`: zlib on the innermost session, where the data is still plain.
     pub compress: bool,
+    /// Session channels that will be wanted as soon as the target is reached, at most.
+    pub sessions: usize,
     /// Tells a person what a hop had to say: keys added, login banners.
     pub notice: Arc<dyn Fn(&str) + Send + Sync>,
 }
@@ -74,6 +77,11 @@ impl Pace {
         led.map(drop).map_err(|_| Fault::new("local", Stage::Session, Cause::Cancelled, text))
     }
 
+    /// Whether it may speak to the next hop before it is known that it has logged in at this one.
+    fn knocks_on(&self) -> bool {
+        !matches!(self, Pace::Follow(_))
+    }
+
     /// `whole`: at the last hop.
     fn logged_in(&self, index: usize, whole: bool, prompt: &Prompt) {
         if let Pace::Lead(hops) = self
@@ -105,13 +113,13 @@ impl Connection {
         let reached = async {
             let last = route.hops.len() - 1;
             for index in 0..last {
-                let session = Arc::new(connection.hop(index, stream, spent, None).await?);
+                let session = Arc::new(connection.hop(index, stream, spent, None, pace.knocks_on()).await?);
                 connection.jumps.push(session);
                 pace.logged_in(index, false, &context.prompt);
                 pace.may(index + 1).await?;
                 (stream, spent) = connection.tunnel(index + 1).await?;
             }
-            let session = connection.hop(last, stream, spent, Some(number)).await?;
+            let session = connection.hop(last, stream, spent, Some(number), true).await?;
             pace.logged_in(last, true, &context.prompt);
             Ok(session)
         };
@@ -135,7 +143,7 @@ impl Connection {
         }
         let last = self.route.hops.len() - 1;
         let (stream, spent) = self.tunnel(last).await?;
-        let session = Arc::new(self.hop(last, stream, spent, Some(index)).await?);
+        let session = Arc::new(self.hop(last, stream, spent, Some(index), true).await?);
         Ok(Some(Lane { index, session, _jumps: self.jumps.clone() }))
     }
 
@@ -216,14 +224,22 @@ impl Connection {
         stream: Box<dyn Stream>,
         spent: Vec<(Stage, Duration)>,
         lane: Option<u32>,
+        ahead: bool,
     ) -> Result<HopSession, Fault> {
         let hop = &self.route.hops[index];
+        let first = match self.route.hops.get(index + 1) {
+            _ if !ahead => Vec::new(),
+            Some(next) => vec![Wanted::Tunnel(next.host.clone(), next.port)],
+            None if lane == Some(0) => vec![Wanted::Session; self.context.sessions],
+            None => vec![Wanted::Session],
+        };
         let Context { prompt, ledger, compress, .. } = &self.context;
         // Near by a server's zlib (20 to 80 MB/s, measured) is slower than the line.
         let compress = *compress && lane.is_some() && self.windows.receive > Windows::NEAR;
         let fate = Fate::new(hop.alias.clone());
         let connected =
-            hop::connect(hop, fate.clone(), stream, self.windows, compress, prompt, spent, self.jumps.clone()).await;
+            hop::connect(hop, fate.clone(), stream, self.windows, compress, prompt, spent, self.jumps.clone(), first)
+                .await;
         let session = match connected.inspect_err(|_| tell(ledger, &fate)) {
             Ok(session) => session,
             Err(fault) => return Err(self.blame(fault.clone(), hop::BLAME_PATIENCE).await.unwrap_or(fault)),
@@ -241,9 +257,10 @@ impl Connection {
         let jump = &self.jumps[to - 1];
         let hop = &self.route.hops[to];
         let started = Instant::now();
+        let wanted = Wanted::Tunnel(hop.host.clone(), hop.port);
         let opening = async {
             tokio::select! {
-                opened = jump.handle.channel_open_direct_tcpip(hop.host.clone(), u32::from(hop.port), "127.0.0.1", 0) => {
+                opened = jump.open(wanted) => {
                     match opened {
                         Ok(channel) => Ok(channel),
                         Err(error) => Err(tunnel_fault(&jump.fate, hop.host.as_str(), hop.port, &error).await),

@@ -1,6 +1,7 @@
 //! One hop: an SSH session over whatever stream leads there, checked and logged in.
 
 use std::borrow::Cow;
+use std::collections::VecDeque;
 use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
@@ -11,6 +12,7 @@ use russh::{ChannelId, ChannelOpenFailure, Names, Preferred, cipher, compression
 
 use crate::fault::{Cause, Fault, Stage};
 
+use super::ahead::{self, Ahead, Opened, Wanted};
 use super::fate::Fate;
 use super::prompt::Prompt;
 use super::route::{Hop, LogLevel};
@@ -76,6 +78,24 @@ pub struct HopSession {
     pub windows: Windows,
     /// No channel was opened yet.
     pub fresh: AtomicBool,
+    /// The first channels, where they were asked for with the login.
+    ahead: Mutex<VecDeque<Ahead>>,
+}
+
+impl HopSession {
+    /// Opens a channel, or takes the next of those that were asked for with the login: whoever opens the first ones wants these.
+    ///
+    /// # Errors
+    /// russh's.
+    pub async fn open(&self, wanted: Wanted) -> Opened {
+        let ahead = self.ahead.lock().unwrap_or_else(|p| p.into_inner()).pop_front();
+        if let Some(ahead) = ahead
+            && let Some(opened) = ahead.opened().await
+        {
+            return opened;
+        }
+        wanted.open(&self.handle.opener()).await
+    }
 }
 
 /// russh's callbacks: who is trusted, and what the server says.
@@ -210,7 +230,8 @@ fn describe(error: &russh::Error) -> String {
 }
 
 /// Runs the handshake and the login on `stream`, and writes down in `fate` what the server says. `spent` is what was spent to
-/// get the stream; `jumps` are the hops that carry it.
+/// get the stream; `jumps` are the hops that carry it; `first` are the channels that will be wanted first, if they may be asked for
+/// before it is known that the login is granted.
 #[expect(clippy::too_many_arguments, reason = "each is told by one caller, and none belongs with another")]
 pub async fn connect(
     hop: &Hop,
@@ -221,6 +242,7 @@ pub async fn connect(
     prompt: &Arc<Prompt>,
     spent: Vec<(Stage, Duration)>,
     jumps: Vec<Arc<HopSession>>,
+    mut first: Vec<Wanted>,
 ) -> Result<HopSession, Fault> {
     fate.enter(Stage::Banner);
     let config = config(hop, windows, compress).await?;
@@ -251,9 +273,14 @@ pub async fn connect(
     fate.enter(Stage::Login);
     let allow_password = !*changed.lock().unwrap_or_else(|p| p.into_inner());
     let lost = || fate.is_over().then(|| fate.fault());
-    let login = auth::login(&mut handle, hop, prompt, allow_password, lost);
-    let method = match tokio::time::timeout(LOGIN_PATIENCE, login).await {
-        Ok(Ok(method)) => method,
+    // What is sent before the login is granted is not compressed, and what is read after it may have to be.
+    let plain = !compress && !hop.compression;
+    if !plain || !fate.banner().is_some_and(|banner| ahead::bears(&banner)) {
+        first.clear();
+    }
+    let login = auth::login(&mut handle, hop, prompt, allow_password, lost, first);
+    let (method, ahead) = match tokio::time::timeout(LOGIN_PATIENCE, login).await {
+        Ok(Ok(in_by)) => in_by,
         Ok(Err(fault)) => return Err(fault),
         Err(_) => {
             let text = format!("no login within {} s", LOGIN_PATIENCE.as_secs());
@@ -270,6 +297,7 @@ pub async fn connect(
         method: method.to_string(),
         windows,
         fresh: AtomicBool::new(true),
+        ahead: Mutex::new(ahead),
     })
 }
 

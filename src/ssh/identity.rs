@@ -13,7 +13,7 @@ use russh::keys::signature::Signer;
 use russh::keys::ssh_encoding::Encode;
 use russh::keys::ssh_key::certificate::CertType;
 use russh::keys::ssh_key::private::KeypairData;
-use russh::keys::{Certificate, HashAlg, PrivateKey, PublicKey};
+use russh::keys::{Algorithm, Certificate, HashAlg, PrivateKey, PublicKey};
 use zeroize::Zeroizing;
 
 use crate::ssh::prompt::{Echo, Prompt};
@@ -50,6 +50,13 @@ impl std::fmt::Display for Identity {
             Holder::File(path) if self.certificate.is_some() => write!(f, "{} with its certificate", path.display()),
             Holder::File(path) => write!(f, "{}", path.display()),
         }
+    }
+}
+
+impl Identity {
+    /// Its private part is in a token, which wants to be touched for each signature.
+    pub fn is_in_token(&self) -> bool {
+        matches!(self.key.algorithm(), Algorithm::SkEd25519 | Algorithm::SkEcdsaSha2NistP256)
     }
 }
 
@@ -222,14 +229,25 @@ impl russh::Signer for FileSigner<'_> {
 }
 
 impl FileSigner<'_> {
-    /// Reads the private key, asking for its passphrase if it has one. A key file that others may read is refused, as by ssh.
-    async fn unlock(&self) -> Result<Arc<PrivateKey>, String> {
+    /// Signs, if it can without asking anybody.
+    pub async fn sign(&self, hash: Option<HashAlg>, to_sign: Vec<u8>) -> Option<Vec<u8>> {
+        let key = decode(self.read().ok()?, None).await.ok()?;
+        signed(&key, hash, to_sign).ok()
+    }
+
+    /// A key file that others may read is refused, as by ssh.
+    fn read(&self) -> Result<Arc<Zeroizing<String>>, String> {
         let bad = |error: std::io::Error| error.to_string();
         let meta = std::fs::metadata(self.path).map_err(bad)?;
         if meta.uid() == rustix::process::getuid().as_raw() && meta.mode() & 0o077 != 0 {
             return Err(format!("permissions {:04o} are too open; only its owner may read it", meta.mode() & 0o7777));
         }
-        let text = Arc::new(read(self.path).map_err(bad)?);
+        read(self.path).map(Arc::new).map_err(bad)
+    }
+
+    /// Reads the private key, asking for its passphrase if it has one.
+    async fn unlock(&self) -> Result<Arc<PrivateKey>, String> {
+        let text = self.read()?;
         match decode(text.clone(), None).await {
             Err(russh::keys::Error::KeyIsEncrypted) => {}
             // PEM's own encryptions say nothing so clear.

@@ -33,19 +33,16 @@ pub fn knock(key: Key) -> String {
 /// mawk, Debian's awk, read line by line; other awks ignore it.
 pub const SCRIPT: &str = concat!(
     "exec sh -c '",
-    "read knock key; ",
-    "echo hopsync-far 1; ",
-    "echo ids $(id -u) $(id -g) $(id -G); ",
-    "echo umask $(umask); ",
-    "echo \"home $(pwd -P)\"; ",
+    "I=\"ids $(id -u) $(id -g) $(id -G)\"; M=\"umask $(umask)\"; H=\"home $(pwd -P)\"; ",
+    "say() { read knock key || exit 0; printf \"%s\\012\" \"hopsync-far 1\" \"$I\" \"$M\" \"$H\" \"hasher $1\"; }; ",
     "PATH=$PATH:/usr/local/bin:/usr/bin:/bin; ",
     "has() { command -v $1 >/dev/null 2>&1; }; ",
     "become() { n=$1; e=$2; shift 2; C=\"tr \\\\\\\\012 \\\\\\\\000 | xargs -0 $*\"; export C; ",
-    "case $(echo /dev/null | sh -c \"$C\" 2>/dev/null) in $e*) echo hasher $n; ",
+    "case $(echo /dev/null | sh -c \"$C\" 2>/dev/null) in $e*) say $n; ",
     "exec awk -W interactive ",
     "\"{ if (\\$0 == \\\"\\\") close(ENVIRON[\\\"C\\\"]); else print | ENVIRON[\\\"C\\\"] }\";; esac; }; ",
     "if has hopsync && [ \"$(hopsync --hash-server=probe 2>/dev/null)\" = hash-server-5 ]; then ",
-    "echo hasher hopsync; exec hopsync --hash-server; fi; ",
+    "say hopsync; exec hopsync --hash-server; fi; ",
     "if has xargs && has awk && has tr; then ",
     "if has b3sum; then become b3sum af1349b9 b3sum --; fi; fi; ",
     "for p in /usr/bin/python3 python3; do has $p && $p -I -S -c \"exec(\\\"",
@@ -55,7 +52,7 @@ pub const SCRIPT: &str = concat!(
     r"S().hexdigest().startswith(v[1]) and os.readv or sys.exit(1)\n",
     // GMAC of a block in the buffer: number, offset, length.
     r"def gmac(key):\n import ctypes as C,_hashlib\n",
-    r" for l in [getattr(_hashlib,v[5],None)]+v[12:]:\n",
+    r" for l in [getattr(_hashlib,v[5],None)]+v[15:]:\n",
     r"  try:\n   L=C.CDLL(l);N=L.EVP_CIPHER_CTX_new;A=L.EVP_aes_128_gcm;break\n",
     r"  except (OSError,AttributeError): pass\n",
     r" N.restype=A.restype=V=C.c_void_p;c=V(N());k=C.c_int();t=C.create_string_buffer(16)\n",
@@ -67,11 +64,14 @@ pub const SCRIPT: &str = concat!(
     r"  return t.raw\n",
     r" if I(c,V(A()),None,key,None)-1: raise OSError\n",
     r" return tag\n",
-    r"T=None\n",
-    r"try:\n T=gmac(bytes(16))(0,0,B).hex().startswith(v[3]) and gmac(bytes.fromhex(v[2]))\n",
-    r"except Exception: pass\n",
+    r"T=gmac\n",
+    r"try: T(bytes(16))(0,0,B).hex().startswith(v[3]) or 1/0\n",
+    r"except Exception: T=None\n",
+    // All that takes time is done before it is spoken to.
+    r"k=bytes()\nwhile not k.endswith(n): k+=os.read(0,1) or sys.exit(1)\n",
+    r"if T: T=T(bytes.fromhex(k[8:-1].decode()))\n",
     r"import atexit;atexit.register(os._exit,0)\n",
-    r"put(v[7 if T else 6].encode()+n)\n",
+    r"put(n.join(map(os.fsencode,[v[2]]+v[12:15]+[v[7 if T else 6]]))+n)\n",
     r"Q=os.readv;K=len(m);Y=bytes([32,32]);X=bytes([45])*64+Y\n",
     // The buffer filled from a file, but for what it holds already.
     r"def fill(f,s):\n k=1\n while k and s<K: k=Q(f,[m[s:]]);s+=k\n return s\n",
@@ -127,13 +127,13 @@ pub const SCRIPT: &str = concat!(
     r"   finally: os.close(f)\n  except Exception: pass\n",
     r"  o+=x,p,n;s+=4096\n",
     r" put(bytes().join(o))\n",
-    "\\\")\" e3b0c442 $key b7d1b2dc big __file__ \"hasher python3\" \"hasher gmac\" /proc/self/mountinfo rb \"<%d %d %d\" \"%d %d %d %d %d %d \" libcrypto.so.3 libcrypto.so.1.1 ",
+    "\\\")\" e3b0c442 \"hopsync-far 1\" b7d1b2dc big __file__ \"hasher python3\" \"hasher gmac\" /proc/self/mountinfo rb \"<%d %d %d\" \"%d %d %d %d %d %d \" \"$I\" \"$M\" \"$H\" libcrypto.so.3 libcrypto.so.1.1 ",
     // One that cannot be used says so by its status. Where one has begun, what it leaves undone must not be taken up by another.
     "; x=$?; [ $x -gt 0 ] && [ $x -lt 128 ] || exit 0; done; ",
     "if has xargs && has awk && has tr; then ",
     "if has openssl; then become openssl e3b0c442 openssl dgst -sha256 -r; fi; ",
     "if has sha256sum; then become sha256sum e3b0c442 sha256sum --; fi; ",
-    "fi; echo hasher none'",
+    "fi; say none'",
 );
 
 /// The script where nothing is to be hashed: it only tells who we are.

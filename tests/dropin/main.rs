@@ -27,6 +27,7 @@ mod harness;
 mod keeping;
 mod limits;
 mod live;
+mod login;
 mod oracle;
 mod proving;
 mod size;

@@ -84,6 +84,7 @@ pub fn probe(options: &Options) -> ExitCode {
         ledger: Arc::new(Ledger::new(ledger::Settings::default())),
         patience: None,
         compress: false,
+        sessions: 1,
         notice: Arc::new(|text| note(text.trim_end())),
     };
     let runtime = match tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build() {

@@ -301,6 +301,10 @@ pub enum Method {
     GssapiWithMic {
         mechanism_oids: Vec<Vec<u8>>,
     },
+    /// A whole USERAUTH_REQUEST with its signature (RFC 4252, section 7), written as it is.
+    Signed {
+        request: Vec<u8>,
+    },
     // Hostbased,
 }
 
@@ -344,6 +348,7 @@ impl std::fmt::Debug for Method {
                 .debug_struct("GssapiWithMic")
                 .field("mechanism_oids", mechanism_oids)
                 .finish(),
+            Method::Signed { .. } => f.debug_struct("Signed").finish(),
         }
     }
 }

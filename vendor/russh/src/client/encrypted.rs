@@ -120,6 +120,14 @@ impl Session {
                 EncryptedState::WaitingAuthRequest(ref mut auth_request) => {
                     trace!("waiting auth request, {:?}", buf.first(),);
                     match buf.split_first() {
+                        // The request was written behind the one for the service.
+                        Some((&msg::SERVICE_ACCEPT, mut r)) => {
+                            if map_err!(Bytes::decode(&mut r))?.as_ref() != b"ssh-userauth" {
+                                return Err(crate::Error::Inconsistent.into());
+                            }
+                            map_err!(ensure_end(&r))?;
+                            return Ok(());
+                        }
                         Some((&msg::USERAUTH_SUCCESS, r)) => {
                             map_err!(ensure_end(&r))?;
                             debug!("userauth_success");
@@ -155,6 +163,9 @@ impl Session {
 
                             let no_more_methods = auth_request.methods.is_empty();
                             self.common.auth_method = None;
+                            // Channels that were asked for meanwhile are not to be had.
+                            self.channels.clear();
+                            enc.channels.clear();
                             self.sender
                                 .send(Reply::AuthFailure {
                                     proceed_with_methods: remaining_methods,
@@ -1091,10 +1102,7 @@ impl Session {
         if let Some(ref mut enc) = self.common.encrypted {
             is_waiting = match enc.state {
                 EncryptedState::WaitingAuthRequest(_) => true,
-                EncryptedState::WaitingAuthServiceRequest {
-                    accepted,
-                    ref mut sent,
-                } => {
+                EncryptedState::WaitingAuthServiceRequest { ref mut sent, .. } => {
                     debug!("sending ssh-userauth service requset");
                     if !*sent {
                         self.common.packet_writer.write_packet(|w| {
@@ -1104,7 +1112,9 @@ impl Session {
                         })?;
                         *sent = true
                     }
-                    accepted
+                    // The server has proven its host key, so nobody has to wait for it to
+                    // accept the service (RFC 4253, section 10), which takes a round trip.
+                    true
                 }
                 EncryptedState::InitCompression | EncryptedState::Authenticated => false,
             };
@@ -1389,7 +1399,9 @@ impl Encrypted {
     ) -> Result<bool, crate::Error> {
         // The server is waiting for our USERAUTH_REQUEST.
         Ok(push_packet!(self.write, {
-            self.write.push(msg::USERAUTH_REQUEST);
+            if !matches!(auth_method, auth::Method::Signed { .. }) {
+                self.write.push(msg::USERAUTH_REQUEST);
+            }
 
             match *auth_method {
                 auth::Method::None => {
@@ -1474,6 +1486,10 @@ impl Encrypted {
                     for oid in mechanism_oids {
                         oid.as_slice().encode(&mut self.write)?;
                     }
+                    true
+                }
+                auth::Method::Signed { ref request } => {
+                    self.write.extend_from_slice(request);
                     true
                 }
             }

@@ -588,6 +588,38 @@ impl<H: Handler> Handle<H> {
         }
     }
 
+    /// Sends a whole USERAUTH_REQUEST with its signature (RFC 4252, section 7), made by
+    /// the caller for this session ([`Handle::agent_session_binding`] tells its identifier),
+    /// without asking before whether the key would be accepted. [`Handle::authenticated`]
+    /// waits for the answer; channels may be asked for before ([`Handle::opener`]).
+    pub async fn submit_signed<U: Into<String>>(
+        &self,
+        user: U,
+        request: Vec<u8>,
+    ) -> Result<(), crate::Error> {
+        let user = user.into();
+        self.sender
+            .send(Msg::Authenticate {
+                user,
+                method: auth::Method::Signed { request },
+            })
+            .await
+            .map_err(|_| crate::Error::SendError)
+    }
+
+    /// Waits for the answer to [`Handle::submit_signed`].
+    pub async fn authenticated(&mut self) -> Result<AuthResult, crate::Error> {
+        self.wait_recv_reply().await
+    }
+
+    /// Opens channels while a login is under way, which borrows the handle.
+    pub fn opener(&self) -> Opener {
+        Opener {
+            sender: self.sender.clone(),
+            channel_buffer_size: self.channel_buffer_size,
+        }
+    }
+
     /// Authenticate using GSSAPI with MIC (RFC 4462).
     ///
     /// `mechanism_oids` contains DER-encoded GSSAPI mechanism OIDs advertised to
@@ -740,40 +772,12 @@ impl<H: Handler> Handle<H> {
     /// Wait for confirmation that a channel is open
     async fn wait_channel_confirmation(
         &self,
-        mut receiver: Receiver<ChannelMsg>,
+        receiver: Receiver<ChannelMsg>,
         window_size_ref: WindowSizeRef,
     ) -> Result<Channel<Msg>, crate::Error> {
-        loop {
-            match receiver.recv().await {
-                Some(ChannelMsg::Open {
-                    id,
-                    max_packet_size,
-                    window_size,
-                }) => {
-                    window_size_ref.grow(window_size).await;
-
-                    return Ok(Channel {
-                        write_half: ChannelWriteHalf {
-                            id,
-                            sender: self.sender.clone(),
-                            max_packet_size,
-                            window_size: window_size_ref,
-                        },
-                        read_half: ChannelReadHalf { receiver },
-                    });
-                }
-                Some(ChannelMsg::OpenFailure(reason)) => {
-                    return Err(crate::Error::ChannelOpenFailure(reason));
-                }
-                None => {
-                    debug!("channel confirmation sender was dropped");
-                    return Err(crate::Error::Disconnect);
-                }
-                msg => {
-                    debug!("msg = {msg:?}");
-                }
-            }
-        }
+        self.opener()
+            .wait_channel_confirmation(receiver, window_size_ref)
+            .await
     }
 
     /// See [`Handle::best_supported_rsa_hash`].
@@ -1174,6 +1178,94 @@ impl<H: Handler> Future for Handle<H> {
             }),
             Poll::Pending => Poll::Pending,
         }
+    }
+}
+
+/// Asks for channels, before the login is granted if need be. See [`Handle::opener`].
+#[derive(Clone)]
+pub struct Opener {
+    sender: Sender<Msg>,
+    channel_buffer_size: usize,
+}
+
+impl Opener {
+    /// Wait for confirmation that a channel is open
+    async fn wait_channel_confirmation(
+        &self,
+        mut receiver: Receiver<ChannelMsg>,
+        window_size_ref: WindowSizeRef,
+    ) -> Result<Channel<Msg>, crate::Error> {
+        loop {
+            match receiver.recv().await {
+                Some(ChannelMsg::Open {
+                    id,
+                    max_packet_size,
+                    window_size,
+                }) => {
+                    window_size_ref.grow(window_size).await;
+
+                    return Ok(Channel {
+                        write_half: ChannelWriteHalf {
+                            id,
+                            sender: self.sender.clone(),
+                            max_packet_size,
+                            window_size: window_size_ref,
+                        },
+                        read_half: ChannelReadHalf { receiver },
+                    });
+                }
+                Some(ChannelMsg::OpenFailure(reason)) => {
+                    return Err(crate::Error::ChannelOpenFailure(reason));
+                }
+                None => {
+                    debug!("channel confirmation sender was dropped");
+                    return Err(crate::Error::Disconnect);
+                }
+                msg => {
+                    debug!("msg = {msg:?}");
+                }
+            }
+        }
+    }
+
+    /// See [`Handle::channel_open_session`].
+    pub async fn channel_open_session(&self) -> Result<Channel<Msg>, crate::Error> {
+        let (sender, receiver) = channel(self.channel_buffer_size);
+        let channel_ref = ChannelRef::new(sender);
+        let window_size_ref = channel_ref.window_size().clone();
+
+        self.sender
+            .send(Msg::ChannelOpenSession { channel_ref })
+            .await
+            .map_err(|_| crate::Error::SendError)?;
+        self.wait_channel_confirmation(receiver, window_size_ref)
+            .await
+    }
+
+    /// See [`Handle::channel_open_direct_tcpip`].
+    pub async fn channel_open_direct_tcpip<A: Into<String>, B: Into<String>>(
+        &self,
+        host_to_connect: A,
+        port_to_connect: u32,
+        originator_address: B,
+        originator_port: u32,
+    ) -> Result<Channel<Msg>, crate::Error> {
+        let (sender, receiver) = channel(self.channel_buffer_size);
+        let channel_ref = ChannelRef::new(sender);
+        let window_size_ref = channel_ref.window_size().clone();
+
+        self.sender
+            .send(Msg::ChannelOpenDirectTcpIp {
+                host_to_connect: host_to_connect.into(),
+                port_to_connect,
+                originator_address: originator_address.into(),
+                originator_port,
+                channel_ref,
+            })
+            .await
+            .map_err(|_| crate::Error::SendError)?;
+        self.wait_channel_confirmation(receiver, window_size_ref)
+            .await
     }
 }
 

@@ -17,7 +17,11 @@ impl Session {
     {
         let result = if let Some(ref mut enc) = self.common.encrypted {
             match enc.state {
-                EncryptedState::Authenticated => {
+                // While the login is under way, too: a server that grants it goes on
+                // with what came behind it.
+                EncryptedState::WaitingAuthRequest(_)
+                | EncryptedState::InitCompression
+                | EncryptedState::Authenticated => {
                     let sender_channel = enc.new_channel(
                         self.common.config.window_size,
                         self.common.config.maximum_packet_size,
@@ -441,8 +445,11 @@ impl Session {
     }
 
     pub fn send_keepalive(&mut self, want_reply: bool) -> Result<(), crate::Error> {
-        self.open_global_requests
-            .push_back(crate::session::GlobalRequestResponse::Keepalive);
+        // What is not answered would be given the answer to what is asked next.
+        if want_reply {
+            self.open_global_requests
+                .push_back(crate::session::GlobalRequestResponse::Keepalive);
+        }
         if let Some(ref mut enc) = self.common.encrypted {
             push_packet!(enc.write, {
                 msg::GLOBAL_REQUEST.encode(&mut enc.write)?;
