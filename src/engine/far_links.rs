@@ -81,11 +81,10 @@ async fn ask(remote: &Remote, paths: &[Vec<u8>], failed: &impl Fn(Cause, &str) -
             "a far source needs a shell and GNU find there; leave out -H, and each name becomes a file",
         )
     };
-    let refused = |fault: Fault| match fault.cause {
+    let mut wire = remote.pool().await?.link.exec(SCRIPT.as_bytes()).await.map_err(|fault| match fault.cause {
         Cause::Lost | Cause::Cancelled | Cause::Timeout => fault,
         _ => none(),
-    };
-    let mut wire = remote.pool().await?.link.exec(SCRIPT.as_bytes()).await.map_err(refused)?;
+    })?;
     let mut question = BytesMut::new();
     for path in paths {
         // Relative paths are the login's home's, here and there.
@@ -107,8 +106,7 @@ async fn ask(remote: &Remote, paths: &[Vec<u8>], failed: &impl Fn(Cause, &str) -
             }
             received = tokio::time::timeout(SILENCE, wire.rx.recv()) => received,
         };
-        let data = received.map_err(|_| failed(Cause::Timeout, "the far end's find does not answer"))?;
-        let data = data.map_err(refused)?;
+        let data = received.map_err(|_| failed(Cause::Timeout, "the far end's find does not answer"))??;
         let Some(data) = data else {
             return Err(if answer.greeted {
                 failed(Cause::Protocol, "the far end's find was stopped")

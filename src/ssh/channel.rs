@@ -103,13 +103,20 @@ async fn begin(channel: Channel<Msg>, session: &HopSession, start: Start<'_>) ->
     if asked.is_err() {
         return Err(session.fate.last_words().await);
     }
-    let (taken, fate) = (inbox.clone(), session.fate.clone());
-    tokio::spawn(async move {
-        match granted(&mut reader, &taken, &fate, &refusal).await {
-            Ok(()) => drain(reader, taken, fate).await,
-            Err(fault) => taken.end(Err(fault)),
-        }
-    });
+    if let Start::Exec(_) = start {
+        // Not everybody takes words for a command that is not run: ProFTPD's mod_sftp hangs up on them. And OpenSSH opens the window for
+        // them together with its grant.
+        granted(&mut reader, &inbox, &session.fate, &refusal).await?;
+        tokio::spawn(drain(reader, inbox.clone(), session.fate.clone()));
+    } else {
+        let (inbox, fate) = (inbox.clone(), session.fate.clone());
+        tokio::spawn(async move {
+            match granted(&mut reader, &inbox, &fate, &refusal).await {
+                Ok(()) => drain(reader, inbox, fate).await,
+                Err(fault) => inbox.end(Err(fault)),
+            }
+        });
+    }
     let wire = Wire { tx: Box::new(tx), rx: Box::new(ChannelRx { inbox: inbox.clone() }) };
     Ok(Started { wire, inbox })
 }

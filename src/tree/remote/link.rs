@@ -32,7 +32,7 @@ pub trait Connector: Send + Sync {
 pub trait Link: Send + Sync {
     /// A channel that speaks SFTP, and the lane it is on.
     fn sftp(&self) -> BoxFuture<'_, Result<(Wire, u32), Fault>>;
-    /// A channel that runs a command; [`Cause::Unsupported`] where there is none, now or as what is received.
+    /// A channel that runs a command; [`Cause::Unsupported`] where there is none.
     fn exec<'a>(&'a self, command: &'a [u8]) -> BoxFuture<'a, Result<Wire, Fault>>;
     /// Whether the far end is OpenSSH (SYMLINK's operands).
     fn openssh(&self) -> bool;
