@@ -165,6 +165,32 @@ async fn listings(hasher: &RemoteHasher, dir: &Path) {
     assert_eq!(list(&large).await, Err(NoHash::Skipped));
 }
 
+/// Bytes of one file for another one, and what cannot be done of it.
+async fn copies(hasher: &RemoteHasher, dir: &Path) {
+    let (old, new) = (dir.join("copied from"), dir.join("copied to"));
+    let data: Vec<u8> = (0..700_000).map(|n| (n % 251) as u8).collect();
+    std::fs::write(&old, &data).unwrap();
+    std::fs::write(&new, vec![b'x'; 10]).unwrap();
+    let copy = |old: &Path, new: &Path, run| {
+        let [old, new] = [old, new].map(|path| path.to_str().unwrap().as_bytes().to_vec());
+        async move { hasher.copy(&old, &new, run).await?.await }
+    };
+    if !hasher.rung.tells_parts() {
+        return assert_eq!(copy(&old, &new, (0, 0, 1)).await, Err(NoHash::Skipped));
+    }
+    let (one, other) = tokio::join!(copy(&old, &new, (5, 3, 650_000)), copy(&old, &new, (0, 650_003, 7)));
+    assert_eq!((one, other), (Ok(()), Ok(())));
+    let expected = [b"xxx", &data[5..650_005], &data[..7]].concat();
+    assert!(std::fs::read(&new).unwrap() == expected);
+    // More than there is, and files that are not there: none is made.
+    assert_eq!(copy(&old, &new, (699_999, 0, 2)).await, Err(NoHash::Skipped));
+    let gone = dir.join("not there");
+    assert_eq!(copy(&gone, &new, (0, 0, 1)).await, Err(NoHash::Skipped));
+    assert_eq!(copy(&old, &gone, (0, 0, 1)).await, Err(NoHash::Skipped));
+    assert!(!gone.exists());
+    assert_eq!(copy(&dir.join("two\nlines"), &new, (0, 0, 1)).await, Err(NoHash::Skipped));
+}
+
 /// The processes below one.
 fn below(pid: u32) -> Vec<u32> {
     let threads = std::fs::read_dir(format!("/proc/{pid}/task")).into_iter().flatten().flatten();
@@ -288,6 +314,7 @@ async fn thousands_of_files_asked_for_at_once_are_hashed_by_each_of_the_scripts_
             let nothing = Of::Blocks(Asked { length: 17 << 10, at: 0, weak: true });
             assert_eq!(parts(dir.path().join("is not there"), nothing).await, Ok(Vec::new()));
         }
+        copies(&hasher, dir.path()).await;
         contents(&hasher, &dir.path().join("small")).await;
         listings(&hasher, &dir.path().join(format!("listed {}", rung.name()))).await;
         let below = |path: std::path::PathBuf| {

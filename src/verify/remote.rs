@@ -21,6 +21,7 @@ use crate::sftp::wire::Wire;
 use super::below;
 use super::commit;
 use super::content;
+use super::copied::Copying;
 use super::digest::Digest;
 use super::gmac::Key;
 use super::ladder::{self, FarEnd, Introduction, Rung};
@@ -131,6 +132,8 @@ enum Answer {
     Commit(oneshot::Sender<Result<Committed, NoHash>>),
     /// With what has come so far, and how much that can be.
     Parts(oneshot::Sender<Result<Vec<Digest>, NoHash>>, Vec<Digest>, u64),
+    /// Whether it is done.
+    Copied(oneshot::Sender<Result<(), NoHash>>),
     /// The same of directories.
     Below(oneshot::Sender<Result<Vec<Vec<u8>>, NoHash>>, Vec<Vec<u8>>),
 }
@@ -148,6 +151,9 @@ impl Answer {
             }
             Answer::Commit(waiter) => {
                 let _ = waiter.send(digest.map(Committed::Left).ok_or(NoHash::Skipped));
+            }
+            Answer::Copied(waiter) => {
+                let _ = waiter.send(digest.map(drop).ok_or(NoHash::Skipped));
             }
             Answer::Parts(waiter, parts, _) => {
                 let _ = waiter.send(Ok(parts));
@@ -167,6 +173,9 @@ impl Answer {
                 let _ = waiter.send(Err(why));
             }
             Answer::Commit(waiter) => {
+                let _ = waiter.send(Err(why));
+            }
+            Answer::Copied(waiter) => {
                 let _ = waiter.send(Err(why));
             }
             Answer::Parts(waiter, ..) => {
@@ -349,6 +358,33 @@ impl RemoteHasher {
         let path = of.question(&ladder::handed_over(path));
         self.ask(Ask { path, size: of.span(), answer: Answer::Parts(answer, Vec::new(), of.most()) }).await?;
         Ok(async { answered.await.unwrap_or_else(|_| Err(gone())) })
+    }
+
+    /// Has bytes of one of the far end's files written into another one, as [`copied`](super::copied) has it. When this returns, the question is
+    /// on its way; what it returns is the answer.
+    ///
+    /// # Errors
+    /// [`NoHash::Skipped`]: this hasher does not do so, or not with such names; as an answer, some of them may be written. After
+    /// [`NoHash::Gone`] they may be written yet.
+    pub async fn copy(
+        &self,
+        old: &[u8],
+        new: &[u8],
+        (from, at, len): (u64, u64, u64),
+    ) -> Result<impl Future<Output = Result<(), NoHash>> + Send + 'static, NoHash> {
+        if !self.copies(old, new) {
+            return Err(NoHash::Skipped);
+        }
+        let (old, new) = (&ladder::handed_over(old), &ladder::handed_over(new));
+        let (answer, answered) = oneshot::channel();
+        let path = Copying { from, at, len, old, new }.question();
+        self.ask(Ask { path, size: len, answer: Answer::Copied(answer) }).await?;
+        Ok(async { answered.await.unwrap_or_else(|_| Err(gone())) })
+    }
+
+    /// Whether [`RemoteHasher::copy`] can be asked for.
+    pub fn copies(&self, old: &[u8], new: &[u8]) -> bool {
+        self.rung.tells_parts() && !self.is_shared() && ladder::is_plain(old) && ladder::is_plain(new)
     }
 
     /// The directories below the far end's directory `path`, as [`below`] has them: some of them, in no order, or none.

@@ -3,7 +3,8 @@
 //! NUL-separated names on standard input; for each, at once and in order, `BLAKE3  NAME` on standard output. A file that
 //! cannot be read is complained about on standard error and has [`UNREADABLE`] for a hash. Questions for parts are answered as
 //! [`super::parts`] has it, those for blocks as [`super::blocks`] has it, those for directories as [`super::below`] has it, those for a file
-//! and its name as [`super::commit`] has it, and those for what it or a directory holds as [`super::content`] and [`super::listing`] have it.
+//! and its name as [`super::commit`] has it, those for what it or a directory holds as [`super::content`] and [`super::listing`] have it, and those
+//! for bytes that go into another file as [`super::copied`] has it.
 
 use std::io::{self, BufRead, Read, Seek, SeekFrom, Write};
 
@@ -11,13 +12,14 @@ use super::below::{self, DIRECTORY};
 use super::blocks::{self, SPAN, Sum};
 use super::commit::{self, Commit};
 use super::content::{self, MOST};
+use super::copied::{self, Copying};
 use super::digest::{Algorithm, Digest, Hasher};
 use super::ladder::UNREADABLE;
 use super::listing;
 use super::parts::{self, ASKED, PART};
 
 /// What `--hash-server=probe` prints: this protocol's name and version.
-pub const PROBE: &str = "hash-server-5";
+pub const PROBE: &str = "hash-server-6";
 
 /// A file that is hashed.
 pub trait Hashed: Read + Seek {
@@ -34,6 +36,8 @@ pub trait Disk {
     fn list(&self, path: &[u8]) -> io::Result<Option<Vec<u8>>>;
     /// Gives a file its attributes and its name, as [`super::commit`] has it.
     fn commit(&self, commit: &Commit<'_>) -> io::Result<()>;
+    /// Writes bytes of one file into another one, as [`super::copied`] has it.
+    fn copy(&self, copying: &Copying<'_>) -> io::Result<()>;
 }
 
 /// Serves until the input ends.
@@ -81,9 +85,10 @@ pub fn serve(
             (Some((first, path)), _, _) => {
                 of_parts(disk.open(path), first, &mut buffer, &mut output)?.map(|()| UNREADABLE.to_vec())
             }
-            (None, None, None) => match small {
-                Some(untold) => untold.map(|_| UNREADABLE.to_vec()),
-                None => disk.open(plain).and_then(|mut file| Ok(hash(&mut file, &mut buffer)?.0)),
+            (None, None, None) => match (small, Copying::asked(&name)) {
+                (Some(untold), _) => untold.map(|_| UNREADABLE.to_vec()),
+                (None, Some(copying)) => disk.copy(&copying).map(|()| copied::DONE.to_vec()),
+                (None, None) => disk.open(plain).and_then(|mut file| Ok(hash(&mut file, &mut buffer)?.0)),
             },
         };
         if let (Some(commit), Ok(hash)) = (&commit, &hashed)
@@ -252,6 +257,10 @@ mod tests {
     }
 
     impl Disk for Fake<'_> {
+        fn copy(&self, copying: &Copying<'_>) -> io::Result<()> {
+            if copying.old == b"/gone" { Err(io::ErrorKind::NotFound.into()) } else { Ok(()) }
+        }
+
         fn open(&self, path: &[u8]) -> io::Result<Box<dyn Hashed>> {
             (self.open)(path)
         }
@@ -294,6 +303,18 @@ mod tests {
             .map(|name| ((name != b"bad").then(|| Digest::of(Algorithm::Blake3, name)), name));
         assert_eq!(lines, expected);
         assert!(String::from_utf8(err).unwrap().contains("bad"));
+    }
+
+    #[test]
+    fn it_is_said_of_each_copy_whether_it_was_made() {
+        let asked = ["/gone", "/old"]
+            .map(|old| Copying { from: 1, at: 2, len: 3, old: old.as_bytes(), new: b"/new" }.question());
+        let mut out = Vec::new();
+        serve(&asked.join(&0)[..], &mut out, &mut Vec::new(), &Fake::default()).unwrap();
+        let lines: Vec<_> = out.split(|b| *b == b'\n').filter(|line| !line.is_empty()).collect();
+        let expected =
+            [UNREADABLE, copied::DONE].iter().zip(&asked).map(|(hash, name)| [&hash[..], b"  ", name].concat());
+        assert_eq!(lines, expected.collect::<Vec<_>>());
     }
 
     #[test]

@@ -5,7 +5,7 @@ use std::fs;
 use std::os::unix::fs::MetadataExt;
 use std::path::PathBuf;
 
-use hopsync::lab::bed::{Bed, Embedded, SshdPair, TARGET};
+use hopsync::lab::bed::{Bed, Embedded, Knobs, SshdPair, TARGET};
 use hopsync::lab::faults::{Direction, Faults, Nth, Trouble};
 use hopsync::lab::server::Extensions;
 use hopsync::lab::trees::{many_files, random_file, set_mtime};
@@ -157,6 +157,16 @@ fn only_what_differs_is_sent(bed: &dyn Bed, way: Way) -> Tried {
 #[test]
 fn only_what_differs_is_pushed_to_an_embedded_server() -> Tried {
     only_what_differs_is_sent(&Embedded::start()?, Way::Push)
+}
+
+/// As OpenSSH was before 9.0: whoever hashes copies, too.
+#[test]
+fn only_what_differs_is_pushed_to_servers_that_cannot_copy() -> Tried {
+    let copy_data = false;
+    let bed = Embedded::target(|config| config.extensions = Extensions { copy_data, ..Extensions::default() })?;
+    only_what_differs_is_sent(&bed, Way::Push)?;
+    let knobs = Knobs { sftp: Some("internal-sftp -P copy-data"), ..Knobs::default() };
+    only_what_differs_is_sent(&SshdPair::target(&knobs)?, Way::Push)
 }
 
 #[test]
@@ -344,8 +354,11 @@ fn a_wrong_sum_of_a_block_costs_that_block() -> Tried {
 
 #[test]
 fn where_nothing_can_be_copied_or_hashed_files_are_sent_whole() -> Tried {
-    let copy_data = false;
-    let bed = Embedded::target(|config| config.extensions = Extensions { copy_data, ..Extensions::default() })?;
+    // Where commands start elsewhere than the SFTP server does, what would copy is not trusted to see what that sees.
+    let bed = Embedded::target(|config| {
+        config.extensions = Extensions { copy_data: false, ..Extensions::default() };
+        config.commands_run_in = Some("/".into());
+    })?;
     scene(&bed, ONE_BYTE)?;
     assert_eq!(pushed(&bed, &[DELTA])?, (SIZE, 0));
     let bed = target([(Nth::Only(1), Trouble::NoPath)])?;
@@ -355,6 +368,29 @@ fn where_nothing_can_be_copied_or_hashed_files_are_sent_whole() -> Tried {
     scene(&bed, ONE_BYTE)?;
     let ran = push(&bed, &[DELTA])?;
     assert_eq!((bytes(&ran), ran.report.drops()), ((SIZE, 0), 1), "{}", ran.said());
+    Ok(())
+}
+
+/// Nothing goes on with the file that it may be writing yet.
+#[test]
+fn a_hasher_that_ends_while_it_copies_costs_one_try() -> Tried {
+    let mut while_it_copied = 0;
+    // Its introduction, the sums of 601 blocks and what else it is asked come first, and the file's proof last.
+    for lines in 604..616 {
+        let bed = Embedded::target(|config| {
+            config.extensions = Extensions { copy_data: false, ..Extensions::default() };
+            config.commands_run_in = Some(config.home.clone());
+            config.faults = Faults::new([(Nth::Only(1), Trouble::KillCommand { lines })]);
+        })?;
+        scene(&bed, ONE_BYTE)?;
+        let ran = push(&bed, &[DELTA])?;
+        if let Some(row) = ran.report.trouble(TARGET, "write", "lost") {
+            assert_eq!((row["dropped-attempts"].as_u64(), row["files-failed"].as_u64()), (Some(1), Some(0)));
+            assert_eq!(ran.report.count("verified"), 1, "{}", ran.said());
+            while_it_copied += 1;
+        }
+    }
+    assert!(while_it_copied > 0);
     Ok(())
 }
 

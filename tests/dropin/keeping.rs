@@ -238,11 +238,15 @@ fn hard_links_of_a_far_source_are_found_or_refused_but_never_guessed() -> Tried 
     Ok(())
 }
 
-/// What `--copy-dest` has is not sent, where the server can copy; and what only looks like it is.
+/// What `--copy-dest` has is not sent, where the server can copy, or who hashes; and what only looks like it is.
 #[test]
 fn what_a_copy_dest_has_is_copied_there_and_proven() -> Tried {
-    for copy_data in [true, false] {
-        let bed = Embedded::target(|config| config.extensions = Extensions { copy_data, ..Extensions::default() })?;
+    for (copy_data, commands) in [(true, Commands::Shell), (false, Commands::Shell), (false, Commands::SftpOnly)] {
+        let copied = copy_data || commands == Commands::Shell;
+        let bed = Embedded::target(|config| {
+            config.extensions = Extensions { copy_data, ..Extensions::default() };
+            config.commands = commands;
+        })?;
         let near = bed.client().dir().join("near");
         fs::create_dir(&near)?;
         for (name, size) in [("small", 5_000), ("large", 3 << 20), ("false friend", 70_000)] {
@@ -256,7 +260,7 @@ fn what_a_copy_dest_has_is_copied_there_and_proven() -> Tried {
         let ran = go(&bed, ["-a", "--copy-dest=../base", &slash(&near), &bed.operand("there")])?.well()?;
         same(&near, &bed.far().join("there"), Aspects::CONTENT)?;
         assert_eq!(ran.report.count("verified"), 3, "{}", ran.said());
-        let moved = if copy_data { 70_000 } else { 75_000 + (3 << 20) };
+        let moved = if copied { 70_000 } else { 75_000 + (3 << 20) };
         assert_eq!(ran.report.count("moved-bytes"), moved, "{}", ran.said());
         assert_ne!(
             fs::metadata(bed.far().join("there/large"))?.ino(),

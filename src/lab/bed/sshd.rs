@@ -30,6 +30,8 @@ pub struct Knobs {
     pub max_sessions: Option<u32>,
     /// As in sshd_config: `10:30:100`.
     pub max_startups: Option<&'static str>,
+    /// The SFTP subsystem with its options: `internal-sftp -P copy-data`.
+    pub sftp: Option<&'static str>,
     /// `ForceCommand internal-sftp`: the account can do nothing but SFTP.
     pub sftp_only: bool,
     /// As in sshd_config: `64M`.
@@ -195,8 +197,9 @@ fn configuration(dir: &Path, port: u16, knobs: &Knobs) -> String {
         "ListenAddress 127.0.0.1\nPort {port}\nPidFile none\nHostKey {dir}/host_key\n\
          AuthorizedKeysFile {dir}/authorized_keys\nStrictModes no\nUsePAM no\nPubkeyAuthentication yes\n\
          PasswordAuthentication no\nKbdInteractiveAuthentication no\nPermitRootLogin prohibit-password\n\
-         AllowTcpForwarding yes\nUseDNS no\nLogLevel VERBOSE\nSubsystem sftp internal-sftp\n\
-         SetEnv HOME={dir}\n"
+         AllowTcpForwarding yes\nUseDNS no\nLogLevel VERBOSE\nSubsystem sftp {}\n\
+         SetEnv HOME={dir}\n",
+        knobs.sftp.unwrap_or("internal-sftp")
     );
     // HOME: the start-up files of whoever runs the tests (a .bashrc that waits for a lock, say) are none of theirs. The
     // session's directory is still the account's.

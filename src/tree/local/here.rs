@@ -5,7 +5,7 @@ use std::ffi::OsStr;
 use std::fs::File;
 use std::io;
 use std::os::unix::ffi::OsStrExt;
-use std::os::unix::fs::MetadataExt;
+use std::os::unix::fs::{FileExt, MetadataExt};
 use std::path::Path;
 
 use rustix::fs::{self, Mode, OFlags};
@@ -14,6 +14,7 @@ use crate::sftp::Attrs;
 use crate::tree::{Change, join};
 use crate::verify::below::{ENTRIES, MOST, SEEN};
 use crate::verify::commit::Commit;
+use crate::verify::copied::Copying;
 use crate::verify::server::{Disk, Hashed};
 use crate::verify::{content, listing};
 
@@ -25,6 +26,9 @@ impl Hashed for File {
         Ok((found.st_size as u64, found.st_mtime))
     }
 }
+
+/// Bytes that are copied at a time.
+const COPIED: usize = 256 << 10;
 
 /// This host's files, for another one's `hopsync`. By a caller who may wait for the disk.
 pub struct Here;
@@ -76,6 +80,25 @@ impl Disk for Here {
         let change = Change { mode: commit.mode, mtime, atime: atime.map(i64::from), owner: uid, group: gid };
         apply(&dir, OsStr::from_bytes(temp), &change, false)?;
         Ok(fs::renameat(&dir, OsStr::from_bytes(temp), &dir, OsStr::from_bytes(commit.name))?)
+    }
+
+    fn copy(&self, copying: &Copying<'_>) -> io::Result<()> {
+        let open = |path, flags| -> io::Result<File> {
+            Ok(File::from(fs::open(OsStr::from_bytes(path), flags | OFlags::CLOEXEC, Mode::empty())?))
+        };
+        let (old, new) = (open(copying.old, OFlags::RDONLY | OFlags::NONBLOCK)?, open(copying.new, OFlags::WRONLY)?);
+        let mut buffer = vec![0; COPIED];
+        let mut done = 0;
+        while done < copying.len {
+            let most = buffer.len().min(usize::try_from(copying.len - done).unwrap_or(usize::MAX));
+            let read = old.read_at(&mut buffer[..most], copying.from + done)?;
+            if read == 0 {
+                return Err(io::ErrorKind::UnexpectedEof.into());
+            }
+            new.write_all_at(&buffer[..read], copying.at + done)?;
+            done += read as u64;
+        }
+        Ok(())
     }
 }
 

@@ -113,17 +113,19 @@ impl RemoteFile {
         attrs: Attrs,
         old: Option<&[u8]>,
     ) -> Result<RemoteFile> {
-        let (mut held, first, old) = match old.filter(|_| lease.session.extensions.copy_data) {
-            Some(old) => {
+        let path: Arc<[u8]> = path.into();
+        let (mut held, first, old) = match old {
+            Some(old) if lease.session.extensions.copy_data => {
                 let held = lease.two_handles().await;
-                let request = Request::Open { path, flags, attrs };
-                let (first, old) = Old::open_beside(&lease, &request, path, old).await?;
+                let request = Request::Open { path: &path, flags, attrs };
+                let (first, old) = Old::open_beside(&lease, &request, &path, old).await?;
                 (vec![held], first, old)
             }
-            None => {
+            old => {
                 let held = lease.handle().await;
-                let opening = lease.session.submit(&Request::Open { path, flags, attrs });
-                (vec![held], opening.handle(Stage::Open, path).await?, None)
+                let opening = lease.session.submit(&Request::Open { path: &path, flags, attrs });
+                let first = opening.handle(Stage::Open, &path).await?;
+                (vec![held], first, old.and_then(|old| Old::by_hasher(&pool, old, &path)))
             }
         };
         let mut stripes = vec![(Arc::clone(&lease), Arc::new(first))];
@@ -133,9 +135,9 @@ impl RemoteFile {
             let attrs = Attrs::default();
             let mut others = pool.beside(&lease, STRIPES);
             others.retain(|channel| channel.free_handle().map(|permit| held.push(permit)).is_some());
-            let opened = others
-                .iter()
-                .map(|channel| channel.session.submit(&Request::Open { path, flags, attrs }).handle(Stage::Open, path));
+            let opened = others.iter().map(|channel| {
+                channel.session.submit(&Request::Open { path: &path, flags, attrs }).handle(Stage::Open, &path)
+            });
             // A channel that does not open it is simply not used for it.
             for (channel, handle) in others.iter().zip(future::join_all(opened).await) {
                 if let Ok(handle) = handle {
@@ -147,7 +149,7 @@ impl RemoteFile {
         let reopen = flags & !(open::CREATE | open::EXCLUSIVE | open::TRUNCATE);
         let again = (size >= STRIPED).then(|| (reopen, AtomicU32::new(0)));
         let lanes = Mutex::new(HashSet::from([lease.session.peer().lane]));
-        let (path, stripes, lease) = (path.into(), Mutex::new(stripes), (lease, large));
+        let (stripes, lease) = (Mutex::new(stripes), (lease, large));
         let left = Mutex::default();
         Ok(RemoteFile { pool, stripes, again, lanes, left, old, path, used, _lease: lease, _open: held })
     }
@@ -192,7 +194,7 @@ impl RemoteFile {
     /// asks again.
     fn leave_retired(&self, stripes: &mut Vec<Stripe>) {
         // The one that parts are copied on stays to the end.
-        let copies = |channel: &Arc<Channel>| self.old.as_ref().is_some_and(|old| Arc::ptr_eq(&old.channel, channel));
+        let copies = |channel: &Arc<Channel>| self.old.as_ref().is_some_and(|old| old.is_on(channel));
         let over = |(channel, handle): &Stripe| {
             channel.lane.is_retired() && Arc::strong_count(handle) == 1 && !copies(channel)
         };
@@ -287,10 +289,7 @@ impl Sink for RemoteFile {
     fn copy(&self, run: Run) -> BoxFuture<'_, Result<Option<Answer<()>>>> {
         Box::pin(async move {
             let Some(old) = &self.old else { return Ok(None) };
-            let copying = old.copy(run).await;
-            let path = self.path.clone();
-            let answer: Answer<()> = Box::pin(async move { copying.done(Stage::Write, &path).await });
-            Ok(Some(answer))
+            Ok(Some(old.copy(run, &self.path).await))
         })
     }
 

@@ -1,9 +1,9 @@
-//! What the far end's hasher tells of a file's parts and blocks, and the copying of an old file's into the new one by its server
-//! (`copy-data`).
+//! What the far end's hasher tells of a file's parts and blocks, and the copying of an old file's into the new one, by its server
+//! (`copy-data`) or by the hasher.
 
 use std::sync::Arc;
 
-use tokio::sync::Semaphore;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use crate::fault::{Cause, Fault, Stage};
 use crate::plan::delta::Run;
@@ -23,11 +23,26 @@ use super::pool::{Channel, Pool};
 /// medians of three, one after the other, the second with lanes that count what need not be sent).
 const TURNS: usize = 8;
 
+/// What copies an old file's bytes into the new one.
+pub enum Old {
+    Server(Beside),
+    Hasher(ByHasher),
+}
+
 /// The old file, open beside the new one: handles are good only on the channel that opened them.
-pub struct Old {
-    pub channel: Arc<Channel>,
+pub struct Beside {
+    channel: Arc<Channel>,
     from: Handle,
     to: Handle,
+    turns: Arc<Semaphore>,
+}
+
+/// Where the server has no `copy-data`: the far end's hasher ([`crate::verify::copied`]).
+pub struct ByHasher {
+    hasher: RemoteHasher,
+    pool: Arc<Pool>,
+    old: Vec<u8>,
+    new: Arc<[u8]>,
     turns: Arc<Semaphore>,
 }
 
@@ -46,13 +61,9 @@ impl Old {
         let from = reading.handle(Stage::Open, old).await.ok();
         match (to, from) {
             (Ok(to), from) => {
-                let old = from.map(|from| Old {
-                    channel: channel.clone(),
-                    from,
-                    to: to.clone(),
-                    turns: Arc::new(Semaphore::new(TURNS)),
-                });
-                Ok((to, old))
+                let turns = Arc::new(Semaphore::new(TURNS));
+                let beside = from.map(|from| Beside { channel: channel.clone(), from, to: to.clone(), turns });
+                Ok((to, beside.map(Old::Server)))
             }
             (Err(fault), from) => {
                 if let Some(handle) = &from {
@@ -63,13 +74,39 @@ impl Old {
         }
     }
 
+    /// The hasher that copies from the file at `old` into the one at `new`, which is there, if one does.
+    pub fn by_hasher(pool: &Arc<Pool>, old: &[u8], new: &Arc<[u8]>) -> Option<Old> {
+        let hasher = pool.hasher_in_the_same_place().filter(|hasher| hasher.copies(old, new))?;
+        let turns = Arc::new(Semaphore::new(TURNS));
+        Some(Old::Hasher(ByHasher { hasher, pool: pool.clone(), old: old.to_vec(), new: new.clone(), turns }))
+    }
+
+    /// Whether what is copied is copied on this channel.
+    pub fn is_on(&self, channel: &Arc<Channel>) -> bool {
+        matches!(self, Old::Server(beside) if Arc::ptr_eq(&beside.channel, channel))
+    }
+
     /// Copies bytes from there into the new file. Waits for a turn, which the answer gives back.
-    pub async fn copy(&self, run: Run) -> Pending {
-        let turn = match self.turns.clone().acquire_owned().await {
+    pub async fn copy(&self, run: Run, path: &Arc<[u8]>) -> Answer<()> {
+        let (Old::Server(Beside { turns, .. }) | Old::Hasher(ByHasher { turns, .. })) = self;
+        let turn = match turns.clone().acquire_owned().await {
             Ok(turn) => turn,
             // It is never closed.
             Err(_) => std::future::pending().await,
         };
+        let path = path.clone();
+        match self {
+            Old::Server(beside) => {
+                let copying = beside.copy(run, turn);
+                Box::pin(async move { copying.done(Stage::Write, &path).await })
+            }
+            Old::Hasher(by) => by.copy(run, turn).await,
+        }
+    }
+}
+
+impl Beside {
+    fn copy(&self, run: Run, turn: OwnedSemaphorePermit) -> Pending {
         // What waits behind it on this channel waits for all of it: others take the others.
         let carried = self.channel.add_bytes(usize::try_from(run.len).unwrap_or(usize::MAX));
         let Run { from: offset, at, len } = run;
@@ -78,7 +115,30 @@ impl Old {
     }
 }
 
-impl Drop for Old {
+impl ByHasher {
+    /// Whatever does not become of it is lost, so that nothing goes on with this file: what was asked for may be done yet.
+    async fn copy(&self, run: Run, turn: OwnedSemaphorePermit) -> Answer<()> {
+        let asked = self.hasher.copy(&self.old, &self.new, (run.from, run.at, run.len)).await;
+        let pool = self.pool.clone();
+        Box::pin(async move {
+            let copied = match asked {
+                Ok(asked) => asked.await,
+                Err(why) => Err(why),
+            };
+            drop(turn);
+            let lost = |text: &str| Fault::new(pool.hop(), Stage::Write, Cause::Lost, text);
+            copied.map_err(|why| match why {
+                NoHash::Skipped => lost("the hasher could not copy what the old file has"),
+                NoHash::Gone(why) => {
+                    forget(&pool, &why);
+                    lost("the hasher ended while it copied what the old file has")
+                }
+            })
+        })
+    }
+}
+
+impl Drop for Beside {
     /// What was only read needs no CLOSE that succeeds.
     fn drop(&mut self) {
         drop(self.channel.session.submit(&Request::Close { handle: &self.from }));

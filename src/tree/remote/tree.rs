@@ -464,8 +464,8 @@ impl Tree for RemoteTree {
     ) -> BoxFuture<'a, Result<bool>> {
         Box::pin(async move {
             let (from, to) = (&self.at_change(path), &join(other.root(), to));
-            let (_, lease) = self.remote.lease().await?;
-            copy::copy(&lease, from, size, to).await.or_else(copy::refused)
+            let (pool, lease) = self.remote.lease().await?;
+            copy::copy(&pool, &lease, from, size, to).await.or_else(copy::refused)
         })
     }
 
