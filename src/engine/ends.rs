@@ -1,7 +1,7 @@
 //! Finds both ends of a job: connects, looks at the operands, and maps where each begins and ends up.
 
 use std::os::unix::ffi::OsStrExt;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use crate::cli::UsageError;
@@ -126,7 +126,7 @@ pub async fn find(job: &Job, settings: &Settings) -> Result<Ends, Failed> {
         None => (None, None),
     };
     if let Some(remote) = &remote {
-        foresee(job, remote);
+        foreseen(job).iter().for_each(|look| Foresight::look(remote, look));
     }
     let end = |place: &Place| match (&remote, place) {
         (Some(remote), Place::Remote { .. }) => End::Remote(remote.clone()),
@@ -145,37 +145,37 @@ pub async fn find(job: &Job, settings: &Settings) -> Result<Ends, Failed> {
     found
 }
 
-/// Asks at once what will be asked of the far end one after the other: what an operand is, and what is in it.
-fn foresee(job: &Job, remote: &Arc<Remote>) {
+/// What will be asked of the far end one after the other, to be asked at once: what an operand is, and what is in it.
+fn foreseen(job: &Job) -> Vec<Look> {
     let options = &job.options;
     let walked = |follow| options.recursive.then_some(follow);
     if let Some(dest @ Place::Remote { .. }) = &job.dest {
-        let Ok(path) = path_of(dest) else { return };
+        let Ok(path) = path_of(dest) else { return Vec::new() };
         // What is in the destination matters where something's contents go there.
         let contents = job.sources.iter().any(|source| path_of(source).is_ok_and(|path| path.ends_with(b"/")));
-        let look = Look { path: &path, referent: true, itself: false, holds: None };
-        Foresight::look(remote, look);
-        Foresight::look(remote, Look { path: parent(&path), ..look });
+        let referent = |path: &[u8]| Look { path: path.to_vec(), referent: true, itself: false, holds: None };
         // The tree's root is named without the slash.
         let holds = walked(false).filter(|_| contents);
-        Foresight::look(remote, Look { path: strip(&path), referent: false, itself: true, holds });
-        return;
+        let root = Look { path: strip(&path).to_vec(), referent: false, itself: true, holds };
+        return vec![referent(&path), referent(parent(&path)), root];
     }
     if options.files_from.is_some() {
-        return;
+        return Vec::new();
     }
+    let mut looks = Vec::new();
     for source in job.sources.iter().take(FORESEEN) {
-        let Ok(path) = path_of(source) else { return };
+        let Ok(path) = path_of(source) else { break };
         if glob::is_pattern(&path) {
             continue;
         }
         let entered = operands::as_entered(&path).filter(|_| !options.relative);
         let followed = path.ends_with(b"/") || options.copy_links || entered.is_some();
-        let look = entered.as_deref().unwrap_or(&path);
-        Foresight::look(remote, Look { path: look, referent: followed, itself: !followed, holds: None });
         let holds = walked(options.copy_links);
-        Foresight::look(remote, Look { path: strip(&path), referent: false, itself: false, holds });
+        let root = Look { path: strip(&path).to_vec(), referent: false, itself: false, holds };
+        looks.push(Look { path: entered.unwrap_or(path), referent: followed, itself: !followed, holds: None });
+        looks.push(root);
     }
+    looks
 }
 
 async fn find_rooted(
@@ -376,6 +376,7 @@ async fn connect(job: &Job, login: &Login, settings: &Settings) -> Result<(Arc<R
         identity,
         hashing,
         traffic: Arc::default(),
+        looks: Arc::new(Mutex::new(foreseen(job))),
         habit: Arc::default(),
         known,
         crowd: false,

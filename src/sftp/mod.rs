@@ -18,6 +18,7 @@ pub mod traffic;
 pub mod wire;
 
 pub use attrs::Attrs;
+pub use flight::Flight;
 pub use packet::{Handle, Reply, Request, Status};
 pub use pending::Pending;
 pub use session::{Extensions, Limits, Session};

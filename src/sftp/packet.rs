@@ -93,6 +93,9 @@ pub const COMMIT: &[u8] = b"commit@hopsync";
 /// The same, and for the hashes of its parts, or the sums of its blocks.
 pub const PARTS: &[u8] = b"parts@hopsync";
 
+/// Likewise: bytes of one file go into another one ([`crate::verify::copied`]), where the server has no `copy-data`.
+pub const COPY: &[u8] = b"copy@hopsync";
+
 /// Likewise: a whole small file in one request, so that what follows its OPEN needs no round trip of its own. Only the holder,
 /// whose the real channel is, can foresee a handle.
 pub const PUT: &[u8] = b"put@hopsync";

@@ -51,6 +51,8 @@ pub struct Extensions {
     pub limits: bool,
     /// [`packet::DIGEST`]: whoever answers here hashes, too.
     pub digest: bool,
+    /// [`packet::COPY`]: likewise, and copies.
+    pub copies: bool,
     /// [`packet::PUT`] and [`packet::GET`]: likewise, whole files.
     pub whole: bool,
 }
@@ -229,6 +231,17 @@ impl Shared {
 impl Session {
     /// INIT, VERSION and, where offered, `limits@openssh.com`; within `deadline`.
     pub async fn start(wire: Wire, peer: Peer, deadline: Duration) -> Result<Session, Fault> {
+        Ok(Session::start_with(wire, peer, deadline, |_| ()).await?.0)
+    }
+
+    /// The same, with questions that go with the greeting, if this server takes such: of OpenSSH, while nothing is known against foreseeing
+    /// its handles. They change nothing there.
+    pub async fn start_with<T>(
+        wire: Wire,
+        peer: Peer,
+        deadline: Duration,
+        questions: impl FnOnce(&mut Flight<'_>) -> T,
+    ) -> Result<(Session, Option<T>), Fault> {
         let init =
             |cause, text: String| Fault::new(peer.hop.clone(), Stage::Init, cause, text).on(peer.lane, peer.channel);
         let Wire { mut tx, mut rx } = wire;
@@ -239,6 +252,8 @@ impl Session {
             shared.ask_habit();
             shared.submit(&Request::Limits)
         });
+        let takes = peer.openssh && !peer.habit.is_refuted();
+        let asked = takes.then(|| questions(&mut Flight::new(&shared, &mut shared.state())));
         let handshake = async {
             let mut first = BytesMut::from(packet::init().as_ref());
             shared.state().out.take().iter().for_each(|bytes| first.extend_from_slice(bytes));
@@ -276,6 +291,7 @@ impl Session {
             copy_data: has(b"copy-data"),
             limits: has(b"limits@openssh.com"),
             digest: has(packet::DIGEST),
+            copies: has(packet::COPY),
             whole: has(packet::PUT) && has(packet::GET),
         };
         tokio::spawn(write_loop(tx, shared.clone()));
@@ -291,7 +307,7 @@ impl Session {
                 session.limits = parse_limits(data);
             }
         }
-        Ok(session)
+        Ok((session, asked))
     }
 
     /// Queues a request and returns its answer to come. If the session has ended, the answer is its fate.

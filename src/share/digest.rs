@@ -14,6 +14,7 @@ const SHA256: u8 = 2;
 const SKIPPED: u8 = 3;
 const GONE: u8 = 4;
 const GMAC: u8 = 5;
+const COPIED: u8 = 6;
 
 /// Asks the holder. The outer error is the connection's.
 pub async fn ask(session: &Session, path: &[u8], size: u64) -> Result<Result<Digest, NoHash>, Fault> {
@@ -88,6 +89,37 @@ fn decode_parts(body: &[u8]) -> Option<Result<Vec<Digest>, NoHash>> {
     }
     let one = |line: &[u8]| decode(&[head, line].concat())?.ok();
     lines.chunks_exact(LINE).map(one).collect::<Option<Vec<_>>>().map(Ok)
+}
+
+/// As [`parts`], to have bytes copied ([`crate::verify::copied`]).
+pub fn copy(
+    session: &Session,
+    old: &[u8],
+    new: &[u8],
+    (from, at, len): (u64, u64, u64),
+) -> impl Future<Output = Result<Result<(), NoHash>, Fault>> + Send + 'static {
+    let pending = session.submit(&Request::Copy { old, new, from, at, len });
+    let (path, fault) = (new.to_vec(), no_hash(session));
+    async move {
+        let answer = pending.extended(Stage::Write, &path).await?;
+        decode_copied(&answer).ok_or(fault)
+    }
+}
+
+/// The reply's body to that.
+pub fn encode_copied(answer: Result<(), NoHash>) -> Bytes {
+    match answer {
+        Ok(()) => Bytes::from_static(&[COPIED]),
+        Err(why) => encode(&Err(why)),
+    }
+}
+
+/// What [`encode_copied`] made.
+fn decode_copied(body: &[u8]) -> Option<Result<(), NoHash>> {
+    match body {
+        [COPIED] => Some(Ok(())),
+        _ => Some(Err(decode(body)?.err()?)),
+    }
 }
 
 fn no_hash(session: &Session) -> Fault {
@@ -167,6 +199,12 @@ mod tests {
                 assert_eq!(decode_parts(&body), Some(Ok(told.to_vec())));
                 assert_eq!(decode_parts(&[&body[..], b"x"].concat()), None);
             }
+        }
+        for answer in [Ok(()), Err(NoHash::Skipped), Err(NoHash::Gone("killed".to_owned()))] {
+            assert_eq!(decode_copied(&encode_copied(answer.clone())), Some(answer));
+        }
+        for body in [&encode(&Ok(digest))[..], &[COPIED, 1], &[]] {
+            assert_eq!(decode_copied(body), None);
         }
         for why in [NoHash::Skipped, NoHash::Gone("killed".to_owned())] {
             assert_eq!(decode_parts(&encode(&Err(why.clone()))), Some(Err(why)));

@@ -129,6 +129,7 @@ async fn connect(holder: Arc<Holder>, starter: Starter) {
         identity: true,
         connections: 1,
         traffic: holder.traffic.clone(),
+        looks: Arc::default(),
         habit: Arc::default(),
         known: 0,
         crowd: true,

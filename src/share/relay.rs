@@ -20,7 +20,7 @@ use super::names::Names;
 use super::request::{self, Inspected, Passage, Weight};
 use super::whole::{self, Not};
 use crate::sftp::frame::Frames;
-use crate::sftp::packet::{DIGEST, GET, Handle, PUT, op, status};
+use crate::sftp::packet::{COPY, DIGEST, GET, Handle, PUT, op, status};
 use crate::sftp::session::Held;
 use crate::sftp::wire::BoxFuture;
 use crate::sftp::{Attrs, Pending, Reply, Request};
@@ -190,6 +190,7 @@ impl Reader {
                 return self.commit(id, temp, size, wanted, attrs, name).await;
             }
             Passage::Parts { path, of } => return self.parts(id, path, of).await,
+            Passage::Copy { old, new, from, at, len } => return self.copy(id, old, new, (from, at, len)).await,
             Passage::Put { path, mode, data } => return self.put(id, path, mode, data).await,
             Passage::Get { path, len } => return self.get(id, path, len).await,
             Passage::Unknown => return self.say(id, refusal(status::OP_UNSUPPORTED, "not passed on")).await,
@@ -323,15 +324,17 @@ impl Reader {
 
     /// What the server announced, as far as we pass it on, and what we offer ourselves.
     async fn extensions(&mut self) -> Result<Bytes, Why> {
-        let (_, lease) = self.real().await?;
+        let (pool, lease) = self.real().await?;
         let have = lease.session.extensions;
-        let offered: [(bool, &[u8]); 9] = [
+        let copies = !have.copy_data && pool.hasher_in_the_same_place().is_some();
+        let offered: [(bool, &[u8]); 10] = [
             (have.posix_rename, request::POSIX_RENAME),
             (have.fsync, request::FSYNC),
             (have.lsetstat, request::LSETSTAT),
             (have.hardlink, request::HARDLINK),
             (have.copy_data, request::COPY_DATA),
             (have.limits, request::LIMITS),
+            (copies, COPY),
             (true, DIGEST),
             (true, PUT),
             (true, GET),
@@ -379,6 +382,17 @@ impl Reader {
             };
             let answer = hashed(&remote, ask).await?;
             Ok((op::EXTENDED_REPLY, answer.unwrap_or_else(|why| digest::encode(&Err(why))), None))
+        };
+        self.promise(id, Box::pin(answer), room, None).await
+    }
+
+    async fn copy(&mut self, id: u32, old: Bytes, new: Bytes, run: (u64, u64, u64)) -> Result<(), Why> {
+        let room = self.take_room(SMALL).await?;
+        let remote = self.shared.remote.clone();
+        let answer = async move {
+            let ask = |hasher: RemoteHasher| async move { hasher.copy(&old, &new, run).await?.await };
+            let answer = hashed(&remote, ask).await?;
+            Ok((op::EXTENDED_REPLY, digest::encode_copied(answer), None))
         };
         self.promise(id, Box::pin(answer), room, None).await
     }

@@ -3,7 +3,7 @@
 use bytes::{Buf, Bytes};
 
 use crate::sftp::Attrs;
-use crate::sftp::packet::{Bad, COMMIT, Cursor, DIGEST, GET, PARTS, PUT, op, open};
+use crate::sftp::packet::{Bad, COMMIT, COPY, Cursor, DIGEST, GET, PARTS, PUT, op, open};
 use crate::verify::blocks::Asked;
 use crate::verify::parts::Of;
 
@@ -41,6 +41,13 @@ pub enum Passage {
     Parts {
         path: Bytes,
         of: Of,
+    },
+    Copy {
+        old: Bytes,
+        new: Bytes,
+        from: u64,
+        at: u64,
+        len: u64,
     },
     Put {
         path: Bytes,
@@ -137,6 +144,13 @@ pub fn inspect(packet: Bytes) -> Result<Inspected, Bad> {
                 let of = if asked.length == 0 { Of::Parts(asked.at) } else { Of::Blocks(asked) };
                 Passage::Parts { of, path: cursor.string()? }
             }
+            COPY => Passage::Copy {
+                from: cursor.u64()?,
+                at: cursor.u64()?,
+                len: cursor.u64()?,
+                old: cursor.string()?,
+                new: cursor.string()?,
+            },
             COMMIT => Passage::Commit {
                 size: cursor.u64()?,
                 temp: cursor.string()?,
@@ -239,6 +253,9 @@ mod tests {
             assert_eq!(parts, Passage::Parts { path: Bytes::from_static(b"p"), of });
         }
         let attrs = Attrs { permissions: Some(0o644), times: Some((1, 2)), ..Attrs::default() };
+        let copy = look(&Request::Copy { old: b"o", new: b"n", from: 1, at: 2, len: 3 }).passage;
+        let (old, new) = (Bytes::from_static(b"o"), Bytes::from_static(b"n"));
+        assert_eq!(copy, Passage::Copy { old, new, from: 1, at: 2, len: 3 });
         let commit = look(&Request::Commit { temp: b"d/t", size: 5, wanted: b"w", attrs, name: b"n" }).passage;
         let [temp, wanted, name] = [&b"d/t"[..], b"w", b"n"].map(Bytes::from_static);
         assert_eq!(commit, Passage::Commit { temp, size: 5, wanted, attrs, name });

@@ -384,7 +384,7 @@ impl RemoteHasher {
 
     /// Whether [`RemoteHasher::copy`] can be asked for.
     pub fn copies(&self, old: &[u8], new: &[u8]) -> bool {
-        self.rung.tells_parts() && !self.is_shared() && ladder::is_plain(old) && ladder::is_plain(new)
+        self.rung.tells_parts() && ladder::is_plain(old) && ladder::is_plain(new)
     }
 
     /// The directories below the far end's directory `path`, as [`below`] has them: some of them, in no order, or none.

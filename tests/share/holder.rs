@@ -12,6 +12,7 @@ use std::time::{Duration, Instant};
 use hopsync::lab::bed::{Bed, Embedded, TARGET};
 use hopsync::lab::faults::{Faults, Nth, Trouble};
 use hopsync::lab::run::run;
+use hopsync::lab::server::Extensions;
 use hopsync::lab::trees::set_mtime;
 use hopsync::share::protocol::VERSION;
 use hopsync::verify::blocks::SPAN;
@@ -73,9 +74,17 @@ fn whoever_hashes_a_file_there_gives_it_its_name_through_the_holder_too() -> Tri
 
 #[test]
 fn only_what_differs_is_sent_over_a_shared_connection_too_and_a_large_file_is_proven_by_its_parts() -> Tried {
+    // Where the server cannot copy, the holder has it done by the one who hashes.
+    for copy_data in [true, false] {
+        let extensions = Extensions { copy_data, ..Extensions::default() };
+        only_what_differs_is_sent(&Embedded::target(|config| config.extensions = extensions)?)?;
+    }
+    Ok(())
+}
+
+fn only_what_differs_is_sent(bed: &Embedded) -> Tried {
     const BLOCK: u64 = 17 << 10;
-    let bed = Embedded::start()?;
-    let crowd = Crowd::of(&bed)?;
+    let crowd = Crowd::of(bed)?;
     let (here, there) = (bed.client().dir().join("here"), bed.far().join("there"));
     let old = |from: &Path, to: &Path| -> Tried {
         for file in fs::read_dir(from)? {

@@ -3,7 +3,7 @@
 use bytes::{BufMut, Bytes, BytesMut};
 
 use super::super::attrs::Attrs;
-use super::{COMMIT, Cursor, DIGEST, GET, Handle, PARTS, PUT, op, put_string};
+use super::{COMMIT, COPY, Cursor, DIGEST, GET, Handle, PARTS, PUT, op, put_string};
 use crate::verify::blocks::Asked;
 use crate::verify::parts::Of;
 
@@ -125,6 +125,14 @@ pub enum Request<'a> {
     Parts {
         path: &'a [u8],
         of: Of,
+    },
+    /// [`COPY`]: has the holder's hasher write `len` bytes at `from` of the file `old` at `at` into the file `new`.
+    Copy {
+        old: &'a [u8],
+        new: &'a [u8],
+        from: u64,
+        at: u64,
+        len: u64,
     },
     /// [`PUT`]: OPEN (exclusive), WRITE and CLOSE in one, of a file of which this is all.
     Put {
@@ -287,6 +295,14 @@ impl Request<'_> {
                 out.put_u8(u8::from(weak));
                 put_string(out, path);
             }
+            Request::Copy { old, new, from, at, len } => {
+                extended(out, id, COPY);
+                for number in [from, at, len] {
+                    out.put_u64(*number);
+                }
+                put_string(out, old);
+                put_string(out, new);
+            }
             Request::Put { path, mode, data } => {
                 extended(out, id, PUT);
                 out.put_u32(*mode);
@@ -334,7 +350,7 @@ impl Request<'_> {
             Request::Readdir { .. } | Request::Realpath { .. } | Request::Readlink { .. } => Expect::Name,
             Request::Lstat { .. } | Request::Stat { .. } | Request::Fstat { .. } => Expect::Attrs,
             Request::Limits | Request::Digest { .. } | Request::Commit { .. } => Expect::Extended,
-            Request::Parts { .. } | Request::Get { .. } => Expect::Extended,
+            Request::Parts { .. } | Request::Copy { .. } | Request::Get { .. } => Expect::Extended,
             Request::Relayed { .. } => Expect::Relayed,
             _ => Expect::Status,
         }

@@ -33,7 +33,7 @@ fn create(to: &[u8]) -> Request<'_> {
 /// Where the server has no such request: by the hasher, if there is one that sees what the server does.
 async fn by_hasher(pool: &Arc<Pool>, channel: &Arc<Channel>, from: &[u8], size: u64, to: &[u8]) -> Result<bool> {
     let path: Arc<[u8]> = to.into();
-    let Some(old) = Old::by_hasher(pool, from, &path) else { return Ok(false) };
+    let Some(old) = Old::by_hasher(pool, channel, from, &path).await else { return Ok(false) };
     let _open = channel.handle().await;
     let sink = channel.session.submit(&create(to)).handle(Stage::Open, to).await?;
     channel.session.submit(&Request::Close { handle: &sink }).done(Stage::Close, to).await?;

@@ -125,7 +125,11 @@ impl RemoteFile {
                 let held = lease.handle().await;
                 let opening = lease.session.submit(&Request::Open { path: &path, flags, attrs });
                 let first = opening.handle(Stage::Open, &path).await?;
-                (vec![held], first, old.and_then(|old| Old::by_hasher(&pool, old, &path)))
+                let old = match old {
+                    Some(old) => Old::by_hasher(&pool, &lease, old, &path).await,
+                    None => None,
+                };
+                (vec![held], first, old)
             }
         };
         let mut stripes = vec![(Arc::clone(&lease), Arc::new(first))];

@@ -8,10 +8,14 @@ use std::sync::{Arc, Mutex, MutexGuard};
 use tokio::task::JoinHandle;
 
 use crate::entry::Meta;
+use crate::fault::Stage;
 use crate::sftp::wire::BoxFuture;
+use crate::sftp::{Attrs, Flight, Pending, Request};
 
 use super::super::{Listing, Result};
 use super::Remote;
+use super::listing::{self, Begun};
+use super::pool::Channel;
 
 /// Answers on their way, each for whoever asks first. The first change that we make to the far end forgets them all.
 #[derive(Default)]
@@ -31,10 +35,10 @@ struct Maps {
 }
 
 /// What is foreseen of one path.
-#[derive(Debug, Clone, Copy)]
-pub struct Look<'a> {
+#[derive(Debug, Clone)]
+pub struct Look {
     /// As it will be asked for, to the byte.
-    pub path: &'a [u8],
+    pub path: Vec<u8>,
     /// What it leads to.
     pub referent: bool,
     /// What it is itself.
@@ -43,24 +47,96 @@ pub struct Look<'a> {
     pub holds: Option<bool>,
 }
 
+impl Look {
+    fn stats(&self) -> impl Iterator<Item = Asked> {
+        let both = [self.referent.then_some(true), self.itself.then_some(false)];
+        both.into_iter().flatten().map(|follow| (self.path.clone(), follow))
+    }
+
+    fn lists(&self) -> impl Iterator<Item = Asked> {
+        self.holds.into_iter().map(|follow| (self.path.clone(), follow))
+    }
+}
+
+/// What was asked with a channel's greeting.
+pub struct Opening {
+    stats: Vec<(Asked, Pending)>,
+    lists: Vec<(Asked, Begun)>,
+}
+
+impl Opening {
+    pub fn ask(flight: &mut Flight<'_>, looks: &[Look]) -> Opening {
+        let stat = |flight: &mut Flight<'_>, (path, follow): &Asked| {
+            flight.submit(&if *follow { Request::Stat { path } } else { Request::Lstat { path } })
+        };
+        let stats = looks.iter().flat_map(Look::stats).map(|key| (key.clone(), stat(flight, &key))).collect();
+        let lists = looks.iter().flat_map(Look::lists).map(|key| (key.clone(), Begun::with(flight, &key.0))).collect();
+        Opening { stats, lists }
+    }
+
+    /// The answers on their way on this channel.
+    pub fn answers(self, channel: &Arc<Channel>) -> FirstWords {
+        let stats = self.stats.into_iter().map(|(key, asked)| {
+            let path = key.0.clone();
+            (key, tokio::spawn(async move { asked.attrs(Stage::List, &path).await }))
+        });
+        let lists = self.lists.into_iter().map(|(key, begun)| {
+            let (channel, (path, follow)) = (channel.clone(), key.clone());
+            let listed = async move {
+                let open = channel.handle().await;
+                listing::finish(&channel, &path, follow, Some(begun), open).await
+            };
+            (key, tokio::spawn(listed))
+        });
+        FirstWords { stats: stats.collect(), lists: lists.collect() }
+    }
+}
+
+/// Answers to what was asked with the first channel's greeting.
+#[derive(Default)]
+pub struct FirstWords {
+    stats: HashMap<Asked, JoinHandle<Result<Option<Attrs>>>>,
+    lists: HashMap<Asked, JoinHandle<Result<Listing>>>,
+}
+
 impl Foresight {
     fn maps(&self) -> MutexGuard<'_, Maps> {
         self.maps.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
     }
 
-    /// Asks now, all at once.
-    pub fn look(remote: &Arc<Remote>, look: Look<'_>) {
+    /// Asks now, all at once, but for what was asked for with the first channel's greeting.
+    pub fn look(remote: &Arc<Remote>, look: &Look) {
         let tree = Arc::new(remote.tree(b""));
-        let path = look.path.to_vec();
+        let pool = remote.living();
+        let early = || pool.as_ref().map(|pool| pool.first_words());
         let mut maps = remote.foresight.maps();
-        for follow in [look.referent.then_some(true), look.itself.then_some(false)].into_iter().flatten() {
-            let (tree, path) = (tree.clone(), path.clone());
-            let key = (path.clone(), follow);
-            maps.stats.insert(key, tokio::spawn(async move { tree.ask_stat(&path, follow).await }));
+        for key in look.stats() {
+            let early = early().and_then(|mut early| early.stats.remove(&key));
+            let (tree, (path, follow)) = (tree.clone(), key.clone());
+            let asked = async move {
+                match early {
+                    Some(early) => match early.await {
+                        Ok(Ok(found)) => tree.told(&path, found),
+                        _ => tree.ask_stat(&path, follow).await,
+                    },
+                    None => tree.ask_stat(&path, follow).await,
+                }
+            };
+            maps.stats.insert(key, tokio::spawn(asked));
         }
-        if let Some(follow) = look.holds {
-            let key = (path.clone(), follow);
-            maps.lists.insert(key, tokio::spawn(async move { tree.ask_list(&path, follow).await }));
+        for key in look.lists() {
+            let early = early().and_then(|mut early| early.lists.remove(&key));
+            let (tree, (path, follow)) = (tree.clone(), key.clone());
+            let asked = async move {
+                match early {
+                    Some(early) => match early.await {
+                        Ok(Ok(listing)) => Ok(listing),
+                        _ => tree.ask_list(&path, follow).await,
+                    },
+                    None => tree.ask_list(&path, follow).await,
+                }
+            };
+            maps.lists.insert(key, tokio::spawn(asked));
         }
         drop(maps);
         remote.foresight.any.store(true, Ordering::Release);

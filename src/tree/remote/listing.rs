@@ -4,12 +4,13 @@ use std::collections::{HashSet, VecDeque};
 use std::sync::Arc;
 
 use futures::future;
+use tokio::sync::OwnedSemaphorePermit;
 
 use crate::entry::{Entry, Kind};
 use crate::fault::{Cause, Fault, Stage};
 use crate::plan::names;
 use crate::sftp::packet::Named;
-use crate::sftp::{Handle, Pending, Request};
+use crate::sftp::{Flight, Handle, Pending, Request};
 
 use super::super::{Listing, Result, join};
 use super::pool::Channel;
@@ -28,21 +29,42 @@ const MOST: usize = 20_000_000;
 const EMPTY: usize = 1000;
 
 pub async fn list(channel: &Arc<Channel>, path: &[u8], follow: bool) -> Result<Listing> {
-    let session = &channel.session;
-    let _open = channel.handle().await;
-    let open = Request::Opendir { path };
-    let foreseen = session.foreseen(|flight| {
-        let (handle, opening) = flight.opens(&open);
+    let open = channel.handle().await;
+    let begun = channel.session.foreseen(|flight| Begun::with(flight, path));
+    finish(channel, path, follow, begun, open).await
+}
+
+/// A listing that was asked for under a handle that is foreseen.
+pub struct Begun {
+    handle: Handle,
+    opening: Pending,
+    asked: VecDeque<Pending>,
+}
+
+impl Begun {
+    pub fn with(flight: &mut Flight<'_>, path: &[u8]) -> Begun {
+        let (handle, opening) = flight.opens(&Request::Opendir { path });
         let asked = (0..AHEAD).map(|_| flight.submit(&Request::Readdir { handle: &handle })).collect();
-        (handle, opening, asked)
-    });
-    let (handle, asked) = match foreseen {
-        Some((foreseen, opening, asked)) => {
+        Begun { handle, opening, asked }
+    }
+}
+
+/// Goes on with it, or begins.
+pub async fn finish(
+    channel: &Arc<Channel>,
+    path: &[u8],
+    follow: bool,
+    begun: Option<Begun>,
+    _open: OwnedSemaphorePermit,
+) -> Result<Listing> {
+    let session = &channel.session;
+    let (handle, asked) = match begun {
+        Some(Begun { handle: foreseen, opening, asked }) => {
             let given = opening.handle(Stage::List, path).await?;
             let asked = if given == foreseen { asked } else { VecDeque::new() };
             (given, asked)
         }
-        None => (session.submit(&open).handle(Stage::List, path).await?, VecDeque::new()),
+        None => (session.submit(&Request::Opendir { path }).handle(Stage::List, path).await?, VecDeque::new()),
     };
     let named = read_all(channel, path, &handle, asked).await;
     // Nothing depends on how a listing is closed: that answer is not waited for.

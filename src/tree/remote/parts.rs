@@ -39,11 +39,18 @@ pub struct Beside {
 
 /// Where the server has no `copy-data`: the far end's hasher ([`crate::verify::copied`]).
 pub struct ByHasher {
-    hasher: RemoteHasher,
+    asks: Asks,
     pool: Arc<Pool>,
     old: Vec<u8>,
     new: Arc<[u8]>,
     turns: Arc<Semaphore>,
+}
+
+/// Whom a hasher is asked by.
+enum Asks {
+    Itself(RemoteHasher),
+    /// By the holder of a shared connection, on this channel.
+    Holder(Arc<Channel>),
 }
 
 impl Old {
@@ -75,10 +82,15 @@ impl Old {
     }
 
     /// The hasher that copies from the file at `old` into the one at `new`, which is there, if one does.
-    pub fn by_hasher(pool: &Arc<Pool>, old: &[u8], new: &Arc<[u8]>) -> Option<Old> {
-        let hasher = pool.hasher_in_the_same_place().filter(|hasher| hasher.copies(old, new))?;
+    pub async fn by_hasher(pool: &Arc<Pool>, channel: &Arc<Channel>, old: &[u8], new: &Arc<[u8]>) -> Option<Old> {
+        let hasher = pool.hasher().await.filter(|hasher| hasher.copies(old, new))?;
+        let asks = match hasher.is_shared() {
+            true if channel.session.extensions.copies => Asks::Holder(channel.clone()),
+            true => return None,
+            false => Asks::Itself(pool.hasher_in_the_same_place()?),
+        };
         let turns = Arc::new(Semaphore::new(TURNS));
-        Some(Old::Hasher(ByHasher { hasher, pool: pool.clone(), old: old.to_vec(), new: new.clone(), turns }))
+        Some(Old::Hasher(ByHasher { asks, pool: pool.clone(), old: old.to_vec(), new: new.clone(), turns }))
     }
 
     /// Whether what is copied is copied on this channel.
@@ -118,14 +130,19 @@ impl Beside {
 impl ByHasher {
     /// Whatever does not become of it is lost, so that nothing goes on with this file: what was asked for may be done yet.
     async fn copy(&self, run: Run, turn: OwnedSemaphorePermit) -> Answer<()> {
-        let asked = self.hasher.copy(&self.old, &self.new, (run.from, run.at, run.len)).await;
+        let run = (run.from, run.at, run.len);
+        let asked: BoxFuture<'static, _> = match &self.asks {
+            Asks::Holder(channel) => Box::pin(crate::share::digest::copy(&channel.session, &self.old, &self.new, run)),
+            Asks::Itself(hasher) => match hasher.copy(&self.old, &self.new, run).await {
+                Ok(asked) => Box::pin(async move { Ok(asked.await) }),
+                Err(why) => Box::pin(std::future::ready(Ok(Err(why)))),
+            },
+        };
         let pool = self.pool.clone();
         Box::pin(async move {
-            let copied = match asked {
-                Ok(asked) => asked.await,
-                Err(why) => Err(why),
-            };
+            let copied = asked.await;
             drop(turn);
+            let copied = copied?;
             let lost = |text: &str| Fault::new(pool.hop(), Stage::Write, Cause::Lost, text);
             copied.map_err(|why| match why {
                 NoHash::Skipped => lost("the hasher could not copy what the old file has"),

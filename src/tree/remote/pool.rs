@@ -17,11 +17,12 @@ use crate::ledger::{Event, Ledger, Purpose, What};
 use crate::sftp::handles::Habit;
 use crate::sftp::session::Peer;
 use crate::sftp::traffic::{Flow, Traffic, counted};
-use crate::sftp::{Extensions, Limits, Request, Session};
+use crate::sftp::{Extensions, Flight, Limits, Request, Session};
 use crate::ssh::hop::BLAME_PATIENCE;
 use crate::verify::ladder::{self, FarEnd};
 use crate::verify::remote::{self, RemoteHasher};
 
+use super::foresight::{FirstWords, Look, Opening};
 use super::link::Link;
 use super::view::View;
 use super::{lanes, listing};
@@ -65,6 +66,8 @@ pub struct Settings {
     pub habit: Arc<Habit>,
     /// Bytes that are known to be pushed before anything was compared: what lanes are opened for while the ends are looked at.
     pub known: u64,
+    /// What is asked with the first channel's greeting: once, for later it is not so any more.
+    pub looks: Arc<Mutex<Vec<Look>>>,
     /// Many others' work, of which only a part is told before it is done: a low rate says nothing of what lanes are worth.
     pub crowd: bool,
 }
@@ -115,6 +118,7 @@ pub struct Pool {
     far: watch::Sender<Option<Far>>,
     /// Where the SFTP server starts, without links: asked before all else, and waited for by nobody.
     starts_at: OnceLock<Vec<u8>>,
+    first_words: Mutex<FirstWords>,
     pub view: View,
     /// The round trip to the first hop, as it was measured where the link does not tell it.
     round_trip: OnceLock<Duration>,
@@ -156,6 +160,7 @@ impl Pool {
             read_budget,
             far: watch::Sender::new(None),
             starts_at: OnceLock::new(),
+            first_words: Mutex::default(),
             view: View::default(),
             round_trip: OnceLock::new(),
             hashing: OnceLock::new(),
@@ -223,13 +228,23 @@ impl Pool {
             traffic: traffic.clone(),
             habit: self.habit.clone(),
         };
-        let session = Session::start(wire, peer, INIT_PATIENCE).await?;
-        let channel = Channel::new(session, self.lane_state(lane));
-        self.channels().push(Arc::new(channel));
+        let looks = std::mem::take(&mut *self.settings.looks.lock().unwrap_or_else(|p| p.into_inner()));
+        let asking = |flight: &mut Flight<'_>| (!looks.is_empty()).then(|| Opening::ask(flight, &looks));
+        let (session, asked) = Session::start_with(wire, peer, INIT_PATIENCE, asking).await?;
+        let channel = Arc::new(Channel::new(session, self.lane_state(lane)));
+        if let Some(opening) = asked.flatten() {
+            *self.first_words() = opening.answers(&channel);
+        }
+        self.channels().push(channel);
         self.opened.send_modify(|opened| *opened += 1);
         let elapsed = started.elapsed();
         ledger.event(Event::ChannelOpened { hop, lane, channel: index, purpose: Purpose::Files, elapsed });
         Ok(())
+    }
+
+    /// The answers to what was asked with the first channel's greeting, until somebody has them.
+    pub(super) fn first_words(&self) -> MutexGuard<'_, FirstWords> {
+        self.first_words.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
     }
 
     /// Starts the far end's script, and with it the hasher, on a channel of its own.

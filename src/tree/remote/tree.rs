@@ -93,7 +93,12 @@ impl RemoteTree {
         let request = if follow { Request::Stat { path } } else { Request::Lstat { path } };
         let request = &request;
         let work = |_, lease: Lease, _| async move { lease.session.submit(request).attrs(Stage::List, path).await };
-        match self.again(work).await? {
+        self.told(path, self.again(work).await?)
+    }
+
+    /// What the server told of a path.
+    pub(super) fn told(&self, path: &[u8], found: Option<Attrs>) -> Result<Option<Meta>> {
+        match found {
             None => Ok(None),
             Some(attrs) => attrs.to_meta().map(Some).ok_or_else(|| {
                 self.fault(Stage::List, Cause::Protocol, path, "the server does not tell the file's type")

@@ -84,6 +84,7 @@ async fn pool(most: usize, connections: usize) -> (Arc<Pool>, Arc<Memory>, Arc<L
         connections,
         identity: false,
         traffic: Arc::default(),
+        looks: Arc::default(),
         habit: Arc::default(),
         known: 0,
         crowd: false,
