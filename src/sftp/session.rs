@@ -529,13 +529,15 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn openssh_is_asked_for_its_limits_with_the_greeting() {
+    async fn openssh_is_asked_for_its_limits_and_what_else_there_is_to_ask_with_the_greeting() {
         let (near, mut far) = wire::pair(8);
         let server = tokio::spawn(async move {
             let first = far.rx.recv().await.unwrap().unwrap();
             let (init, asked) = first.split_at(9);
             assert_eq!(init, &packet::init()[..]);
-            assert!(asked.ends_with(b"limits@openssh.com"), "{asked:?}");
+            // And the question that was given: LSTAT, request 5.
+            let question = [0, 0, 0, 10, 7, 0, 0, 0, 5, 0, 0, 0, 1, b'x'];
+            assert!(asked.ends_with(&[&b"limits@openssh.com"[..], &question].concat()), "{asked:?}");
             // VERSION with the extension; a directory that was opened twice and closed; and the answer to request 4.
             let name = b"limits@openssh.com";
             let mut out = vec![0, 0, 0, 5 + 4 + 18 + 4 + 1, 2, 0, 0, 0, 3, 0, 0, 0, 18];
@@ -549,11 +551,15 @@ mod tests {
             for value in [262_144u64, 261_120, 1000, 99] {
                 out.extend_from_slice(&value.to_be_bytes());
             }
+            // There is no such thing.
+            out.extend_from_slice(&[0, 0, 0, 17, 101, 0, 0, 0, 5, 0, 0, 0, 2, 0, 0, 0, 0, 0, 0, 0, 0]);
             far.tx.send(Bytes::from(out)).await.unwrap();
             far
         });
         let openssh = Peer { openssh: true, ..peer() };
-        let session = Session::start(near, openssh, Duration::from_secs(5)).await.unwrap();
+        let ask = |flight: &mut Flight<'_>| flight.submit(&Request::Lstat { path: b"x" });
+        let (session, asked) = Session::start_with(near, openssh, Duration::from_secs(5), ask).await.unwrap();
+        assert_eq!(asked.unwrap().attrs(Stage::List, b"x").await.unwrap(), None);
         assert_eq!(session.limits, Limits { read: 261_120, write: 1000, handles: Some(99) });
         assert_eq!(session.outstanding(), 0);
         assert!(session.foresees(), "the same handle was given twice");
@@ -564,7 +570,9 @@ mod tests {
     async fn everyone_who_waits_learns_that_the_channel_died() {
         let (near, mut far) = wire::pair(8);
         far.tx.send(Bytes::from_static(VERSION)).await.unwrap();
-        let session = Session::start(near, peer(), Duration::from_secs(5)).await.unwrap();
+        let ask = |flight: &mut Flight<'_>| flight.submit(&Request::Lstat { path: b"x" });
+        let (session, asked) = Session::start_with(near, peer(), Duration::from_secs(5), ask).await.unwrap();
+        assert!(asked.is_none(), "nobody but OpenSSH is asked before it has greeted");
         let first = session.submit(&Request::Lstat { path: b"a" });
         let second = session.submit(&Request::Lstat { path: b"b" });
         drop(far);

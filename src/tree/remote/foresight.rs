@@ -8,7 +8,7 @@ use std::sync::{Arc, Mutex, MutexGuard};
 use tokio::task::JoinHandle;
 
 use crate::entry::Meta;
-use crate::fault::Stage;
+use crate::fault::{Cause, Fault, Stage};
 use crate::sftp::wire::BoxFuture;
 use crate::sftp::{Attrs, Flight, Pending, Request};
 
@@ -92,6 +92,12 @@ impl Opening {
     }
 }
 
+/// The server's own answer; none if the channel was lost, and it is to be asked again.
+async fn answered<T>(asked: JoinHandle<Result<T>>) -> Option<Result<T>> {
+    let lost = |fault: &Fault| matches!(fault.cause, Cause::Lost | Cause::Cancelled | Cause::Timeout);
+    asked.await.ok().filter(|answer| !answer.as_ref().is_err_and(lost))
+}
+
 /// Answers to what was asked with the first channel's greeting.
 #[derive(Default)]
 pub struct FirstWords {
@@ -115,9 +121,9 @@ impl Foresight {
             let (tree, (path, follow)) = (tree.clone(), key.clone());
             let asked = async move {
                 match early {
-                    Some(early) => match early.await {
-                        Ok(Ok(found)) => tree.told(&path, found),
-                        _ => tree.ask_stat(&path, follow).await,
+                    Some(early) => match answered(early).await {
+                        Some(found) => tree.told(&path, found?),
+                        None => tree.ask_stat(&path, follow).await,
                     },
                     None => tree.ask_stat(&path, follow).await,
                 }
@@ -129,9 +135,9 @@ impl Foresight {
             let (tree, (path, follow)) = (tree.clone(), key.clone());
             let asked = async move {
                 match early {
-                    Some(early) => match early.await {
-                        Ok(Ok(listing)) => Ok(listing),
-                        _ => tree.ask_list(&path, follow).await,
+                    Some(early) => match answered(early).await {
+                        Some(listing) => listing,
+                        None => tree.ask_list(&path, follow).await,
                     },
                     None => tree.ask_list(&path, follow).await,
                 }

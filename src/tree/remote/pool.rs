@@ -260,20 +260,20 @@ impl Pool {
         let started = Instant::now();
         let index = self.next_index.fetch_add(1, Ordering::Relaxed);
         let script = if *hashing { ladder::SCRIPT } else { ladder::SCRIPT_WITHOUT_HASHER };
-        let introduced = async {
-            let wire = self.link.exec(script.as_bytes()).await?;
-            remote::start(counted(wire, traffic), hop.clone()).await
-        };
-        let far = match introduced.await {
-            Ok(found) => {
+        let far = match self.link.exec(script.as_bytes()).await {
+            Ok(wire) => {
                 // One that only tells who we are ends at once: it is none of the channels that are kept.
                 if *hashing {
                     let (lane, purpose, elapsed) = (0, Purpose::Hashing, started.elapsed());
                     let _ = self.hashing.set(index);
                     ledger.event(Event::ChannelOpened { hop, lane, channel: index, purpose, elapsed });
                 }
-                Far { end: found.far, hasher: found.hasher }
+                remote::start(counted(wire, traffic), hop.clone()).await
             }
+            Err(fault) => Err(fault),
+        };
+        let far = match far {
+            Ok(found) => Far { end: found.far, hasher: found.hasher },
             Err(fault) => {
                 tracing::debug!(%fault, "no hasher at the far end");
                 match fault.cause {
