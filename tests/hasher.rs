@@ -188,6 +188,12 @@ async fn copies(hasher: &RemoteHasher, dir: &Path) {
     assert_eq!(copy(&gone, &new, (0, 0, 1)).await, Err(NoHash::Skipped));
     assert_eq!(copy(&old, &gone, (0, 0, 1)).await, Err(NoHash::Skipped));
     assert!(!gone.exists());
+    let link = dir.join("link to what was copied");
+    std::os::unix::fs::symlink(&new, &link).unwrap();
+    let before = std::fs::read(&new).unwrap();
+    assert_eq!(copy(&old, &link, (7, 0, 100)).await, Err(NoHash::Skipped));
+    assert!(std::fs::read(&new).unwrap() == before, "it leads elsewhere");
+    std::fs::remove_file(&link).unwrap();
     assert_eq!(copy(&dir.join("two\nlines"), &new, (0, 0, 1)).await, Err(NoHash::Skipped));
 }
 

@@ -3,7 +3,7 @@
 //!
 //! A hasher that answers each name as it comes ([`super::ladder::Rung::tells_parts`]) is asked with a name in front of which stands
 //! `pFROM AT LEN N ` (numbers decimal; N: the bytes of the old file's name), with the new file's behind it; no other name begins so, for all begin
-//! with `/` or `./`. It writes LEN bytes that the old file has at FROM into the new one, which must be there, at AT, and answers with a line of
+//! with `/` or `./`. It writes LEN bytes that the old file has at FROM into the new one, which must be there and no link, at AT, and answers with a line of
 //! [`DONE`] and the whole question, or as it would about a name of which it knows no hash: then some of them may be written.
 //!
 //! Nothing rests on it: the new file is proven as any other, by the same hasher, which does what it is asked in order.

@@ -109,7 +109,7 @@ pub const SCRIPT: &str = concat!(
     r" if t+1: os.utime(f,(l,t))\n",
     r" os.rename(p,p[:p.rindex(bytes([47]))+1]+y)\n return a+bytes([32,43])\n",
     // Bytes of an old file for a new one (`verify::copied`).
-    r"def lay(f,q,a,t,z):\n g=os.open(q,os.O_WRONLY)\n try:\n  while z:\n",
+    r"def lay(f,q,a,t,z):\n g=os.open(q,os.O_WRONLY|os.O_NOFOLLOW)\n try:\n  while z:\n",
     r"   try: k=os.copy_file_range(f,g,z,a,t)\n",
     r"   except (OSError,AttributeError): os.lseek(g,t,0);k=os.sendfile(g,f,a,z)\n",
     r"   if k<1: raise OSError\n   a+=k;t+=k;z-=k\n",

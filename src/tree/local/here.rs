@@ -86,7 +86,11 @@ impl Disk for Here {
         let open = |path, flags| -> io::Result<File> {
             Ok(File::from(fs::open(OsStr::from_bytes(path), flags | OFlags::CLOEXEC, Mode::empty())?))
         };
-        let (old, new) = (open(copying.old, OFlags::RDONLY | OFlags::NONBLOCK)?, open(copying.new, OFlags::WRONLY)?);
+        let (old, new) = (
+            open(copying.old, OFlags::RDONLY | OFlags::NONBLOCK)?,
+            // It is a file that was made just now: whoever has put a link in its place leads elsewhere.
+            open(copying.new, OFlags::WRONLY | OFlags::NOFOLLOW)?,
+        );
         let mut buffer = vec![0; COPIED];
         let mut done = 0;
         while done < copying.len {
