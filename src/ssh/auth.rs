@@ -278,7 +278,9 @@ impl<H: Handler, L: Fn() -> Option<Fault>> Login<'_, H, L> {
             // Before it is known: the server may hang up on it.
             self.note(&label);
             let step = match self.sign(&identity, hash, agent.as_mut(), alone).await {
-                Some((request, begins)) => Ok(self.send_signed(request, begins).await?),
+                Some(Ok((request, begins))) => Ok(self.send_signed(request, begins).await?),
+                // Who has declined once is not asked again.
+                Some(Err(reason)) => Err(reason),
                 None => self.offer(&identity, hash, agent.as_mut()).await?,
             };
             match step {
@@ -314,18 +316,20 @@ impl<H: Handler, L: Fn() -> Option<Fault>> Login<'_, H, L> {
     }
 
     /// A request with its signature, and where in it what is sent begins; `None` where the server is to be asked first whether it takes the
-    /// key. `alone`: there is no other.
+    /// key. `alone`: there is no other. The error says why the agent did not sign.
     async fn sign(
         &self,
         identity: &Identity,
         hash: Option<HashAlg>,
         agent: Option<&mut Agent>,
         alone: bool,
-    ) -> Option<(Vec<u8>, usize)> {
+    ) -> Option<Result<(Vec<u8>, usize), String>> {
         let session = self.handle.agent_session_binding()?.session_id();
         let (data, begins) = signed::to_sign(session, &self.hop.user, identity, hash).ok()?;
         let signed = match (&identity.holder, agent) {
-            (Holder::File(path), _) => FileSigner { path, hop: self.hop, prompt: self.prompt }.sign(hash, data).await,
+            (Holder::File(path), _) => {
+                Ok(FileSigner { path, hop: self.hop, prompt: self.prompt }.sign(hash, data).await?)
+            }
             // The agent may ask a person each time, or a token to be touched.
             (Holder::Agent, Some(agent)) if alone && !identity.is_in_token() => {
                 let key = match &identity.certificate {
@@ -334,11 +338,11 @@ impl<H: Handler, L: Fn() -> Option<Fault>> Login<'_, H, L> {
                     }
                     None => identity.key.clone().into(),
                 };
-                agent.auth_sign(&key, hash, data).await.ok()
+                agent.auth_sign(&key, hash, data).await.map_err(|error| format!("the agent does not sign: {error}"))
             }
-            (Holder::Agent, _) => None,
+            (Holder::Agent, _) => return None,
         };
-        signed.map(|signed| (signed, begins))
+        Some(signed.map(|signed| (signed, begins)))
     }
 
     async fn send_signed(&mut self, mut request: Vec<u8>, begins: usize) -> Result<Step, Fault> {
