@@ -9,6 +9,7 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
+use rustix::net::SendFlags;
 use tokio::io::{AsyncRead, AsyncWrite, BufReader, ReadBuf};
 use tokio::net::{TcpSocket, TcpStream};
 use tokio::process::{Child, ChildStdin, ChildStdout, Command};
@@ -101,7 +102,8 @@ pub async fn connect(hop: &Hop, patience: Option<Duration>) -> Result<Reached, F
                     Some(distance) => distance,
                     None => through_a_relay(&stream).await.unwrap_or(round_trip),
                 };
-                let stream = Box::new(BufReader::with_capacity(READ_BUFFER, Tcp(stream)));
+                let tcp = Tcp { stream, far: distance.is_some(), full: None };
+                let stream = Box::new(BufReader::with_capacity(READ_BUFFER, tcp));
                 return Ok(Reached { stream, round_trip, distance });
             }
             Ok(Err(e)) => last = failed(Cause::Unreachable, format!("cannot connect to {address}: {e}")),
@@ -164,17 +166,49 @@ fn banner(_: &TcpStream) -> Option<Duration> {
     None
 }
 
-/// A TCP stream that acknowledges at once. The kernel delays an ACK by up to 40 ms once it thinks the exchange is
+/// A TCP stream that acknowledges at once, and whose send buffer is kept full.
+///
+/// The kernel delays an ACK by up to 40 ms once it thinks the exchange is
 /// interactive, and falls back to that after each receive; on a jump that stalls the *head's* Nagle, for as long, at every
 /// small exchange of the handshakes behind it.
-struct Tcp(TcpStream);
+///
+/// It calls a socket writable again when a third of its send buffer is free (`sk_stream_is_writeable`), though it takes what there is
+/// room for sooner. What lies in this buffer is what is under way, tcp_wmem's 4 MiB at most: on a long path that third is a
+/// quarter of what a connection carries (measured, see docs/performance.md). So it is offered more every [`TOP_UP`].
+struct Tcp {
+    stream: TcpStream,
+    far: bool,
+    /// Since it took nothing more: until it is offered more unasked.
+    full: Option<Pin<Box<Sleep>>>,
+}
+
+/// Much shorter than the round trips for which it matters, and long enough that what was acknowledged meanwhile is worth a call.
+const TOP_UP: Duration = Duration::from_millis(2);
+
+impl Tcp {
+    /// Whether the buffer takes more than the kernel says, once it has been full for a while.
+    fn top_up(&mut self, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
+        let full = self.full.get_or_insert_with(|| Box::pin(tokio::time::sleep(TOP_UP)));
+        loop {
+            std::task::ready!(full.as_mut().poll(cx));
+            match rustix::net::send(&self.stream, buf, SendFlags::DONTWAIT) {
+                Err(rustix::io::Errno::AGAIN) => full.as_mut().reset(tokio::time::Instant::now() + TOP_UP),
+                Err(rustix::io::Errno::INTR) => {}
+                sent => {
+                    self.full = None;
+                    return Poll::Ready(sent.map_err(io::Error::from));
+                }
+            }
+        }
+    }
+}
 
 impl AsyncRead for Tcp {
     fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
-        let ready = Pin::new(&mut self.0).poll_read(cx, buf);
+        let ready = Pin::new(&mut self.stream).poll_read(cx, buf);
         if ready.is_ready() {
             #[cfg(target_os = "linux")]
-            let _ = rustix::net::sockopt::set_tcp_quickack(&self.0, true);
+            let _ = rustix::net::sockopt::set_tcp_quickack(&self.stream, true);
         }
         ready
     }
@@ -182,13 +216,18 @@ impl AsyncRead for Tcp {
 
 impl AsyncWrite for Tcp {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.0).poll_write(cx, buf)
+        let written = Pin::new(&mut self.stream).poll_write(cx, buf);
+        if written.is_pending() && self.far {
+            return self.top_up(cx, buf);
+        }
+        self.full = None;
+        written
     }
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.0).poll_flush(cx)
+        Pin::new(&mut self.stream).poll_flush(cx)
     }
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.0).poll_shutdown(cx)
+        Pin::new(&mut self.stream).poll_shutdown(cx)
     }
 }
 
@@ -329,6 +368,8 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Watched<S> {
 
 #[cfg(all(test, target_os = "linux"))]
 mod tests {
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+
     use super::*;
 
     #[tokio::test]
@@ -341,6 +382,25 @@ mod tests {
         assert!(took > Duration::ZERO && took <= started.elapsed(), "{took:?}");
     }
 
+    /// The peer takes a twentieth of what is under way: too little for the kernel to call the stream writable.
+    #[tokio::test]
+    async fn a_full_stream_to_afar_takes_what_the_kernel_has_room_for() {
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let stream = dial(listener.local_addr().unwrap(), None).await.unwrap();
+        let (mut peer, _) = listener.accept().await.unwrap();
+        let mut tcp = Tcp { stream, far: true, full: None };
+        let data = vec![7; 1 << 16];
+        let mut under_way = 0;
+        // As often as the kernel makes its buffers larger; then it takes nothing more until the peer does.
+        while let Ok(taken) = tokio::time::timeout(Duration::from_millis(200), tcp.write(&data)).await {
+            under_way += taken.unwrap();
+        }
+        let mut taken = vec![0; under_way / 20];
+        peer.read_exact(&mut taken).await.unwrap();
+        let more = tokio::time::timeout(Duration::from_secs(20), tcp.write(&data)).await;
+        assert!(more.expect("it takes more").unwrap() > 0);
+    }
+
     /// On a loaded host we may be let run long after it came.
     #[tokio::test]
     async fn a_banner_that_was_there_before_we_looked_tells_the_distance() {
@@ -349,7 +409,7 @@ mod tests {
         let (mut server, _) = listener.accept().await.unwrap();
         let delay = 4 * PROMPT;
         tokio::time::sleep(delay).await;
-        tokio::io::AsyncWriteExt::write_all(&mut server, b"SSH-2.0-late\r\n").await.unwrap();
+        server.write_all(b"SSH-2.0-late\r\n").await.unwrap();
         stream.readable().await.unwrap();
         // As coarse as the kernel's ticks, of which there are a hundred a second at least.
         let took = through_a_relay(&stream).await.unwrap();
