@@ -194,7 +194,7 @@ pub struct Found {
     pub hasher: Option<RemoteHasher>,
 }
 
-/// Reads the introduction from a channel that runs [`ladder::SCRIPT`], and takes the hasher into use.
+/// Reads the introduction from a channel that runs [`ladder::script`], and takes the hasher into use.
 ///
 /// # Errors
 /// [`Stage::Hash`]: what speaks there is not the script, or says nothing. The channel is given up.

@@ -259,7 +259,7 @@ impl Pool {
         }
         let started = Instant::now();
         let index = self.next_index.fetch_add(1, Ordering::Relaxed);
-        let script = if *hashing { ladder::SCRIPT } else { ladder::SCRIPT_WITHOUT_HASHER };
+        let script = if *hashing { ladder::script() } else { ladder::SCRIPT_WITHOUT_HASHER };
         let far = match self.link.exec(script.as_bytes()).await {
             Ok(wire) => {
                 // One that only tells who we are ends at once: it is none of the channels that are kept.
