@@ -213,6 +213,7 @@ pub fn hop(named: &str, settings: &Settings, defaults: &Settings, local: &Local)
             .configured("pubkeyacceptedalgorithms", defaults)
             .or_else(|| settings.configured("pubkeyacceptedkeytypes", defaults)),
         compression: settings.yes("compression", false),
+        runs_commands: settings.all("sessiontype").next() != Some("none"),
         connect_timeout: settings.seconds("connecttimeout"),
         server_alive_interval: settings.seconds("serveraliveinterval"),
         server_alive_count_max: settings.number("serveralivecountmax").map_or(3, clamp),

@@ -12,6 +12,7 @@ use crate::fault::{Cause, Fault, Stage};
 use crate::ledger::{Event, HopFacts, Ledger, TextKind};
 
 use super::ahead::Wanted;
+use super::awake;
 use super::fate::Fate;
 use super::hop::{self, HopSession, Windows};
 use super::prompt::Prompt;
@@ -118,6 +119,10 @@ impl Connection {
                 pace.logged_in(index, false, &context.prompt);
                 pace.may(index + 1).await?;
                 (stream, spent) = connection.tunnel(index + 1).await?;
+                let jump = &connection.jumps[index];
+                if awake::is_worth_it(jump) {
+                    awake::wake(jump);
+                }
             }
             let session = connection.hop(last, stream, spent, Some(number), true).await?;
             pace.logged_in(last, true, &context.prompt);
@@ -229,7 +234,10 @@ impl Connection {
         let hop = &self.route.hops[index];
         let first = match self.route.hops.get(index + 1) {
             _ if !ahead => Vec::new(),
-            Some(next) => vec![Wanted::Tunnel(next.host.clone(), next.port)],
+            Some(next) => {
+                let woken = awake::may_be(hop, self.windows).then_some(Wanted::Session);
+                std::iter::once(Wanted::Tunnel(next.host.clone(), next.port)).chain(woken).collect()
+            }
             None if lane == Some(0) => vec![Wanted::Session; self.context.sessions],
             None => vec![Wanted::Session],
         };

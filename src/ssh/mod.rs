@@ -13,6 +13,7 @@
 
 pub mod ahead;
 pub mod auth;
+mod awake;
 pub mod channel;
 pub mod config;
 pub mod config_file;

@@ -79,6 +79,8 @@ pub struct Hop {
     pub ca_signature_algorithms: Option<Vec<String>>,
     pub pubkey_accepted_algorithms: Option<Vec<String>>,
     pub compression: bool,
+    /// `SessionType`: whether anything may be run here that was not asked for.
+    pub runs_commands: bool,
     pub connect_timeout: Option<Duration>,
     /// `None`: no keepalives asked for.
     pub server_alive_interval: Option<Duration>,
@@ -155,6 +157,7 @@ impl Hop {
             ca_signature_algorithms: None,
             pubkey_accepted_algorithms: None,
             compression: false,
+            runs_commands: true,
             connect_timeout: None,
             server_alive_interval: None,
             server_alive_count_max: 3,

@@ -389,3 +389,28 @@ fn what_is_deleted_becomes_backups_beside_itself_together() -> Tried {
     let ends = [near, target.bed.operand("there/")];
     target.asks(21, &args(&["-ab", "--suffix=.old", "--delete", "--verify=off", "--channels=1"], ends))
 }
+
+/// Else its small packets would wait for each other (`ssh::awake`).
+#[test]
+fn a_far_head_is_asked_to_run_something_once_and_a_near_one_nothing() -> Tried {
+    use std::sync::atomic::Ordering::Relaxed;
+
+    let far = Some(Line { delay: Duration::from_millis(40), rate: None });
+    for (line, sessions, config, asked, refused) in [
+        (far, 1, "", 1, 0),
+        (None, 1, "", 0, 0),
+        // It offers no sessions, or none are wanted there.
+        (far, 0, "", 0, 1),
+        (far, 1, "Host head\n  SessionType none\n", 0, 0),
+    ] {
+        let bed = Embedded::with(|head| head.max_sessions = sessions, |_| {}, line)?;
+        let hosts = fs::read_to_string(bed.ssh_config())?;
+        fs::write(bed.ssh_config(), format!("{config}{hosts}"))?;
+        file(&bed.client().dir().join("file"))?;
+        let ran = over(&bed, &args(&["-a"], ["file".to_owned(), bed.operand("file")])).run()?.well()?;
+        assert_eq!((ran.report.drops(), ran.report.count("refused")), (0, 0), "{}", ran.said());
+        let head = bed.head_server().stats();
+        assert_eq!((head.commands.load(Relaxed), head.refused_sessions.load(Relaxed)), (asked, refused), "{config}");
+    }
+    Ok(())
+}

@@ -143,6 +143,13 @@ fn newlines(data: &[u8]) -> u64 {
     data.iter().filter(|byte| **byte == b'\n').count() as u64
 }
 
+/// Where so many lines end, if they do.
+fn behind_lines(data: &[u8], lines: u64) -> Option<usize> {
+    let Some(before) = usize::try_from(lines).ok()?.checked_sub(1) else { return Some(0) };
+    let mut ends = data.iter().enumerate().filter(|(_, byte)| **byte == b'\n');
+    ends.nth(before).map(|(at, _)| at + 1)
+}
+
 async fn copy(
     from: Option<impl AsyncRead + Unpin>,
     to: &ChannelWriteHalf<Msg>,
@@ -173,13 +180,16 @@ async fn copy(
                 }
             }
             Spoiling::Garble(lines, strike) => {
-                *lines = lines.saturating_sub(newlines(&buffer));
-                if *lines == 0
+                // There and nowhere else: behind all that is asked for it would do no harm.
+                if let Some(at) = behind_lines(&buffer, *lines)
                     && let Some(strike) = strike.take()
                 {
                     strike.struck();
+                    let rest = buffer.split_off(at);
                     buffer.extend_from_slice(b"this is no hash\n");
+                    buffer.unsplit(rest);
                 }
+                *lines = lines.saturating_sub(newlines(&buffer));
             }
         }
         let data: Bytes = buffer.freeze();
