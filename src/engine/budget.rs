@@ -25,9 +25,44 @@ const SOON: Duration = Duration::from_millis(100);
 /// Files of ours that are searched at once for what another one has ([`super::delta`]); some 3 MiB each.
 const SEARCHES: usize = 4;
 
+/// The turns of files that are searched, and the rooms that searches had: made anew for each, a megabyte costs more to be cleared by the
+/// kernel than to be searched.
+pub struct Searches {
+    turns: Arc<Semaphore>,
+    rooms: Mutex<Vec<Vec<u8>>>,
+}
+
+impl Searches {
+    fn new() -> Searches {
+        Searches { turns: Arc::new(Semaphore::new(SEARCHES)), rooms: Mutex::default() }
+    }
+
+    /// Waits until another file may be searched.
+    pub async fn turn(&self) -> OwnedSemaphorePermit {
+        hold(&self.turns, 1).await
+    }
+
+    /// A room that a search had; a new one otherwise.
+    pub fn room(&self) -> Vec<u8> {
+        self.rooms().pop().unwrap_or_default()
+    }
+
+    /// Keeps a room for the next search.
+    pub fn give_back(&self, room: Vec<u8>) {
+        let mut rooms = self.rooms();
+        if room.capacity() > 0 && rooms.len() < SEARCHES {
+            rooms.push(room);
+        }
+    }
+
+    fn rooms(&self) -> std::sync::MutexGuard<'_, Vec<Vec<u8>>> {
+        self.rooms.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
+    }
+}
+
 /// Shared by everything that holds data or works on files.
 pub struct Budget {
-    searches: Arc<Semaphore>,
+    searches: Arc<Searches>,
     large: Arc<Semaphore>,
     bytes: Arc<Semaphore>,
     files: Arc<Semaphore>,
@@ -42,7 +77,7 @@ impl Budget {
     /// `bwlimit` in bytes per second.
     pub fn new(bwlimit: Option<u64>) -> Budget {
         Budget {
-            searches: Arc::new(Semaphore::new(SEARCHES)),
+            searches: Arc::new(Searches::new()),
             large: Arc::new(Semaphore::new(LARGE)),
             bytes: Arc::new(Semaphore::new(BYTES)),
             files: Arc::new(Semaphore::new(FILES)),
@@ -66,8 +101,8 @@ impl Budget {
         hold(&self.large, size.min(LARGE_SHARE) as usize).await
     }
 
-    /// A permit for each file that may be searched now.
-    pub fn searches(&self) -> Arc<Semaphore> {
+    /// The turns of files that are searched.
+    pub fn searches(&self) -> Arc<Searches> {
         self.searches.clone()
     }
 

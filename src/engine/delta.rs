@@ -146,7 +146,7 @@ impl Delta {
             last: 0,
             matched: 0,
             luck: run.luck.clone(),
-            turns: run.budget.searches(),
+            searches: run.budget.searches(),
             tells,
             hasher: (!run.pull && new <= SPAN).then(|| Hasher::new(algorithm)),
             tells_hash,

@@ -88,9 +88,19 @@ pub struct Search {
 }
 
 impl Search {
-    /// Makes room for so many bytes, which then need not be made as they come.
-    pub fn make_room(&mut self, bytes: u64) {
+    /// Makes room for so many bytes, which then need not be made as they come: in `room`, which another search had, if there was none.
+    pub fn make_room(&mut self, bytes: u64, room: impl FnOnce() -> Vec<u8>) {
+        if self.bytes.capacity() == 0 {
+            self.bytes = room();
+        }
         self.bytes.reserve((bytes as usize).saturating_sub(self.bytes.len()));
+    }
+
+    /// The search is over: its room, empty, for another one.
+    pub fn into_room(self) -> Vec<u8> {
+        let mut room = self.bytes;
+        room.clear();
+        room
     }
 
     /// All before was searched.

@@ -92,6 +92,10 @@ impl Gmac {
             self.add(block);
             data = rest;
         }
+        if !data.is_empty() && self.block.capacity() == 0 && self.blocks > 0 {
+            // It will be filled.
+            self.block.reserve_exact(BLOCK);
+        }
         self.block.extend_from_slice(data);
     }
 

@@ -407,7 +407,7 @@ fn a_far_head_is_asked_to_run_something_once_and_a_near_one_nothing() -> Tried {
         let hosts = fs::read_to_string(bed.ssh_config())?;
         fs::write(bed.ssh_config(), format!("{config}{hosts}"))?;
         file(&bed.client().dir().join("file"))?;
-        let ran = over(&bed, &args(&["-a"], ["file".to_owned(), bed.operand("file")])).run()?.well()?;
+        let ran = over(&bed, args(&["-a"], ["file".to_owned(), bed.operand("file")])).run()?.well()?;
         assert_eq!((ran.report.drops(), ran.report.count("refused")), (0, 0), "{}", ran.said());
         let head = bed.head_server().stats();
         assert_eq!((head.commands.load(Relaxed), head.refused_sessions.load(Relaxed)), (asked, refused), "{config}");

@@ -4,9 +4,10 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 
 use futures::future;
-use tokio::sync::{Semaphore, mpsc, oneshot};
+use tokio::sync::{mpsc, oneshot};
 
 use crate::blocking;
+use crate::engine::budget::Searches;
 use crate::fault::{Cause, Fault, Stage};
 use crate::plan::delta::{Case, Layout, Luck, Segment, is_enough};
 use crate::plan::search::{Blocks, Found, Search};
@@ -48,7 +49,7 @@ pub(super) struct Finder {
     /// Bytes that were found.
     pub(super) matched: u64,
     pub(super) luck: Arc<Luck>,
-    pub(super) turns: Arc<Semaphore>,
+    pub(super) searches: Arc<Searches>,
     pub(super) tells: mpsc::Sender<Vec<Segment>>,
     /// Of ours, if it is to be made by the way.
     pub(super) hasher: Option<Hasher>,
@@ -68,7 +69,9 @@ impl Finder {
         if let Err(fault) = searched {
             tracing::debug!(%fault, "the rest is sent whole");
         }
-        self.luck.had(self.search.at(), self.matched);
+        let end = self.search.at();
+        self.searches.give_back(std::mem::take(&mut self.search).into_room());
+        self.luck.had(end, self.matched);
         if self.asking.late {
             self.luck.had_in_vain(SPAN);
         }
@@ -90,7 +93,8 @@ impl Finder {
         (self.asking.in_place, self.asking.next) = (false, 0);
         self.asking.asked.clear();
         (self.ours.read, self.ours.ended) = (0, false);
-        (self.search, self.layout) = (Search::default(), Layout::default());
+        self.searches.give_back(std::mem::take(&mut self.search).into_room());
+        self.layout = Layout::default();
         (self.drift, self.last, self.matched) = (0, 0, 0);
     }
 
@@ -110,8 +114,9 @@ impl Finder {
             }
             // Not while the first sums are on their way.
             if turn.is_none() {
-                turn = self.turns.clone().acquire_owned().await.ok();
-                self.search.make_room(self.ours.size.min(STRETCH + self.asking.length));
+                turn = Some(self.searches.turn().await);
+                let searches = &self.searches;
+                self.search.make_room(self.ours.size.min(STRETCH + self.asking.length), || searches.room());
             }
             let stretch = match reading.take() {
                 Some(stretch) => stretch,
