@@ -197,6 +197,28 @@ async fn copies(hasher: &RemoteHasher, dir: &Path) {
     assert_eq!(copy(&dir.join("two\nlines"), &new, (0, 0, 1)).await, Err(NoHash::Skipped));
 }
 
+/// Whatever the login shell is, of those that are here; Debian's csh, which takes the shortest words, is (`tests/needs`).
+#[tokio::test]
+async fn every_login_shell_runs_the_script() {
+    let mut ran = Vec::new();
+    for shell in ["sh", "bash", "bsd-csh", "tcsh", "fish", "zsh", "mksh", "busybox sh"] {
+        let program = shell.split(' ').next().unwrap_or(shell);
+        let is_here = |dir: &str| Path::new(dir).join(program).exists();
+        if !["/bin", "/usr/bin"].into_iter().any(is_here) {
+            continue;
+        }
+        let login = ["sh", "-c", &format!("shift; exec {shell} -c \"$*\""), "here"].map(Into::into).to_vec();
+        let link = CommandConnector { shell: login, user: None, host: "far".to_owned() }.connect().await.unwrap();
+        let wire = link.exec(ladder::script().as_bytes()).await.unwrap();
+        let far = remote::start(wire, "far".into()).await.unwrap_or_else(|fault| panic!("{shell}: {fault}"));
+        assert_eq!(far.far.uid, Some(rustix::process::getuid().as_raw()), "{shell}");
+        let hasher = far.hasher.unwrap_or_else(|| panic!("{shell}: no hasher"));
+        assert!(hasher.digest(b"/etc/passwd", 1).await.is_ok(), "{shell}");
+        ran.push(shell);
+    }
+    assert!(ran.contains(&"sh") && ran.contains(&"bsd-csh"), "{ran:?}");
+}
+
 /// The processes below one.
 fn below(pid: u32) -> Vec<u32> {
     let threads = std::fs::read_dir(format!("/proc/{pid}/task")).into_iter().flatten().flatten();

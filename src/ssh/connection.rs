@@ -234,10 +234,7 @@ impl Connection {
         let hop = &self.route.hops[index];
         let first = match self.route.hops.get(index + 1) {
             _ if !ahead => Vec::new(),
-            Some(next) => {
-                let woken = awake::may_be(hop, self.windows).then_some(Wanted::Session);
-                std::iter::once(Wanted::Tunnel(next.host.clone(), next.port)).chain(woken).collect()
-            }
+            Some(next) => vec![Wanted::Tunnel(next.host.clone(), next.port)],
             None if lane == Some(0) => vec![Wanted::Session; self.context.sessions],
             None => vec![Wanted::Session],
         };

@@ -83,16 +83,12 @@ pub struct HopSession {
 }
 
 impl HopSession {
-    /// Opens a channel, or takes one like it that was asked for with the login.
+    /// Opens a channel, or takes the next of those that were asked for with the login: whoever opens the first ones wants these.
     ///
     /// # Errors
     /// russh's.
     pub async fn open(&self, wanted: Wanted) -> Opened {
-        let ahead = {
-            let mut asked = self.ahead.lock().unwrap_or_else(|p| p.into_inner());
-            let at = asked.iter().position(|ahead| ahead.wanted == wanted);
-            at.and_then(|at| asked.remove(at))
-        };
+        let ahead = self.ahead.lock().unwrap_or_else(|p| p.into_inner()).pop_front();
         if let Some(ahead) = ahead
             && let Some(opened) = ahead.opened().await
         {

@@ -178,21 +178,27 @@ fn banner(_: &TcpStream) -> Option<Duration> {
 struct Tcp {
     stream: TcpStream,
     far: bool,
-    /// Since it took nothing more: until it is offered more unasked.
-    full: Option<Pin<Box<Sleep>>>,
+    /// Since it took nothing more: until it is offered more unasked, and the pause that this is.
+    full: Option<(Pin<Box<Sleep>>, Duration)>,
 }
 
 /// Much shorter than the round trips for which it matters, and long enough that what was acknowledged meanwhile is worth a call.
 const TOP_UP: Duration = Duration::from_millis(2);
 
+/// The longest pause, where nothing is taken: each is twice as long as the one before.
+const TOP_UP_MOST: Duration = Duration::from_millis(32);
+
 impl Tcp {
     /// Whether the buffer takes more than the kernel says, once it has been full for a while.
     fn top_up(&mut self, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
-        let full = self.full.get_or_insert_with(|| Box::pin(tokio::time::sleep(TOP_UP)));
+        let (full, pause) = self.full.get_or_insert_with(|| (Box::pin(tokio::time::sleep(TOP_UP)), TOP_UP));
         loop {
             std::task::ready!(full.as_mut().poll(cx));
             match rustix::net::send(&self.stream, buf, SendFlags::DONTWAIT) {
-                Err(rustix::io::Errno::AGAIN) => full.as_mut().reset(tokio::time::Instant::now() + TOP_UP),
+                Err(rustix::io::Errno::AGAIN) => {
+                    *pause = (*pause * 2).min(TOP_UP_MOST);
+                    full.as_mut().reset(tokio::time::Instant::now() + *pause);
+                }
                 Err(rustix::io::Errno::INTR) => {}
                 sent => {
                     self.full = None;
