@@ -16,7 +16,7 @@ use tokio::sync::oneshot;
 const PATIENCE: Duration = Duration::from_secs(10);
 
 /// The channel that is wanted first.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Wanted {
     Session,
     /// A direct-tcpip channel to a host and its port.
@@ -41,13 +41,19 @@ pub fn bears(banner: &str) -> bool {
 
 /// A channel that was asked for. One that comes after this is gone is closed again.
 #[derive(Debug)]
-pub struct Ahead(oneshot::Receiver<Opened>);
+pub struct Ahead {
+    pub wanted: Wanted,
+    answer: oneshot::Receiver<Opened>,
+}
 
 impl Ahead {
     /// Asks, in this order; the login's request must have been submitted.
     pub fn ask(opener: Opener, wanted: &[Wanted]) -> VecDeque<Ahead> {
-        let (tell, asked): (Vec<_>, _) =
-            wanted.iter().map(|_| oneshot::channel()).map(|(tell, told)| (tell, Ahead(told))).unzip();
+        let asked = wanted.iter().cloned().map(|wanted| {
+            let (tell, answer) = oneshot::channel();
+            (tell, Ahead { wanted, answer })
+        });
+        let (tell, asked): (Vec<_>, _) = asked.unzip();
         let wanted = wanted.to_vec();
         tokio::spawn(async move {
             let one = async |(wanted, tell): (Wanted, oneshot::Sender<Opened>)| {
@@ -63,6 +69,6 @@ impl Ahead {
 
     /// The answer; `None` if there is none.
     pub async fn opened(self) -> Option<Opened> {
-        tokio::time::timeout(PATIENCE, self.0).await.ok()?.ok()
+        tokio::time::timeout(PATIENCE, self.answer).await.ok()?.ok()
     }
 }

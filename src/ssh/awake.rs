@@ -13,6 +13,7 @@ use std::time::Duration;
 
 use super::ahead::{self, Wanted};
 use super::hop::{HopSession, Windows};
+use super::route::Hop;
 
 /// Known to every shell, and done at once.
 const COMMAND: &str = "true";
@@ -20,25 +21,37 @@ const COMMAND: &str = "true";
 /// For the command to end; a shell's start-up files, or a command that is forced, may take their time. Then the channel is closed.
 const PATIENCE: Duration = Duration::from_secs(10);
 
-/// Whether a jump that has logged us in is to be woken: it is far, and its server is one that sleeps.
-pub fn is_worth_it(jump: &HopSession) -> bool {
-    let far = jump.windows.receive > Windows::NEAR;
-    far && jump.hop.runs_commands && jump.fate.banner().is_some_and(|banner| ahead::bears(&banner))
+/// What is noted of a session that OpenSSH does not open (serverloop.c, `server_input_channel_open`). The words for a tunnel that cannot be
+/// made, with the same reason, are others: they say why.
+pub const REFUSED: &str = "open failed (reason 2)";
+
+/// Whether a jump at the end of such a path is woken, if its server is one that sleeps.
+pub fn may_be(jump: &Hop, windows: Windows) -> bool {
+    jump.runs_commands && windows.receive > Windows::NEAR
 }
 
-/// Wakes a jump. To be asked for behind a tunnel that is there: the words for a session that is refused would else be taken for those
-/// for the tunnel.
+/// Whether a jump that has logged us in is to be woken.
+pub fn is_worth_it(jump: &HopSession) -> bool {
+    may_be(&jump.hop, jump.windows) && jump.fate.banner().is_some_and(|banner| ahead::bears(&banner))
+}
+
+/// Wakes a jump, on the session that was asked for with the login or on another one.
 pub fn wake(jump: &Arc<HopSession>) {
-    let (opener, fate) = (jump.handle.opener(), jump.fate.clone());
-    let asleep = fate.clone();
+    let (asked, opener) = (jump.asked_for(&Wanted::Session), jump.handle.opener());
+    let (fate, asleep) = (jump.fate.clone(), jump.fate.clone());
     let running = async move {
-        let mut channel = match Wanted::Session.open(&opener).await {
-            Ok(channel) => channel,
-            Err(russh::Error::ChannelOpenFailure(_)) => {
+        let opened = match asked {
+            Some(asked) => asked.opened().await,
+            None => Some(Wanted::Session.open(&opener).await),
+        };
+        let mut channel = match opened {
+            Some(Ok(channel)) => channel,
+            Some(Err(russh::Error::ChannelOpenFailure(_))) => {
+                // These words are no tunnel's.
                 let said = fate.open_failure().await;
                 return tracing::debug!(hop = %fate.hop, ?said, "runs nothing");
             }
-            Err(_) => return,
+            _ => return,
         };
         if channel.exec(false, COMMAND).await.is_ok() && channel.eof().await.is_ok() {
             let ended = async { while channel.wait().await.is_some() {} };

@@ -234,7 +234,10 @@ impl Connection {
         let hop = &self.route.hops[index];
         let first = match self.route.hops.get(index + 1) {
             _ if !ahead => Vec::new(),
-            Some(next) => vec![Wanted::Tunnel(next.host.clone(), next.port)],
+            Some(next) => {
+                let woken = awake::may_be(hop, self.windows).then_some(Wanted::Session);
+                std::iter::once(Wanted::Tunnel(next.host.clone(), next.port)).chain(woken).collect()
+            }
             None if lane == Some(0) => vec![Wanted::Session; self.context.sessions],
             None => vec![Wanted::Session],
         };
@@ -322,7 +325,13 @@ async fn tunnel_fault(fate: &Fate, host: &str, port: u16, error: &russh::Error) 
             return last_words;
         }
     }
-    let said = fate.open_failure().await.unwrap_or_else(|| error.to_string());
+    let said = loop {
+        match fate.open_failure().await {
+            // Those are for the session that was to wake it.
+            Some(words) if words == awake::REFUSED => {}
+            words => break words.unwrap_or_else(|| error.to_string()),
+        }
+    };
     let cause = match error {
         russh::Error::ChannelOpenFailure(russh::ChannelOpenFailure::AdministrativelyProhibited) => Cause::Denied,
         _ => Cause::Unreachable,

@@ -83,18 +83,24 @@ pub struct HopSession {
 }
 
 impl HopSession {
-    /// Opens a channel, or takes the next of those that were asked for with the login: whoever opens the first ones wants these.
+    /// Opens a channel, or takes one like it that was asked for with the login.
     ///
     /// # Errors
     /// russh's.
     pub async fn open(&self, wanted: Wanted) -> Opened {
-        let ahead = self.ahead.lock().unwrap_or_else(|p| p.into_inner()).pop_front();
-        if let Some(ahead) = ahead
+        if let Some(ahead) = self.asked_for(&wanted)
             && let Some(opened) = ahead.opened().await
         {
             return opened;
         }
         wanted.open(&self.handle.opener()).await
+    }
+
+    /// Takes a channel like this one that was asked for with the login, if there is one left.
+    pub fn asked_for(&self, wanted: &Wanted) -> Option<Ahead> {
+        let mut asked = self.ahead.lock().unwrap_or_else(|p| p.into_inner());
+        let at = asked.iter().position(|ahead| ahead.wanted == *wanted)?;
+        asked.remove(at)
     }
 }
 

@@ -414,3 +414,20 @@ fn a_far_head_is_asked_to_run_something_once_and_a_near_one_nothing() -> Tried {
     }
     Ok(())
 }
+
+/// The words for the session that was to wake it come first.
+#[test]
+fn a_far_head_that_opens_no_sessions_says_why_it_cannot_go_on() -> Tried {
+    let far = Some(Line { delay: Duration::from_millis(40), rate: None });
+    // Closed again: nobody listens there.
+    let nobody = std::net::TcpListener::bind("127.0.0.1:0")?.local_addr()?;
+    let nowhere = |head: &mut hopsync::lab::server::Config| {
+        head.max_sessions = 0;
+        head.routes.iter_mut().for_each(|route| route.to = nobody);
+    };
+    let bed = Embedded::with(nowhere, |_| {}, far)?;
+    file(&bed.client().dir().join("file"))?;
+    let ran = over(&bed, args(&["-a"], ["file".to_owned(), bed.operand("file")])).run()?;
+    assert!(ran.said().contains("refused") && !ran.said().contains("open failed"), "{}", ran.said());
+    Ok(())
+}
