@@ -248,7 +248,9 @@ async fn no_other_hasher_takes_the_place_of_one_that_was_killed() {
         let pids: Vec<_> = started.filter_map(|pid| rustix::process::Pid::from_raw(pid as i32)).collect();
         assert_eq!(pids.len(), 1, "{rung:?}");
         rustix::process::kill_process(pids[0], rustix::process::Signal::KILL).unwrap();
-        assert_eq!(hasher.digest(b"/etc/passwd", 1).await, Err(NoHash::Gone("the hasher has exited".to_owned())));
+        // Whether it is the exit that is seen first, or the pipe that nobody reads.
+        let told = hasher.digest(b"/etc/passwd", 1).await;
+        assert!(matches!(told, Err(NoHash::Gone(_))), "{told:?}");
     }
 }
 
