@@ -174,7 +174,8 @@ fn banner(_: &TcpStream) -> Option<Duration> {
 ///
 /// It calls a socket writable again when a third of its send buffer is free (`sk_stream_is_writeable`), though it takes what there is
 /// room for sooner. What lies in this buffer is what is under way, tcp_wmem's 4 MiB at most: on a long path that third is a
-/// quarter of what a connection carries (measured, see docs/performance.md). So it is offered more every [`TOP_UP`].
+/// quarter of what a connection carries (measured, see docs/performance.md). So it is offered more after [`TOP_UP`], and less often
+/// where it takes nothing.
 struct Tcp {
     stream: TcpStream,
     far: bool,
