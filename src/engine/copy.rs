@@ -247,13 +247,20 @@ pub(super) struct Sent {
     pub digest: Option<Digest>,
     pub size: u64,
     /// Where what lies at the far end was hashed meanwhile. In a place of its own: thousands of small files have none.
-    pub proving: Option<Box<Proving>>,
+    pub meanwhile: Option<Box<Meanwhile>>,
+}
+
+/// A proof for which nobody has to be asked any more for all of a file.
+pub(super) enum Meanwhile {
+    ByParts(Proving),
+    /// The hash of what is pulled, of what was told of it so that an old file might be searched; and who told it.
+    Told(Digest, &'static str),
 }
 
 impl Sent {
     /// What is still to be asked of the far end that this was sent to: for this hash, of so many bytes.
     fn waits(&self, run: &Run) -> Option<(Digest, u64)> {
-        let digest = self.digest.filter(|_| !run.pull && self.size > 0 && self.proving.is_none())?;
+        let digest = self.digest.filter(|_| !run.pull && self.size > 0 && self.meanwhile.is_none())?;
         Some((digest, self.size))
     }
 }
@@ -282,7 +289,7 @@ async fn by_pieces(
     let (sent, there) = if run.pull {
         // What comes is hashed at its source meanwhile.
         let there = async {
-            if waits && proven.await == Ok(AtSource::Parts) {
+            if waits && proven.await == Ok(AtSource::Meanwhile) {
                 return Ok(None);
             }
             Ok(at_source(run, item, meta, number, algorithm).await)
@@ -378,7 +385,7 @@ async fn write(
     }
     trace.bytes = size;
     let digest = stored.or_else(|| algorithm.map(|algorithm| Digest::of(algorithm, &data)));
-    Ok(Sent { digest, size, proving: None })
+    Ok(Sent { digest, size, meanwhile: None })
 }
 
 /// The source must be what it was when it was listed: else what was read may be half of one version and half of another.
@@ -412,12 +419,19 @@ async fn prove(
     there: Option<Hashed>,
     number: u32,
 ) -> Result<Proof, Fault> {
-    let Some(here) = sent.digest else { return Ok(Proof::Sent) };
+    let Some(mut here) = sent.digest else { return Ok(Proof::Sent) };
     if sent.size == 0 {
         return Ok(Proof::By(EMPTY));
     }
-    let proven = match sent.proving {
-        Some(proving) => Box::pin(proving.finish(here)).await?,
+    let proven = match sent.meanwhile.map(|meanwhile| *meanwhile) {
+        Some(Meanwhile::ByParts(proving)) => Box::pin(proving.finish(here)).await?,
+        Some(Meanwhile::Told(told, by)) if told == here => return Ok(Proof::By(by)),
+        // Of the sums one may be wrong that told of nothing else: all is asked once more.
+        Some(Meanwhile::Told(told, _)) => {
+            tracing::debug!(%told, %here, "asked once more");
+            here = dest.digest(temp, sent.size, How::Readback(told.algorithm.in_parts().into())).await?.0;
+            None
+        }
         None => None,
     };
     let (end, there) = match (there, proven) {

@@ -82,6 +82,7 @@ pub struct Delta {
     taken: u64,
     size: u64,
     ours: Arc<dyn Source>,
+    /// Of the new file: of ours, read by the way, or of the far end's, by what it told of its blocks.
     hash: oneshot::Receiver<Digest>,
     finding: AbortHandle,
 }
@@ -149,6 +150,7 @@ impl Delta {
             searches: run.budget.searches(),
             tells,
             hasher: (!run.pull && new <= SPAN).then(|| Hasher::new(algorithm)),
+            told_of_all: None,
             tells_hash,
         };
         let finding = tokio::spawn(finder.run()).abort_handle();
@@ -183,8 +185,8 @@ impl Delta {
         self.ours.clone()
     }
 
-    /// How many bytes are lacking, once that is known; and the hash of the new file, if all of it was read (one that is pushed, and not
-    /// large).
+    /// How many bytes are lacking, once that is known; and the hash of the new file, if it is not large: of one that is pushed, if all of
+    /// it was read; of one that is pulled, if the far end told all of its blocks ([`Algorithm::Blocks`]).
     pub async fn lacking(&mut self) -> (u64, Option<Digest>) {
         while let Some(found) = self.found.recv().await {
             self.ready.extend(found);

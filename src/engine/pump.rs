@@ -10,7 +10,7 @@ use futures::stream::FuturesUnordered;
 use futures::{FutureExt, StreamExt};
 use tokio::sync::{OwnedSemaphorePermit, oneshot};
 
-use super::copy::{Chosen, Sent, To, Trace, unchanged};
+use super::copy::{Chosen, Meanwhile, Sent, To, Trace, unchanged};
 use super::deliver::FileItem;
 use super::delta::{Delta, Over};
 use super::proving::Proving;
@@ -47,8 +47,8 @@ pub struct Begin {
 pub enum AtSource {
     /// Whoever is asked for the whole file.
     Whole,
-    /// It is proven by its parts ([`Proving`]).
-    Parts,
+    /// It is proven by what is asked of it in any case ([`Meanwhile`]).
+    Meanwhile,
 }
 
 /// A piece that is being read.
@@ -113,10 +113,16 @@ pub async fn pump(
         (Some(_), _) if run.pull => Proving::begin_at_source(item, size, algorithm).await,
         _ => Proving::begin(run, (dest, temp), size, &begin, algorithm).await,
     };
+    let told = match (hashed, algorithm) {
+        (Some(told), Some(algorithm)) if run.pull => item.source.tells_parts(algorithm).await.map(|by| (told, by)),
+        _ => None,
+    };
+    let hashed = hashed.filter(|_| !run.pull);
     if let Some(proof) = begin.proof.take() {
-        let _ = proof.send(if proving.is_some() { AtSource::Parts } else { AtSource::Whole });
+        let meanwhile = proving.is_some() || told.is_some();
+        let _ = proof.send(if meanwhile { AtSource::Meanwhile } else { AtSource::Whole });
     }
-    algorithm = proving.as_ref().map(Proving::algorithm).or(algorithm);
+    algorithm = proving.as_ref().map(Proving::algorithm).or(told.map(|(told, _)| told.algorithm)).or(algorithm);
     // What is pulled is hashed as it lies here, anything else as it is read.
     match algorithm {
         Some(algorithm) if run.pull => sink.hash_behind(algorithm),
@@ -231,7 +237,8 @@ pub async fn pump(
         }
         (None, None) => None,
     };
-    Ok(Sent { digest, size, proving: proving.map(Box::new) })
+    let meanwhile = proving.map(Meanwhile::ByParts).or(told.map(|(told, by)| Meanwhile::Told(told, by)));
+    Ok(Sent { digest, size, meanwhile: meanwhile.map(Box::new) })
 }
 
 /// Begins to look for what the destination has, if that may be something.

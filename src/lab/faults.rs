@@ -70,6 +70,8 @@ pub enum Trouble {
     Delay { request: Option<u8>, by: Duration },
     /// SFTP READ: at most this many bytes are returned.
     ShortRead { max: u32 },
+    /// SFTP READ: one byte of what is returned is another one than the file's.
+    CorruptRead,
     /// CLOSE of a file that was written: one byte of it is flipped on the disk before the reply.
     CorruptFile,
     /// copy-data: one byte of what is copied is flipped on the disk before the reply.

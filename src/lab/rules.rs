@@ -23,6 +23,7 @@ Faults, each with a --fault of its own:
   target: shorten read [WHICH] to BYTES
   target: corrupt file [WHICH]                              a bit flipped on the disk, once it is closed
   target: corrupt copy [WHICH]                              the same in what copy-data copies
+  target: corrupt read [WHICH]                              a bit flipped in what READ is answered with
   target: answer hash wrongly [WHICH] [containing TEXT]     the first hash that a command prints
   target: answer hash with garbage [WHICH] [containing TEXT]
   target: kill command [WHICH] after N lines                of its output; a hasher prints a few before its first hash
@@ -221,7 +222,8 @@ impl<'a> Words<'a> {
             "corrupt" => match self.next() {
                 "file" => Ok((self.which()?, Trouble::CorruptFile)),
                 "copy" => Ok((self.which()?, Trouble::CorruptCopy)),
-                other => Err(wanted("file or copy after corrupt", other)),
+                "read" => Ok((self.which()?, Trouble::CorruptRead)),
+                other => Err(wanted("file, copy or read after corrupt", other)),
             },
             "hide" => {
                 self.expect("hashers")?;
@@ -421,6 +423,7 @@ mod tests {
             ("target: shorten read every 3 to 1000", Target, Every(3), Trouble::ShortRead { max: 1000 }),
             ("target: corrupt file every 5", Target, Every(5), Trouble::CorruptFile),
             ("target: corrupt copy 2", Target, Only(2), Trouble::CorruptCopy),
+            ("target: corrupt read 3", Target, Only(3), Trouble::CorruptRead),
             ("target: answer hash wrongly", Target, Always, Trouble::WrongHash { containing: "" }),
             ("target: answer hash wrongly 1 containing a b", Target, Only(1), Trouble::WrongHash { containing: "a b" }),
             ("target: answer hash with garbage 1", Target, Only(1), Trouble::GarbageOutput { containing: "" }),

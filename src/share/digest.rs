@@ -132,7 +132,7 @@ pub fn encode(answer: &Result<Digest, NoHash>) -> Bytes {
     let mut out = BytesMut::new();
     match answer {
         // It is asked for whole files only.
-        Ok(Digest { algorithm: Algorithm::Parts(_), .. }) => out.put_u8(SKIPPED),
+        Ok(Digest { algorithm: Algorithm::Parts(_) | Algorithm::Blocks(..), .. }) => out.put_u8(SKIPPED),
         Ok(digest) => {
             match digest.algorithm {
                 Algorithm::Blake3 => out.put_u8(BLAKE3),
@@ -141,7 +141,7 @@ pub fn encode(answer: &Result<Digest, NoHash>) -> Bytes {
                     out.put_u8(GMAC);
                     out.put_slice(&key);
                 }
-                Algorithm::Parts(_) => {}
+                Algorithm::Parts(_) | Algorithm::Blocks(..) => {}
             }
             out.put_slice(&digest.bytes);
         }

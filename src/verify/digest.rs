@@ -5,6 +5,7 @@ use std::fmt;
 use sha2::Digest as _;
 
 use super::gmac::{Gmac, Key};
+use super::of_blocks::InBlocks;
 use super::parts::InParts;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -15,9 +16,11 @@ pub enum Algorithm {
     Gmac(Key),
     /// BLAKE3 of the hashes of a file's parts ([`super::parts`]), one after the other.
     Parts(OfPart),
+    /// BLAKE3 of the sums of a file's blocks of so many bytes ([`super::of_blocks`]).
+    Blocks(u64, OfPart),
 }
 
-/// How the hash of a part is made.
+/// How the hash of a part, or the sum of a block, is made.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum OfPart {
     Blake3,
@@ -32,7 +35,7 @@ impl Algorithm {
             Algorithm::Blake3 => OfPart::Blake3,
             Algorithm::Sha256 => OfPart::Sha256,
             Algorithm::Gmac(key) => OfPart::Gmac(key),
-            Algorithm::Parts(of) => of,
+            Algorithm::Parts(of) | Algorithm::Blocks(_, of) => of,
         }
     }
 }
@@ -55,6 +58,7 @@ impl fmt::Display for Algorithm {
             Algorithm::Sha256 => write!(f, "sha256"),
             Algorithm::Gmac(key) => write!(f, "gmac-85k-{key}"),
             Algorithm::Parts(of) => write!(f, "blake3-of-1020k-{}", Algorithm::from(*of)),
+            Algorithm::Blocks(length, of) => write!(f, "blake3-of-{}k-{}", length >> 10, Algorithm::from(*of)),
         }
     }
 }
@@ -116,6 +120,7 @@ pub enum Hasher {
     Sha256(Box<sha2::Sha256>),
     Gmac(Box<Gmac>),
     Parts(Box<InParts>),
+    Blocks(Box<InBlocks>),
 }
 
 impl Hasher {
@@ -125,6 +130,7 @@ impl Hasher {
             Algorithm::Sha256 => Hasher::Sha256(Box::new(sha2::Sha256::new())),
             Algorithm::Gmac(key) => Hasher::Gmac(Box::new(Gmac::new(key))),
             Algorithm::Parts(of) => Hasher::Parts(Box::new(InParts::new(of))),
+            Algorithm::Blocks(length, of) => Hasher::Blocks(Box::new(InBlocks::new(length, of))),
         }
     }
 
@@ -136,6 +142,7 @@ impl Hasher {
             Hasher::Sha256(hasher) => hasher.update(data),
             Hasher::Gmac(hasher) => hasher.update(data),
             Hasher::Parts(hasher) => hasher.update(data),
+            Hasher::Blocks(hasher) => hasher.update(data),
         }
     }
 
@@ -145,6 +152,7 @@ impl Hasher {
             Hasher::Sha256(hasher) => Digest { algorithm: Algorithm::Sha256, bytes: hasher.finalize().into() },
             Hasher::Gmac(hasher) => Digest { algorithm: Algorithm::Gmac(hasher.key()), bytes: hasher.finish() },
             Hasher::Parts(hasher) => hasher.finish(),
+            Hasher::Blocks(hasher) => hasher.finish(),
         }
     }
 }

@@ -341,6 +341,20 @@ fn blocks_that_are_not_what_was_told_of_them_are_found_and_the_file_is_sent_whol
     Ok(())
 }
 
+/// What comes of a block is not what its sum is of.
+#[test]
+fn a_block_that_comes_as_another_one_is_found_and_the_file_pulled_whole() -> Tried {
+    let bed = target([(Nth::Only(1), Trouble::CorruptRead)])?;
+    scene_of(&bed, Way::Pull, ONE_BYTE)?;
+    let ran = go_of(&bed, Way::Pull, &[DELTA])?;
+    assert_eq!(bed.target_server().faults().fired(0), 1);
+    let row = ran.report.trouble(TARGET, "hash", "mismatch").ok_or_else(|| ran.said())?;
+    assert_eq!((row["dropped-attempts"].as_u64(), row["files-failed"].as_u64()), (Some(1), Some(0)));
+    assert_eq!(bytes(&ran), (BLOCK + SIZE, SIZE - BLOCK), "{}", ran.said());
+    assert_eq!((ran.report.drops(), ran.report.count("retries")), (1, 1), "{}", ran.said());
+    Ok(())
+}
+
 #[test]
 fn a_wrong_sum_of_a_block_costs_that_block() -> Tried {
     for way in [Way::Push, Way::Pull] {

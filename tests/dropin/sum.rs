@@ -358,6 +358,7 @@ fn a_request_beside_the_files_that_fails_is_one_failure_more() -> Tried {
 const DAMAGE: &[Case] = &[
     // Two of all: with a third one, the same file might be hit at each of its three tries.
     (Push, "target: corrupt file every 24", 0, Files("hash", "mismatch")),
+    (Pull, "target: corrupt read 2", 0, Files("hash", "mismatch")),
     (Push, "target: answer hash wrongly 1", 0, Files("hash", "mismatch")),
     (Pull, "target: answer hash wrongly", 0, Files("hash", "mismatch")),
     (Push, "target: answer hash with garbage 1", 0, Channels(&["hash"], "protocol")),

@@ -53,6 +53,8 @@ pub(super) struct Finder {
     pub(super) tells: mpsc::Sender<Vec<Segment>>,
     /// Of ours, if it is to be made by the way.
     pub(super) hasher: Option<Hasher>,
+    /// Of a pulled file, by its blocks, if all of them were told in one answer.
+    pub(super) told_of_all: Option<Digest>,
     pub(super) tells_hash: oneshot::Sender<Digest>,
 }
 
@@ -75,7 +77,7 @@ impl Finder {
         if self.asking.late {
             self.luck.had_in_vain(SPAN);
         }
-        if let Some(hash) = hash.or_else(|| self.hash()) {
+        if let Some(hash) = self.told_of_all.take().or(hash).or_else(|| self.hash()) {
             let _ = self.tells_hash.send(hash);
         }
         let segments = self.layout.take();
@@ -189,6 +191,7 @@ impl Finder {
                 return Ok(false);
             }
             let Some(sums) = self.asking.told(self.case.patience()).await? else { return Ok(false) };
+            self.told_of_all = (self.pull && next == 0).then(|| self.asking.of_all(&sums)).flatten();
             self.told.push_back(Told { at: next, ours: vec![None; sums.len()], missing: sums.len(), sums });
             changed = true;
         }

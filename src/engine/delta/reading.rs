@@ -10,6 +10,7 @@ use futures::future;
 use crate::fault::Fault;
 use crate::tree::{Answer, Source, Tree};
 use crate::verify::blocks::{Asked, SPAN, Sum};
+use crate::verify::of_blocks::Fold;
 use crate::verify::parts::Of;
 use crate::verify::{Algorithm, Digest};
 
@@ -59,6 +60,16 @@ impl Asking {
         };
         let sums: Vec<Sum> = told?.iter().map(Sum::told).collect();
         Ok((!sums.is_empty()).then_some(sums))
+    }
+
+    /// The file's hash by its blocks, if these are all that it has.
+    pub(super) fn of_all(&self, sums: &[Sum]) -> Option<Digest> {
+        let all = self.size <= SPAN && sums.len() as u64 == self.size.div_ceil(self.length);
+        all.then(|| {
+            let mut fold = Fold::new(self.length, self.algorithm.in_parts());
+            sums.iter().for_each(|sum| fold.block(&sum.strong));
+            fold.finish()
+        })
     }
 }
 

@@ -1,47 +1,38 @@
-//! The channels of one link: opened as work comes until the server refuses, each with its budget, handed out by load.
+//! The channels of one link: opened as work comes until the server refuses ([`opening`]), each with its budget, handed out by load.
 
 mod channel;
 mod lane;
+mod opening;
 #[cfg(test)]
 mod tests;
 
 use std::collections::{HashMap, HashSet};
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 
 use crate::fault::{Cause, Fault, Stage};
-use crate::ledger::{Event, Ledger, Purpose, What};
+use crate::ledger::{Event, Ledger, What};
 use crate::sftp::handles::Habit;
-use crate::sftp::session::Peer;
-use crate::sftp::traffic::{Flow, Traffic, counted};
-use crate::sftp::{Extensions, Flight, Limits, Request, Session};
+use crate::sftp::traffic::{Flow, Traffic};
+use crate::sftp::{Extensions, Limits};
 use crate::ssh::hop::BLAME_PATIENCE;
-use crate::verify::ladder::{self, FarEnd};
-use crate::verify::remote::{self, RemoteHasher};
+use crate::verify::ladder::FarEnd;
+use crate::verify::remote::RemoteHasher;
 
-use super::foresight::{FirstWords, Look, Opening};
+use super::foresight::{FirstWords, Look};
+use super::lanes;
 use super::link::Link;
 use super::view::View;
-use super::{lanes, listing};
 pub use channel::{Channel, Lease, Ready, Room};
 use lane::LaneState;
 pub use lane::Large;
-
-/// For INIT and limits@.
-const INIT_PATIENCE: Duration = Duration::from_secs(60);
+pub use opening::{ENOUGH, STEP};
 
 /// A hasher of which nothing is heard for so long hashes something large, or its disk is slow.
 const BUSY: Duration = Duration::from_secs(2);
-
-/// Without `--channels`: more than this many bring nothing on any path that we measured, and each is a process at the
-/// server.
-pub const ENOUGH: usize = 16;
-
-/// Channels opened together. A refused one costs the server nothing, a step costs several round trips.
-pub const STEP: usize = 8;
 
 /// What the pool is told.
 #[derive(Clone)]
@@ -75,14 +66,6 @@ pub struct Settings {
 /// How much there is to do on a channel: jobs, and bytes in pieces of what a job has.
 fn load(channel: &Arc<Channel>) -> usize {
     channel.jobs() + channel.outstanding() / (64 * 1024)
-}
-
-/// Channels that were asked for and did not come to be used.
-#[derive(Default)]
-struct Failed {
-    /// By the session limit.
-    refused: u32,
-    lost: u32,
 }
 
 /// The channels of one link.
@@ -203,108 +186,9 @@ impl Pool {
         self.channels.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
     }
 
-    /// Its server may have been ended before it said anything. That there is none shows only when a second one is as silent.
-    async fn open_first(&self) -> Result<(), Fault> {
-        let silent = |fault: &Fault| (fault.stage, fault.cause) == (Stage::Init, Cause::Lost) && !self.link.is_over();
-        match self.open(0).await {
-            Err(fault) if silent(&fault) => self.drop_counted(&fault, What::Channel),
-            opened => return opened,
-        }
-        let opened = self.open(0).await;
-        opened.map_err(|fault| if silent(&fault) { Fault { cause: Cause::Protocol, ..fault } } else { fault })
-    }
-
-    async fn open(&self, lane: u32) -> Result<(), Fault> {
-        let started = Instant::now();
-        let index = self.next_index.fetch_add(1, Ordering::Relaxed);
-        let (wire, lane) = self.link.sftp_on(lane).await.map_err(|fault| Fault { channel: Some(index), ..fault })?;
-        let Settings { hop, ledger, stall, traffic, .. } = &self.settings;
-        let peer = Peer {
-            hop: hop.clone(),
-            lane,
-            channel: index,
-            openssh: self.link.openssh(),
-            stall: *stall,
-            traffic: traffic.clone(),
-            habit: self.habit.clone(),
-        };
-        let looks = std::mem::take(&mut *self.settings.looks.lock().unwrap_or_else(|p| p.into_inner()));
-        let asking = |flight: &mut Flight<'_>| (!looks.is_empty()).then(|| Opening::ask(flight, &looks));
-        let (session, asked) = Session::start_with(wire, peer, INIT_PATIENCE, asking).await?;
-        let channel = Arc::new(Channel::new(session, self.lane_state(lane)));
-        if let Some(opening) = asked.flatten() {
-            *self.first_words() = opening.answers(&channel);
-        }
-        self.channels().push(channel);
-        self.opened.send_modify(|opened| *opened += 1);
-        let elapsed = started.elapsed();
-        ledger.event(Event::ChannelOpened { hop, lane, channel: index, purpose: Purpose::Files, elapsed });
-        Ok(())
-    }
-
     /// The answers to what was asked with the first channel's greeting, until somebody has them.
     pub(super) fn first_words(&self) -> MutexGuard<'_, FirstWords> {
         self.first_words.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
-    }
-
-    /// Starts the far end's script, and with it the hasher, on a channel of its own.
-    async fn introduce(self: Arc<Self>) {
-        let Settings { hop, ledger, hashing, traffic, .. } = &self.settings;
-        if let Some(end) = self.link.far() {
-            let by = end.hasher.map_or(super::READBACK, |rung| rung.name());
-            ledger.event(Event::HasherChosen { hop, by, detail: "by the shared connection" });
-            let hasher = end.hasher.map(RemoteHasher::shared);
-            self.far.send_replace(Some(Far { hasher, end }));
-            return;
-        }
-        let started = Instant::now();
-        let index = self.next_index.fetch_add(1, Ordering::Relaxed);
-        let script = if *hashing { ladder::script() } else { ladder::SCRIPT_WITHOUT_HASHER };
-        let far = match self.link.exec(script.as_bytes()).await {
-            Ok(wire) => {
-                // One that only tells who we are ends at once: it is none of the channels that are kept.
-                if *hashing {
-                    let (lane, purpose, elapsed) = (0, Purpose::Hashing, started.elapsed());
-                    let _ = self.hashing.set(index);
-                    ledger.event(Event::ChannelOpened { hop, lane, channel: index, purpose, elapsed });
-                }
-                remote::start(counted(wire, traffic), hop.clone()).await
-            }
-            Err(fault) => Err(fault),
-        };
-        let far = match far {
-            Ok(found) => Far { end: found.far, hasher: found.hasher },
-            Err(fault) => {
-                tracing::debug!(%fault, "no hasher at the far end");
-                match fault.cause {
-                    Cause::SessionLimit => self.found_limit(1, false, 1),
-                    // An account that runs no commands has lost nothing; a connection that is lost is told as that.
-                    Cause::Unsupported => {}
-                    _ => self.drop_counted(&fault, What::Channel),
-                }
-                Far::default()
-            }
-        };
-        let (by, detail) = match &far.hasher {
-            Some(hasher) => (hasher.rung.name(), "on a channel of its own"),
-            None => (super::READBACK, "no hasher there"),
-        };
-        if *hashing {
-            ledger.event(Event::HasherChosen { hop, by, detail });
-        }
-        self.far.send_replace(Some(far));
-    }
-
-    fn ask_where_it_starts(self: &Arc<Self>) {
-        let Some(channel) = self.channels().first().cloned() else { return };
-        let asked = channel.session.submit(&Request::Realpath { path: b"." });
-        let pool = self.clone();
-        tokio::spawn(async move {
-            let answer = asked.names(Stage::List, b".").await.ok();
-            if let Some(place) = answer.and_then(listing::one_name) {
-                let _ = pool.starts_at.set(place);
-            }
-        });
     }
 
     /// What the far end's shell told; waits until it has, or until it is known that there is none.
@@ -435,11 +319,6 @@ impl Pool {
         self.link.blame(fate, BLAME_PATIENCE).await
     }
 
-    /// Sessions that the server allows on this connection, once it has refused one.
-    pub fn limit(&self) -> Option<usize> {
-        *self.limit.lock().unwrap_or_else(|p| p.into_inner())
-    }
-
     /// All file channels.
     pub fn all(&self) -> Vec<Arc<Channel>> {
         self.channels().clone()
@@ -447,86 +326,6 @@ impl Pool {
 
     pub fn count(&self) -> usize {
         self.channels().len()
-    }
-
-    /// Those that the server's limit for one connection binds; each further lane has its own.
-    fn count_first_lane(&self) -> usize {
-        self.channels().iter().filter(|channel| channel.session.peer().lane == 0).count()
-    }
-
-    /// The work could use this many channels.
-    pub fn want(self: &Arc<Self>, channels: usize) {
-        let most = self.link.channels().unwrap_or(usize::MAX).min(self.settings.most);
-        self.wanted.fetch_max(channels.min(most), Ordering::Relaxed);
-        self.grow();
-    }
-
-    /// Opens what is wanted, a step at a time, until the server refuses. One growth at a time.
-    fn grow(self: &Arc<Self>) {
-        if self.room() == 0 || self.growing.swap(true, Ordering::AcqRel) {
-            return;
-        }
-        let pool = self.clone();
-        tokio::spawn(async move {
-            loop {
-                let step = pool.room().min(STEP);
-                if step == 0 || pool.link.is_over() {
-                    break;
-                }
-                // The first one is about to come, if it is not there.
-                let before = pool.count_first_lane().max(1);
-                let opened = futures::future::join_all((0..step).map(|_| pool.open(0))).await;
-                let open = before + opened.iter().filter(|opened| opened.is_ok()).count();
-                // The first channel was asked for before these, but may be answered after them.
-                if pool.first.subscribe().wait_for(|open| *open).await.is_err() {
-                    break;
-                }
-                let Failed { refused, lost } = pool.count_failed(opened);
-                if lost > 0 {
-                    // Never again on this link: what is open carries on.
-                    pool.wanted.store(pool.count_first_lane(), Ordering::Relaxed);
-                }
-                if refused > 0 {
-                    // The hashing channel is asked for before any second one and counts if it was granted.
-                    let known = pool.hasher().await.is_some();
-                    let hashing = known || pool.link.is_over() && pool.hashing.get().is_some();
-                    pool.found_limit(open, pool.settings.hashing && hashing, refused);
-                }
-                if refused + lost > 0 {
-                    break;
-                }
-            }
-            pool.growing.store(false, Ordering::Release);
-        });
-    }
-
-    /// Counts the channels that were lost before they could be used.
-    fn count_failed(&self, opened: Vec<Result<(), Fault>>) -> Failed {
-        let mut failed = Failed::default();
-        for fault in opened.into_iter().filter_map(Result::err) {
-            if fault.cause == Cause::SessionLimit {
-                failed.refused += 1;
-                continue;
-            }
-            tracing::debug!(%fault, "no further channel");
-            failed.lost += 1;
-            self.drop_counted(&fault, What::Channel);
-        }
-        failed
-    }
-
-    fn room(&self) -> usize {
-        let limit = self.limit.lock().unwrap_or_else(|p| p.into_inner()).unwrap_or(usize::MAX);
-        // The first channel counts although it may still be opening.
-        self.wanted.load(Ordering::Relaxed).min(limit).saturating_sub(self.count_first_lane().max(1))
-    }
-
-    /// The server allows this many channels for files beside the hashing one; `refused` that were asked for were beyond it.
-    fn found_limit(&self, files: usize, hashing: bool, refused: u32) {
-        *self.limit.lock().unwrap_or_else(|p| p.into_inner()) = Some(files);
-        let Settings { hop, ledger, .. } = &self.settings;
-        let (files, hashing) = (files as u32, u32::from(hashing));
-        ledger.event(Event::LimitFound { hop, sessions: files + hashing, files, hashing, refused });
     }
 
     /// Waits until `len` more bytes may be asked for on this link.

@@ -288,6 +288,7 @@ impl Core {
                 _ => None,
             })
             .unzip();
+        let spoil = self.faults.choose(|t| (*t == Trouble::CorruptRead).then_some(()));
         let length = asked.min(short.unwrap_or(asked));
         let Handle::File { file, .. } = self.at(slot)? else { return Err(bad()) };
         let mut result = Ok(0);
@@ -298,6 +299,10 @@ impl Core {
             result = file.read_at(&mut out[start..], offset);
             let n = *result.as_ref().unwrap_or(&0);
             out.truncate(start + n);
+            if let Some(((), strike)) = spoil.filter(|_| n > 0) {
+                out[start + n / 2] ^= 1;
+                strike.struck();
+            }
             out[start - 4..start].copy_from_slice(&(n as u32).to_be_bytes());
         });
         let end = offset.saturating_add(u64::from(length));

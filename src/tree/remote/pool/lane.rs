@@ -11,7 +11,8 @@ use crate::fault::Fault;
 use crate::ledger::Event;
 
 use super::super::link::Link;
-use super::{Channel, Failed, Lease, Pool, Settings};
+use super::opening::Failed;
+use super::{Channel, Lease, Pool, Settings};
 
 /// Bytes of WRITEs that may be unacknowledged on one lane, all its channels together: one window of its tunnel under way, one
 /// that waits for it. More would only age: what is asked meanwhile comes after it.
