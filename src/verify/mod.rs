@@ -22,4 +22,4 @@ pub mod remote;
 pub mod server;
 pub mod sums;
 
-pub use digest::{Algorithm, Digest, Hasher};
+pub use digest::{Algorithm, Digest, Hasher, OfPart};

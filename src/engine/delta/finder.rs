@@ -14,7 +14,7 @@ use crate::plan::search::{Blocks, Found, Search};
 use crate::verify::blocks::{SPAN, Sum, strong};
 use crate::verify::{Digest, Hasher};
 
-use super::reading::{Asking, Ours, STRETCH};
+use super::reading::{Asking, Ours, STRETCH, of_all};
 
 /// Blocks are searched for so far before and behind where they would be if nothing more had been put in or taken out.
 pub(super) const SLACK: u64 = SPAN;
@@ -191,7 +191,10 @@ impl Finder {
                 return Ok(false);
             }
             let Some(sums) = self.asking.told(self.case.patience()).await? else { return Ok(false) };
-            self.told_of_all = (self.pull && next == 0).then(|| self.asking.of_all(&sums)).flatten();
+            self.told_of_all = match self.pull && next == 0 {
+                true => of_all(self.asking.size, self.asking.length, self.asking.algorithm, &sums),
+                false => None,
+            };
             self.told.push_back(Told { at: next, ours: vec![None; sums.len()], missing: sums.len(), sums });
             changed = true;
         }

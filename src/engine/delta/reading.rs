@@ -61,16 +61,16 @@ impl Asking {
         let sums: Vec<Sum> = told?.iter().map(Sum::told).collect();
         Ok((!sums.is_empty()).then_some(sums))
     }
+}
 
-    /// The file's hash by its blocks, if these are all that it has.
-    pub(super) fn of_all(&self, sums: &[Sum]) -> Option<Digest> {
-        let all = self.size <= SPAN && sums.len() as u64 == self.size.div_ceil(self.length);
-        all.then(|| {
-            let mut fold = Fold::new(self.length, self.algorithm.in_parts());
-            sums.iter().for_each(|sum| fold.block(&sum.strong));
-            fold.finish()
-        })
-    }
+/// The hash of a file by its blocks, if what one answer told are all of them.
+pub(super) fn of_all(size: u64, length: u64, algorithm: Algorithm, sums: &[Sum]) -> Option<Digest> {
+    let all = size <= SPAN && sums.len() as u64 == size.div_ceil(length);
+    all.then(|| {
+        let mut fold = Fold::new(length, algorithm.in_parts());
+        sums.iter().for_each(|sum| fold.block(&sum.strong));
+        fold.finish()
+    })
 }
 
 /// Our file, as it is read.
@@ -114,5 +114,26 @@ impl Ours {
             from += len;
         }
         future::try_join_all(asked).await
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::verify::OfPart;
+    use crate::verify::blocks::length;
+
+    #[test]
+    fn a_file_is_proven_by_its_blocks_only_where_all_of_them_were_told() {
+        let length = length(0);
+        let data = vec![7; 2 * length as usize + 1];
+        let sums: Vec<Sum> = data.chunks(length as usize).map(|block| Sum::of(Algorithm::Sha256, block)).collect();
+        let told = |size, sums: &[Sum]| of_all(size, length, Algorithm::Sha256, sums);
+        let size = data.len() as u64;
+        assert_eq!(told(size, &sums), Some(Digest::of(Algorithm::Blocks(length, OfPart::Sha256), &data)));
+        // The file has come to be shorter or longer; or this is the first answer of several.
+        assert_eq!(told(size, &sums[..2]), None);
+        assert_eq!(told(size, &[&sums[..], &sums[..1]].concat()), None);
+        assert_eq!(told(SPAN + 1, &vec![sums[0]; (SPAN + 1).div_ceil(length) as usize]), None);
     }
 }
