@@ -246,15 +246,15 @@ fn large(run: &Run, meta: &Meta) -> bool {
 pub(super) struct Sent {
     pub digest: Option<Digest>,
     pub size: u64,
-    /// Where what lies at the far end was hashed meanwhile. In a place of its own: thousands of small files have none.
-    pub meanwhile: Option<Box<Meanwhile>>,
+    /// Where what lies at the far end was hashed meanwhile.
+    pub meanwhile: Option<Meanwhile>,
 }
 
-/// A proof for which nobody has to be asked any more for all of a file.
+/// A proof for which nobody has to be asked any more for all of a file. (In places of their own: thousands of small files have none.)
 pub(super) enum Meanwhile {
-    ByParts(Proving),
+    ByParts(Box<Proving>),
     /// The hash of what is pulled, of what was told of it so that an old file might be searched; and who told it.
-    Told(Digest, &'static str),
+    Told(Box<(Digest, &'static str)>),
 }
 
 impl Sent {
@@ -423,11 +423,12 @@ async fn prove(
     if sent.size == 0 {
         return Ok(Proof::By(EMPTY));
     }
-    let proven = match sent.meanwhile.map(|meanwhile| *meanwhile) {
+    let proven = match sent.meanwhile {
         Some(Meanwhile::ByParts(proving)) => Box::pin(proving.finish(here)).await?,
-        Some(Meanwhile::Told(told, by)) if told == here => return Ok(Proof::By(by)),
+        Some(Meanwhile::Told(told)) if told.0 == here => return Ok(Proof::By(told.1)),
         // Of the sums one may be wrong that told of nothing else: all is asked once more.
-        Some(Meanwhile::Told(told, _)) => {
+        Some(Meanwhile::Told(told)) => {
+            let told = told.0;
             tracing::debug!(%told, %here, "asked once more");
             here = dest.digest(temp, sent.size, How::Readback(told.algorithm.in_parts().into())).await?.0;
             None

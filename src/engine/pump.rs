@@ -237,8 +237,8 @@ pub async fn pump(
         }
         (None, None) => None,
     };
-    let meanwhile = proving.map(Meanwhile::ByParts).or(told.map(|(told, by)| Meanwhile::Told(told, by)));
-    Ok(Sent { digest, size, meanwhile: meanwhile.map(Box::new) })
+    let proving = proving.map(|proving| Meanwhile::ByParts(Box::new(proving)));
+    Ok(Sent { digest, size, meanwhile: proving.or(told.map(|told| Meanwhile::Told(Box::new(told)))) })
 }
 
 /// Begins to look for what the destination has, if that may be something.
