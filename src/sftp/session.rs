@@ -1,4 +1,4 @@
-//! Drives one SFTP session over a [`Wire`]: a writer task and a reader task around the pure request table.
+//! Drives one SFTP session over a [`Wire`](super::wire::Wire): a writer task and a reader task around the pure request table.
 //!
 //! [`Session::submit`] is synchronous: requests leave in the order of the calls, and any number may be outstanding. How
 //! many *bytes* may be outstanding is the caller's budget (`tree::remote`); nothing here waits while it holds a lock.
