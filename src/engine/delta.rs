@@ -2,14 +2,15 @@
 //! ([`crate::verify::blocks`]), and ours is searched for them ([`crate::plan::search`]): the new one where it is pushed, the old one where
 //! it is pulled. [`crate::plan::delta`] decides whether to ask.
 //!
-//! Nothing is taken on trust: the file is proven whole afterwards, as any other, and a second try sends all of it.
+//! Nothing is taken on trust: the file is proven whole afterwards, as any other, and a second try sends all of it. One that is pulled may be
+//! proven by the sums of its blocks, which tell of all of it ([`crate::verify::of_blocks`]).
 
 mod finder;
 mod reading;
 
 use std::collections::VecDeque;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::AbortHandle;
@@ -17,7 +18,7 @@ use tokio::task::AbortHandle;
 use crate::entry::Meta;
 use crate::fault::Fault;
 use crate::job::Verify;
-use crate::plan::delta::{Case, Layout, Segment};
+use crate::plan::delta::{Case, Layout, Segment, is_settled};
 use crate::plan::search::Search;
 use crate::tree::Source;
 use crate::verify::blocks::{SPAN, length};
@@ -38,6 +39,8 @@ const QUEUE: usize = 16;
 #[derive(Clone)]
 pub struct Over {
     case: Case,
+    /// What its source holds may be proven by what is told of its blocks ([`is_settled`]).
+    settled: bool,
 }
 
 /// Whether any file of this run may be made of what the destination has.
@@ -64,7 +67,9 @@ pub fn over(run: &Run, item: &FileItem, meta: &Meta, number: u32, from: u64) -> 
         round_trip: run.remote.as_ref().and_then(|remote| remote.round_trip().or(remote.leads_far().then_some(FAR))),
         rate: options.bwlimit,
     };
-    Some(Over { case }).filter(|over| over.case.pays() && over.lasts(run))
+    let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+    let settled = is_settled(meta.mtime, now.as_secs().cast_signed());
+    Some(Over { case, settled }).filter(|over| over.case.pays() && over.lasts(run))
 }
 
 impl Over {
@@ -150,6 +155,7 @@ impl Delta {
             searches: run.budget.searches(),
             tells,
             hasher: (!run.pull && new <= SPAN).then(|| Hasher::new(algorithm)),
+            proves: run.pull && over.settled,
             told_of_all: None,
             tells_hash,
         };

@@ -232,6 +232,17 @@ impl Runs {
     }
 }
 
+/// Seconds for which a file must not have been written to, so that what was read of it in one go proves what it held when it was listed. SFTP's
+/// times are whole seconds: who writes in the second in which it was listed changes nothing that is looked at afterwards. A minute for clocks
+/// that differ.
+const SETTLED: i64 = 60;
+
+/// Whether a file that was last written to at `mtime` lay still when it was read, at `now` or later (both in seconds since 1970, of clocks that
+/// may differ). What is younger, or from the future, is read once more at its source.
+pub fn is_settled(mtime: i64, now: i64) -> bool {
+    mtime < now.saturating_sub(SETTLED)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -241,6 +252,15 @@ mod tests {
 
     fn case() -> Case {
         Case { whole: None, proven: true, old: 1 << 30, new: 1 << 30, company: 0, round_trip: FAR, rate: None }
+    }
+
+    #[test]
+    fn what_was_written_just_now_or_comes_from_the_future_is_not_settled() {
+        assert!(is_settled(0, 1_000_000) && is_settled(1_000_000 - SETTLED - 1, 1_000_000));
+        for mtime in [1_000_000 - SETTLED, 1_000_000, 2_000_000, i64::MAX] {
+            assert!(!is_settled(mtime, 1_000_000), "{mtime}");
+        }
+        assert!(!is_settled(i64::MIN, i64::MIN));
     }
 
     #[test]

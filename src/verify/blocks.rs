@@ -8,7 +8,8 @@
 //! is looked for at its own place alone needs none. In the place of a hash there are the weak sum's eight hexadecimal digits, and the
 //! [`Strong`] one's.
 //!
-//! Nothing rests on them but what is sent: a file that is made of blocks is proven whole, as any other.
+//! What is sent rests on them, and the file is proven whole afterwards, as any other. But where they tell of all of a file that is pulled, its hash
+//! is made of the strong ones ([`super::of_blocks`]): these must be as strong as a proof.
 
 use super::digest::{Algorithm, Digest};
 use super::gmac;

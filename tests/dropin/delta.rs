@@ -53,6 +53,8 @@ fn scene_of(bed: &dyn Bed, way: Way, change: impl FnOnce(&mut Vec<u8>)) -> Tried
         fs::remove_file(from.join("file"))?;
     }
     random_file(&from.join("file"), SIZE, b"file")?;
+    // It has lain there for long.
+    set_mtime(&from.join("file"), 2_000_000)?;
     let mut old = fs::read(from.join("file"))?;
     change(&mut old);
     fs::write(to.join("file"), old)?;

@@ -53,6 +53,8 @@ pub(super) struct Finder {
     pub(super) tells: mpsc::Sender<Vec<Segment>>,
     /// Of ours, if it is to be made by the way.
     pub(super) hasher: Option<Hasher>,
+    /// It is pulled, and the sums may prove it.
+    pub(super) proves: bool,
     /// Of a pulled file, by its blocks, if all of them were told in one answer.
     pub(super) told_of_all: Option<Digest>,
     pub(super) tells_hash: oneshot::Sender<Digest>,
@@ -191,7 +193,7 @@ impl Finder {
                 return Ok(false);
             }
             let Some(sums) = self.asking.told(self.case.patience()).await? else { return Ok(false) };
-            self.told_of_all = match self.pull && next == 0 {
+            self.told_of_all = match self.proves && next == 0 {
                 true => of_all(self.asking.size, self.asking.length, self.asking.algorithm, &sums),
                 false => None,
             };
