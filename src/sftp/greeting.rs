@@ -150,19 +150,8 @@ fn parse_limits(data: Bytes) -> Limits {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::sftp::session::tests::peer;
     use crate::sftp::wire;
-
-    fn peer() -> Peer {
-        Peer {
-            hop: "far".into(),
-            lane: 0,
-            channel: 3,
-            openssh: false,
-            stall: Duration::from_secs(60),
-            traffic: Arc::default(),
-            habit: Arc::default(),
-        }
-    }
 
     async fn expect_fault(far: &[u8]) -> Fault {
         let (near, mut other) = wire::pair(8);

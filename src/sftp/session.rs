@@ -360,13 +360,13 @@ fn drain(frames: &mut Frames, shared: &Shared) -> Result<(), Bad> {
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use bytes::Bytes;
 
     use super::*;
     use crate::sftp::wire;
 
-    fn peer() -> Peer {
+    pub fn peer() -> Peer {
         Peer {
             hop: "far".into(),
             lane: 0,
